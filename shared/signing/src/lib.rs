@@ -1,1 +1,25 @@
-//! (being built)
+//! Keys, and what they sign.
+//!
+//! In scope: Ed25519 with strict verification, JWS compact (RFC 7515), JWK thumbprints (RFC 7638, 9278), NATS
+//! nkeys, and the trust bundle that says which key has which role. Out of scope: what a token means.
+//!
+//! This is the only room that knows a cipher.
+
+pub mod bundle;
+mod encoding;
+pub mod jws;
+mod key;
+pub mod nkey;
+
+pub use bundle::{Anchor, BundleError, Operator, Role, ServiceKey, TrustBundle};
+pub use encoding::{base64url, base64url_decode};
+pub use jws::{Algorithms, Compact, JwsError};
+pub use key::{Jwk, KeyError, PublicKey, SignatureError, SigningKey};
+
+use marque_identity::Digest;
+use sha2::Digest as _;
+
+/// SHA-256 of bytes.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Digest(sha2::Sha256::digest(bytes).into())
+}
