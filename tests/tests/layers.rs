@@ -1,0 +1,119 @@
+//! The layer rules: a `[dependencies]` line between our crates points only down, services never depend on each
+//! other, and only the rooms named for it know NATS, tokio or a cipher. The README's map names every room.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Floor of each package; inside a floor only what `WITHIN` lists.
+const FLOORS: &[(&str, u8)] = &[
+    ("marque-json", 0),
+    ("marque-identity", 0),
+    ("marque-signing", 0),
+    ("marque-credential", 1),
+    ("marque-revocation", 1),
+    ("marque-ledger", 1),
+    ("marque-judgement", 2),
+    ("marque-bus", 3),
+    ("marque-runtime", 3),
+    ("marque-agent", 3),
+    ("marque-issuer", 4),
+    ("marque-verifier", 4),
+    ("marque-revocation-broadcaster", 4),
+    ("marque-audit-sink", 4),
+    ("marque", 4),
+    ("marque-test-support", 5),
+    ("marque-tests", 5),
+    ("marque-bench", 5),
+];
+
+/// The few lines that stay on one floor.
+const WITHIN: &[(&str, &str)] = &[
+    ("marque-signing", "marque-identity"),
+    ("marque-signing", "marque-json"),
+    ("marque-agent", "marque-bus"),
+    ("marque-agent", "marque-runtime"),
+    ("marque-bench", "marque-test-support"),
+    ("marque-tests", "marque-test-support"),
+];
+
+/// Who may name a foreign crate: everybody not listed may not.
+const ONLY: &[(&str, &[&str])] = &[
+    ("ed25519-dalek", &["marque-signing", "marque-bench"]),
+    ("redb", &["marque-issuer", "marque-revocation-broadcaster", "marque-audit-sink"]),
+    ("opentelemetry", &["marque-runtime"]),
+    ("axum", &["marque-runtime"]),
+];
+
+/// What L0 to L2 do without, so that a gateway or an auditor links them alone.
+const COLD_WITHOUT: &[&str] = &["tokio", "async-nats", "futures", "tracing"];
+
+struct Package {
+    name: String,
+    dependencies: BTreeSet<String>,
+}
+
+fn packages() -> Vec<Package> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let output = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path", root])
+        .output()
+        .expect("cargo metadata runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let normal = |dependency: &&serde_json::Value| dependency["kind"].is_null();
+    let package = |package: &serde_json::Value| Package {
+        name: package["name"].as_str().unwrap().to_owned(),
+        dependencies: package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(normal)
+            .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+            .collect(),
+    };
+    metadata["packages"].as_array().unwrap().iter().map(package).collect()
+}
+
+#[test]
+fn dependencies_point_down() {
+    let floors: BTreeMap<&str, u8> = FLOORS.iter().copied().collect();
+    let packages = packages();
+    assert_eq!(packages.len(), FLOORS.len(), "a package has no floor, or a floor no package");
+    for package in &packages {
+        let floor = *floors.get(package.name.as_str()).unwrap_or_else(|| panic!("{} has no floor", package.name));
+        for dependency in package.dependencies.iter().filter(|name| floors.contains_key(name.as_str())) {
+            let below = floors[dependency.as_str()];
+            let allowed = below < floor || WITHIN.contains(&(package.name.as_str(), dependency.as_str()));
+            assert!(allowed, "{} (L{floor}) must not depend on {dependency} (L{below})", package.name);
+        }
+    }
+}
+
+#[test]
+fn cold_rooms_stay_cold() {
+    let floors: BTreeMap<&str, u8> = FLOORS.iter().copied().collect();
+    for package in packages() {
+        if floors[package.name.as_str()] <= 2 {
+            for warm in COLD_WITHOUT {
+                assert!(!package.dependencies.contains(*warm), "{} must not know {warm}", package.name);
+            }
+        }
+        for (foreign, rooms) in ONLY {
+            let knows = package.dependencies.contains(*foreign);
+            assert!(!knows || rooms.contains(&package.name.as_str()), "{} must not know {foreign}", package.name);
+        }
+    }
+}
+
+#[test]
+fn the_readme_maps_every_room() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
+    for floor in ["shared", "services"] {
+        for entry in std::fs::read_dir(format!("{root}/{floor}")).unwrap() {
+            let room = entry.unwrap().file_name().into_string().unwrap();
+            assert!(readme.contains(&format!("`{room}`")), "README.md does not name {floor}/{room}");
+        }
+    }
+}
