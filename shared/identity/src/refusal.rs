@@ -84,6 +84,7 @@ codes! {
     TooDeep "too_deep" Caller "The input is nested more deeply than is allowed." "flatten it";
     // AAT §8 steps 1 to 6
     ChainEmpty "chain_empty" Caller "No token was presented." "send the chain, root first";
+    ChainUnknown "chain_unknown" Caller "The chain was named by its digest, and is not held here." "send the whole chain in `Marque-Chain`";
     TokenIdRepeated "token_id_repeated" Caller "Two tokens of the chain have one `jti`." "derive each token with a new jti";
     AlgorithmNotAllowed "algorithm_not_allowed" Caller "The header's `alg` is not on the allow-list." "sign with Ed25519";
     TypeMismatch "type_mismatch" Caller "The header's `typ` is not the one that belongs here." "present a token of the right kind in this place";
