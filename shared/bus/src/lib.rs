@@ -1,1 +1,43 @@
-//! (being built)
+//! Everything that knows NATS: subjects, streams, connecting, publishing, reading, services, the directive feed.
+//!
+//! In scope: the one table of subjects ([`subjects`]) and of streams ([`streams`]), the server's configuration drawn
+//! from it ([`permissions`]), and what every service does with the bus. Out of scope: what the bytes mean (the lower
+//! rooms), processes and files (`marque-runtime`).
+
+pub mod connect;
+pub mod consume;
+mod error;
+pub mod feed;
+pub mod permissions;
+pub mod publish;
+pub mod request;
+pub mod service;
+pub mod streams;
+pub mod subjects;
+
+pub use connect::{Bus, ConnectOptions};
+pub use consume::{Stored, StreamReader};
+pub use error::BusError;
+pub use feed::{Feed, FeedOptions};
+pub use publish::{Claim, Recorded};
+pub use request::{CallError, Reply, WireRefusal};
+pub use service::{Endpoint, RunningService, Service};
+
+/// The client library's own types, for what this room does not wrap.
+pub use async_nats;
+
+/// Names of the headers that we set.
+pub mod header {
+    /// The chain: tokens, root first, joined by `~`.
+    pub const CHAIN: &str = "Marque-Chain";
+    /// The chain by digest, once the receiver has it: `sha-256:<hex>`.
+    pub const CHAIN_REF: &str = "Marque-Chain-Ref";
+    /// The proof of the action.
+    pub const PROOF: &str = "Marque-Proof";
+    /// W3C Trace Context.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// A service error's code (ADR-32).
+    pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+    /// A service error's text (ADR-32).
+    pub const SERVICE_ERROR: &str = "Nats-Service-Error";
+}

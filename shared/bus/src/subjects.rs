@@ -1,0 +1,212 @@
+//! Every bus subject, who publishes on it, who reads it: the one table, equal to `schemas/asyncapi.yaml`.
+//!
+//! Patterns use `{name}` for a parameter of one subject token and a final `{name...}` for one or more. The server's
+//! permissions (`permissions`) are drawn from this table, so that a subject that is not here can't be used.
+
+mod table;
+
+use marque_identity::{Did, Digest};
+
+use crate::permissions::BusRole;
+pub use table::SUBJECTS;
+
+/// How a subject is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectKind {
+    /// Request and reply with a NATS micro service (ADR-32).
+    Service,
+    /// Captured by a stream; a publish is acknowledged.
+    Stream,
+    /// Plain core NATS: at most once, nothing is kept.
+    Core,
+    /// Published by the server itself when a stream has committed a message.
+    Republish,
+}
+
+impl SubjectKind {
+    /// The word in `asyncapi.yaml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Stream => "stream",
+            Self::Core => "core",
+            Self::Republish => "republish",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject {
+    /// Its name in `asyncapi.yaml`.
+    pub name: &'static str,
+    /// The subject with its parameters in braces.
+    pub pattern: &'static str,
+    /// How it is used.
+    pub kind: SubjectKind,
+    /// Who publishes on it; of a service, who asks. Empty when only the server does.
+    pub publishers: &'static [BusRole],
+    /// Who subscribes to it; of a service, who answers; of a stream, who reads the stream.
+    pub readers: &'static [BusRole],
+    /// The stream that captures it, or of a republished subject the stream that it comes from.
+    pub stream: Option<&'static str>,
+    /// What travels on it, one sentence.
+    pub summary: &'static str,
+}
+
+impl Subject {
+    /// The pattern with NATS wildcards: `{x}` is `*`, `{x...}` is `>`.
+    pub fn wildcard(&self) -> String {
+        let token = |token: &str| match (token.starts_with('{'), token.ends_with("...}")) {
+            (true, true) => ">".to_owned(),
+            (true, false) => "*".to_owned(),
+            (false, _) => token.to_owned(),
+        };
+        self.pattern.split('.').fold(Vec::new(), join_ellipsis).into_iter().map(|t| token(&t)).collect::<Vec<_>>().join(".")
+    }
+}
+
+/// `{x...}` contains dots of its own: put it together again.
+fn join_ellipsis(mut tokens: Vec<String>, part: &str) -> Vec<String> {
+    match tokens.last_mut() {
+        Some(open) if open.starts_with('{') && !open.ends_with('}') => {
+            open.push('.');
+            open.push_str(part);
+        }
+        Some(_) | None => tokens.push(part.to_owned()),
+    }
+    tokens
+}
+
+/// The issuer's services.
+pub mod issuer {
+    /// Enrol an agent by join token: identity credential.
+    pub const ENROL: &str = "marque.issuer.enrol";
+    /// Ask for a root token for a task.
+    pub const ISSUE: &str = "marque.issuer.issue";
+    /// Renew an identity credential.
+    pub const RENEW: &str = "marque.issuer.renew";
+    /// The trust bundle.
+    pub const BUNDLE: &str = "marque.issuer.bundle";
+    /// The issuer's keys as a JWK set.
+    pub const JWKS: &str = "marque.issuer.jwks";
+    /// The issuer's DID document.
+    pub const DID: &str = "marque.issuer.did";
+    /// The blueprints: names, or one by name.
+    pub const BLUEPRINTS: &str = "marque.issuer.blueprints";
+}
+
+/// The verifier's decision service (AuthZEN-shaped).
+pub const VERIFIER_DECIDE: &str = "marque.verifier.decide";
+/// What the verifier's gate subscribes to.
+pub const GATE_ALL: &str = "marque.gate.>";
+const GATE_PREFIX: &str = "marque.gate.";
+/// Ask for a directive.
+pub const REVOCATION_REQUEST: &str = "marque.revocation.request";
+/// The broadcaster's state: active directives, verifiers heard, last epoch.
+pub const REVOCATION_STATUS: &str = "marque.revocation.status";
+/// Every directive as published, before any disk; the heartbeat (one token shorter) is not among them.
+pub const DIRECTIVES_RAW: &str = "marque.directive.*.*";
+/// What the directive stream captures.
+pub const DIRECTIVES_CAPTURED: &str = "marque.directive.>";
+/// The broadcaster's heartbeat, through the directive stream.
+pub const HEARTBEAT: &str = "marque.directive.heartbeat";
+/// Everything that the directive stream has committed, with its sequence.
+pub const COMMITTED_ALL: &str = "marque.committed.>";
+/// A committed heartbeat.
+pub const COMMITTED_HEARTBEAT: &str = "marque.committed.heartbeat";
+/// Every verifier's acknowledgements.
+pub const ACKS_ALL: &str = "marque.ack.*";
+/// What the audit stream captures.
+pub const RECORDS_ALL: &str = "marque.record.>";
+/// What the checkpoint stream captures.
+pub const CHECKPOINTS_ALL: &str = "marque.checkpoint.*";
+/// What the proof stream captures.
+pub const PROOFS_ALL: &str = "marque.proof.*";
+/// Search the audit log.
+pub const AUDIT_QUERY: &str = "marque.audit.query";
+/// Explain one action.
+pub const AUDIT_EXPLAIN: &str = "marque.audit.explain";
+/// A record's inclusion proof.
+pub const AUDIT_PROOF: &str = "marque.audit.proof";
+/// The latest checkpoint.
+pub const AUDIT_CHECKPOINT: &str = "marque.audit.checkpoint";
+/// Tools whose host enforces in its own process: agents reach them directly.
+pub const TOOLS_ENFORCED: &str = "tools.>";
+/// Tools that know nothing of us: only the verifier's gate reaches them.
+pub const TOOLS_GATED: &str = "gated.>";
+
+/// The gate of a tool served at `tool_subject`.
+pub fn gate(tool_subject: &str) -> String {
+    format!("{GATE_PREFIX}{tool_subject}")
+}
+
+/// The tool's own subject behind a gate's, if it is one and not empty.
+pub fn gated_tool(gate_subject: &str) -> Option<&str> {
+    gate_subject.strip_prefix(GATE_PREFIX).filter(|tool| !tool.is_empty())
+}
+
+/// Where a directive of this target kind and id is published. Both must be one token: see [`is_token`].
+pub fn directive(kind: &str, id: &str) -> String {
+    format!("marque.directive.{kind}.{id}")
+}
+
+/// Where the committed copy of what was published on `subject` appears, if the directive stream captures it.
+pub fn committed(subject: &str) -> Option<String> {
+    subject.strip_prefix("marque.directive.").map(|rest| format!("marque.committed.{rest}"))
+}
+
+/// Where a verifier sends its acknowledgements.
+pub fn ack(verifier: &Did) -> String {
+    format!("marque.ack.{}", verifier.multibase())
+}
+
+/// Where a record of this kind about this key is published; `none` where it is about nobody.
+pub fn record(kind: &str, key: Option<&Did>) -> String {
+    match key {
+        Some(key) => format!("marque.record.{kind}.{}", key.multibase()),
+        None => format!("marque.record.{kind}.none"),
+    }
+}
+
+/// Where a sink publishes its checkpoints.
+pub fn checkpoint(sink: &Did) -> String {
+    format!("marque.checkpoint.{}", sink.multibase())
+}
+
+/// The claim on a proof: whoever publishes first has it. `id` is a digest in hex.
+pub fn proof_claim(id: &Digest) -> String {
+    format!("marque.proof.{id}")
+}
+
+/// Whether a text can stand as one token of a subject: not empty, no `.`, no wildcard, printable ASCII without space.
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'.' | b'*' | b'>'))
+}
+
+/// Whether a text is a subject that can be published on: tokens joined by `.`, no wildcard.
+pub fn is_publishable(text: &str) -> bool {
+    text.split('.').all(is_token)
+}
+
+/// Whether a reply subject is one that we answer on: an inbox, or the server's rewritten reply of a service import.
+///
+/// SPEC: reply subjects are not checked against the requester's permissions by the server, so that a service which
+/// answers anywhere could be made to write into a stream.
+pub fn is_reply(reply: &str) -> bool {
+    (reply.starts_with("_INBOX.") || reply.starts_with("_R_.")) && is_publishable(reply)
+}
+
+/// Whether `pattern` (with NATS wildcards) matches `subject`.
+pub fn matches(pattern: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for want in pattern.split('.') {
+        match (want, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (want, Some(token)) if want == token => {}
+            (_, _) => return false,
+        }
+    }
+    tokens.next().is_none()
+}

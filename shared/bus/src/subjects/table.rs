@@ -1,0 +1,142 @@
+//! The rows of the table.
+
+use super::{Subject, SubjectKind};
+use crate::permissions::BusRole::{self, Agent, Broadcaster, Host, Issuer, Operator, Sink, Verifier};
+use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS};
+
+/// Everyone who may ask a service for something.
+const ASKERS: &[BusRole] = &[Agent, Host, Operator, Issuer, Verifier, Sink, Broadcaster];
+/// Those who hold a view of the directives. The issuer refuses revoked agents; the broadcaster checks its own feed.
+const VIEWERS: &[BusRole] = &[Verifier, Host, Issuer, Sink, Broadcaster];
+
+const fn service(
+    name: &'static str,
+    pattern: &'static str,
+    publishers: &'static [BusRole],
+    readers: &'static [BusRole],
+    summary: &'static str,
+) -> Subject {
+    Subject { name, pattern, kind: SubjectKind::Service, publishers, readers, stream: None, summary }
+}
+
+const fn stream(
+    name: &'static str,
+    pattern: &'static str,
+    stream: &'static str,
+    publishers: &'static [BusRole],
+    readers: &'static [BusRole],
+    summary: &'static str,
+) -> Subject {
+    Subject { name, pattern, kind: SubjectKind::Stream, publishers, readers, stream: Some(stream), summary }
+}
+
+const fn record(
+    name: &'static str,
+    pattern: &'static str,
+    publishers: &'static [BusRole],
+    summary: &'static str,
+) -> Subject {
+    stream(name, pattern, AUDIT, publishers, &[Sink], summary)
+}
+
+/// Every subject of the project. A publish or subscribe that no row allows is refused by the server.
+pub const SUBJECTS: &[Subject] = &[
+    service("issuer.enrol", "marque.issuer.enrol", ASKERS, &[Issuer], "Enrol an agent by join token."),
+    service("issuer.issue", "marque.issuer.issue", ASKERS, &[Issuer], "Issue a root token for a task."),
+    service("issuer.renew", "marque.issuer.renew", ASKERS, &[Issuer], "Renew an identity credential."),
+    service("issuer.bundle", "marque.issuer.bundle", ASKERS, &[Issuer], "The trust bundle."),
+    service("issuer.jwks", "marque.issuer.jwks", ASKERS, &[Issuer], "The issuer's keys as a JWK set."),
+    service("issuer.did", "marque.issuer.did", ASKERS, &[Issuer], "The issuer's DID document."),
+    service("issuer.blueprints", "marque.issuer.blueprints", ASKERS, &[Issuer], "The blueprints, or one by name."),
+    service("verifier.decide", "marque.verifier.decide", ASKERS, &[Verifier], "Decide one action (AuthZEN-shaped)."),
+    service(
+        "verifier.gate",
+        "marque.gate.{tool...}",
+        ASKERS,
+        &[Verifier],
+        "Decide, record, forward to the tool, record the outcome, return the reply.",
+    ),
+    service(
+        "revocation.request",
+        "marque.revocation.request",
+        ASKERS,
+        &[Broadcaster],
+        "A signed request for a directive.",
+    ),
+    service("revocation.status", "marque.revocation.status", ASKERS, &[Broadcaster], "The broadcaster's state."),
+    stream(
+        "directive",
+        "marque.directive.{kind}.{id}",
+        DIRECTIVES,
+        &[Broadcaster],
+        VIEWERS,
+        "A directive; read raw by verifiers, before any disk.",
+    ),
+    stream(
+        "directive.heartbeat",
+        "marque.directive.heartbeat",
+        DIRECTIVES,
+        &[Broadcaster],
+        VIEWERS,
+        "The broadcaster's heartbeat, in one order with the directives; TTL 5 s.",
+    ),
+    Subject {
+        name: "committed",
+        pattern: "marque.committed.{rest...}",
+        kind: SubjectKind::Republish,
+        publishers: &[],
+        readers: VIEWERS,
+        stream: Some(DIRECTIVES),
+        summary: "What the directive stream has committed, with its sequence.",
+    },
+    Subject {
+        name: "ack",
+        pattern: "marque.ack.{verifier}",
+        kind: SubjectKind::Core,
+        publishers: &[Verifier, Host],
+        readers: &[Broadcaster],
+        stream: None,
+        summary: "A verifier's signed presence, or its word that a directive is applied.",
+    },
+    record("record.issued", "marque.record.issued.{key}", &[Issuer], "A credential or root token was issued."),
+    record(
+        "record.refused",
+        "marque.record.refused.{key}",
+        &[Issuer, Broadcaster, Verifier, Host],
+        "A request was refused.",
+    ),
+    record(
+        "record.delegated",
+        "marque.record.delegated.{key}",
+        &[Agent, Verifier, Host],
+        "A derived link was made, or seen for the first time.",
+    ),
+    record("record.requested", "marque.record.requested.{key}", &[Agent], "An agent's own word of what it asked for."),
+    record("record.decided", "marque.record.decided.{key}", &[Verifier, Host], "A permit or a denial."),
+    record("record.completed", "marque.record.completed.{key}", &[Verifier, Host], "What came of a permitted action."),
+    record("record.directive", "marque.record.directive.{key}", &[Broadcaster], "A directive became durable."),
+    record("record.receipt", "marque.record.receipt.{key}", &[Broadcaster], "How far a directive reached."),
+    record("record.risk", "marque.record.risk.{key}", &[Sink], "A sign of misuse, such as a cloned key."),
+    stream(
+        "checkpoint",
+        "marque.checkpoint.{sink}",
+        CHECKPOINTS,
+        &[Sink],
+        &[Sink, Operator, Verifier, Host],
+        "A sink's signed checkpoint of the audit log.",
+    ),
+    stream(
+        "proof",
+        "marque.proof.{digest}",
+        PROOFS,
+        &[Verifier, Host],
+        &[Verifier, Host],
+        "The claim on a proof, by which it is accepted once in the whole cluster.",
+    ),
+    service("audit.query", "marque.audit.query", ASKERS, &[Sink], "Search the audit log."),
+    service("audit.explain", "marque.audit.explain", ASKERS, &[Sink], "Explain one action."),
+    service("audit.proof", "marque.audit.proof", ASKERS, &[Sink], "A record's inclusion proof."),
+    service("audit.checkpoint", "marque.audit.checkpoint", ASKERS, &[Sink], "The latest checkpoint."),
+    service("tool", "tools.{tool...}", &[Agent, Verifier], &[Host], "A tool whose host enforces in its own process."),
+    service("tool.gated", "gated.{tool...}", &[Verifier], &[Host], "A tool that only the gate reaches."),
+];
