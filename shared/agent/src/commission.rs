@@ -1,0 +1,178 @@
+//! A commission: a chain and the key that holds its leaf. Delegation out of it needs no network.
+
+use marque_credential::aat::{self, DerivedRequest, Tools};
+use marque_identity::{Digest, TaskId, TokenId, TrustDomain, UnixSeconds};
+use marque_runtime::Clock;
+use marque_signing::{PublicKey, jws, sha256};
+use serde::Deserialize;
+
+use crate::{AgentError, AgentKey};
+
+/// What a holder grants to a sub-agent. Whatever is left out is as wide as the holder's own, except the depth.
+#[derive(Debug, Clone)]
+pub struct Delegation {
+    /// The tools, each argument constraint at most as wide as the holder's.
+    pub tools: Tools,
+    /// Seconds from now; cut to the holder's own end. None: until the holder's own end.
+    pub ttl_seconds: Option<i64>,
+    /// How many further links the sub-agent may add below itself.
+    pub further_depth: u64,
+    /// The places of use, where they are known: `nats://<domain>/<subject>`.
+    pub audience: Option<Vec<String>>,
+}
+
+impl Delegation {
+    /// These tools, for as long as the holder's own life, not to be delegated further, anywhere.
+    pub fn new(tools: Tools) -> Self {
+        Self { tools, ttl_seconds: None, further_depth: 0, audience: None }
+    }
+
+    /// The same, for at most `seconds` from now.
+    #[must_use]
+    pub fn ttl_seconds(mut self, seconds: i64) -> Self {
+        self.ttl_seconds = Some(seconds);
+        self
+    }
+
+    /// The same, to be delegated further through at most `links` more links.
+    #[must_use]
+    pub fn further_depth(mut self, links: u64) -> Self {
+        self.further_depth = links;
+        self
+    }
+
+    /// The same, for use at these places alone.
+    #[must_use]
+    pub fn audience(mut self, places: impl IntoIterator<Item = String>) -> Self {
+        self.audience = Some(places.into_iter().collect());
+        self
+    }
+}
+
+/// A chain and the key of its leaf: what its holder may do, and may hand on in part.
+///
+/// Made by [`Agent::commission`](crate::Agent::commission) (a root) or by [`Commission::adopt`] (a sub-agent).
+#[derive(Debug, Clone)]
+pub struct Commission {
+    key: AgentKey,
+    chain: String,
+    domain: TrustDomain,
+    root: Claims,
+    leaf: Claims,
+}
+
+/// The claims of our own chain that its holder goes by.
+/// TRUST: read without a check of signatures; nothing is permitted on them, enforcement points verify the chain.
+#[derive(Debug, Clone, Deserialize)]
+struct Claims {
+    iss: String,
+    iat: UnixSeconds,
+    exp: UnixSeconds,
+    del_depth: u64,
+    #[serde(default)]
+    task: Option<TaskId>,
+    cnf: Confirmation,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Confirmation {
+    jwk: marque_signing::Jwk,
+}
+
+impl Commission {
+    /// Takes up a chain (tokens joined by `~`, root first) whose leaf is bound to `key`.
+    ///
+    /// Refuses a chain that can't be read, or whose leaf is bound to another key. Does not verify it: that is what
+    /// every enforcement point does.
+    pub fn adopt(key: AgentKey, chain: impl Into<String>) -> Result<Self, AgentError> {
+        let chain = chain.into();
+        let mut tokens = chain.split('~');
+        let root = read_claims(tokens.next().unwrap_or_default())?;
+        let leaf = tokens.last().map_or_else(|| Ok(root.clone()), read_claims)?;
+        let bound = leaf.cnf.jwk.public_key().map_err(|_| AgentError::ChainUnreadable("`cnf.jwk` is no Ed25519 key"))?;
+        if bound.bytes() != key.public().bytes() {
+            return Err(AgentError::NotTheHolder { bound: bound.did(), own: key.did() });
+        }
+        let domain = root.iss.strip_prefix("https://").and_then(|name| name.parse().ok());
+        let domain = domain.ok_or(AgentError::ChainUnreadable("the root's `iss` is not `https://<trust domain>`"))?;
+        Ok(Self { key, chain, domain, root, leaf })
+    }
+
+    /// The chain, root first, joined by `~`.
+    pub fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// SHA-256 of [`chain`](Self::chain): its name in `Marque-Chain-Ref`.
+    pub fn chain_digest(&self) -> Digest {
+        sha256(self.chain.as_bytes())
+    }
+
+    /// The last token: the one that its holder proves.
+    pub fn leaf(&self) -> &str {
+        self.chain.rsplit('~').next().unwrap_or(&self.chain)
+    }
+
+    /// SHA-256 of the leaf's signing input: what a directive on this very link names.
+    pub fn leaf_digest(&self) -> Digest {
+        link_digest(self.leaf())
+    }
+
+    /// SHA-256 of the root's signing input: a directive on it ends every descendant.
+    pub fn root_digest(&self) -> Digest {
+        link_digest(self.chain.split('~').next().unwrap_or_default())
+    }
+
+    /// The key that the leaf is bound to.
+    pub fn key(&self) -> &AgentKey {
+        &self.key
+    }
+
+    /// The trust domain that the root was issued in.
+    pub fn domain(&self) -> &TrustDomain {
+        &self.domain
+    }
+
+    /// The task of the commission, as the root names it.
+    pub fn task(&self) -> Option<&TaskId> {
+        self.root.task.as_ref()
+    }
+
+    /// When the leaf ends.
+    pub fn expires_at(&self) -> UnixSeconds {
+        self.leaf.exp
+    }
+
+    /// How many links stand between the root and the leaf: 0 for a root.
+    pub fn depth(&self) -> u64 {
+        self.leaf.del_depth
+    }
+
+    /// Mints a child for a sub-agent's own key, offline, and answers the whole chain that the sub-agent presents.
+    ///
+    /// Refuses what would not verify: wider tools, a longer life, more depth than is left.
+    pub fn delegate(&self, to: &PublicKey, grant: Delegation) -> Result<String, AgentError> {
+        let now = Clock::new().unix();
+        let exp = grant.ttl_seconds.map_or(self.leaf.exp, |ttl| self.leaf.exp.min(now.plus(ttl)));
+        let request = DerivedRequest {
+            holder: *to,
+            tools: grant.tools,
+            exp,
+            del_max_depth: self.leaf.del_depth.saturating_add(1).saturating_add(grant.further_depth),
+            aud: grant.audience,
+            // A clock behind the parent's issuer must not make the link begin before its parent (step 4i).
+            iat: now.max(self.leaf.iat),
+            jti: TokenId::generate(),
+        };
+        let child = aat::derive(self.key.signing(), self.leaf(), request)?;
+        Ok(format!("{}~{child}", self.chain))
+    }
+}
+
+fn link_digest(token: &str) -> Digest {
+    sha256(token.rsplit_once('.').map_or(token, |(signing_input, _)| signing_input).as_bytes())
+}
+
+fn read_claims(token: &str) -> Result<Claims, AgentError> {
+    jws::unverified_payload(token, TOKEN_BYTES_MAX).map_err(|_| AgentError::ChainUnreadable("a token is not an AAT"))
+}
