@@ -34,7 +34,7 @@ impl Checkpoint {
         let mut lines = text.split('\n');
         let mut line = || lines.next().ok_or(refused("not three lines"));
         let (origin, size, root) = (line()?, line()?, line()?);
-        if line()? != "" || lines.next().is_some() {
+        if !line()?.is_empty() || lines.next().is_some() {
             return Err(refused("more than three lines"));
         }
         if origin.is_empty() {

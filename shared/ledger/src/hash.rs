@@ -63,9 +63,12 @@ impl fmt::Debug for Hash {
 /// The hash of a run of hashes that is a complete subtree: its length is a power of two.
 pub(crate) fn fold(run: &[Hash]) -> Hash {
     let mut hashes = run.to_vec();
-    while hashes.len() > 1 {
-        hashes =
-            hashes.chunks(2).map(|pair| if pair.len() == 2 { Hash::node(pair[0], pair[1]) } else { pair[0] }).collect();
+    let mut width = hashes.len();
+    while width > 1 {
+        for pair in 0..width / 2 {
+            hashes[pair] = Hash::node(hashes[2 * pair], hashes[2 * pair + 1]);
+        }
+        width /= 2;
     }
     hashes.first().copied().unwrap_or_else(Hash::empty_root)
 }

@@ -200,36 +200,56 @@ pub(crate) mod tests {
         }
     }
 
-    /// RFC 6962 §2.1.1, as it is written.
-    fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
-        if leaves.len() < 2 {
-            return vec![];
-        }
-        let split = split_of(leaves.len() as u64) as usize;
-        let (left, right) = leaves.split_at(split);
-        let (mut path, beside) = if index < split {
-            (naive_path(index, left), naive_root(right))
-        } else {
-            (naive_path(index - split, right), naive_root(left))
-        };
-        path.push(beside);
-        path
+    /// RFC 6962 §2.1 to §2.1.2, as they are written; remembers the roots of ranges.
+    #[derive(Default)]
+    struct Naive {
+        leaves: Vec<Hash>,
+        roots: HashMap<(usize, usize), Hash>,
     }
 
-    /// RFC 6962 §2.1.2, as it is written.
-    fn naive_subproof(size1: usize, leaves: &[Hash], complete: bool) -> Vec<Hash> {
-        if size1 == leaves.len() {
-            return if complete { vec![] } else { vec![naive_root(leaves)] };
+    impl Naive {
+        fn root(&mut self, low: usize, high: usize) -> Hash {
+            match high - low {
+                0 => return Hash::empty_root(),
+                1 => return self.leaves[low],
+                _ => {}
+            }
+            if let Some(root) = self.roots.get(&(low, high)) {
+                return *root;
+            }
+            let split = low + split_of((high - low) as u64) as usize;
+            let root = Hash::node(self.root(low, split), self.root(split, high));
+            self.roots.insert((low, high), root);
+            root
         }
-        let split = split_of(leaves.len() as u64) as usize;
-        let (left, right) = leaves.split_at(split);
-        let (mut proof, beside) = if size1 <= split {
-            (naive_subproof(size1, left, complete), naive_root(right))
-        } else {
-            (naive_subproof(size1 - split, right, false), naive_root(left))
-        };
-        proof.push(beside);
-        proof
+
+        fn path(&mut self, index: usize, low: usize, high: usize) -> Vec<Hash> {
+            if high - low < 2 {
+                return vec![];
+            }
+            let split = low + split_of((high - low) as u64) as usize;
+            let (mut path, beside) = if index < split {
+                (self.path(index, low, split), self.root(split, high))
+            } else {
+                (self.path(index, split, high), self.root(low, split))
+            };
+            path.push(beside);
+            path
+        }
+
+        fn subproof(&mut self, size1: usize, low: usize, high: usize, complete: bool) -> Vec<Hash> {
+            if size1 == high {
+                return if complete { vec![] } else { vec![self.root(low, high)] };
+            }
+            let split = low + split_of((high - low) as u64) as usize;
+            let (mut proof, beside) = if size1 <= split {
+                (self.subproof(size1, low, split, complete), self.root(split, high))
+            } else {
+                (self.subproof(size1, split, high, false), self.root(low, split))
+            };
+            proof.push(beside);
+            proof
+        }
     }
 
     #[derive(Default)]
@@ -264,27 +284,39 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_proof_up_to_200_is_the_naive_one_and_verifies() {
+    fn every_inclusion_proof_up_to_200_is_the_naive_one_and_verifies() {
         let memory = Memory::of(200);
+        let mut naive = Naive { leaves: memory.leaves.clone(), ..Naive::default() };
         for size in 1..=200_u64 {
-            let leaves = &memory.leaves[..size as usize];
-            let root = naive_root(leaves);
+            let whole = size as usize;
+            let root = naive.root(0, whole);
+            assert_eq!(root, naive_root(&memory.leaves[..whole]));
             assert_eq!(root_at(&memory, size).unwrap(), root);
             for index in 0..size {
                 let proof = prove_inclusion(&memory, index, size).unwrap();
-                assert_eq!(proof, naive_path(index as usize, leaves));
-                verify_inclusion(index, size, leaves[index as usize], &proof, root).unwrap();
-            }
-            for size1 in 1..=size {
-                let proof = prove_consistency(&memory, size1, size).unwrap();
-                assert_eq!(proof, naive_subproof(size1 as usize, leaves, true));
-                verify_consistency(size1, size, &proof, naive_root(&leaves[..size1 as usize]), root).unwrap();
+                assert_eq!(proof, naive.path(index as usize, 0, whole));
+                verify_inclusion(index, size, memory.leaves[index as usize], &proof, root).unwrap();
             }
             assert_eq!(prove_inclusion(&memory, size, size), Err(LedgerError::OutOfRange));
+        }
+        assert_eq!(prove_inclusion(&memory, 0, 0), Err(LedgerError::OutOfRange));
+    }
+
+    #[test]
+    fn every_consistency_proof_up_to_200_is_the_naive_one_and_verifies() {
+        let memory = Memory::of(200);
+        let mut naive = Naive { leaves: memory.leaves.clone(), ..Naive::default() };
+        for size in 1..=200_u64 {
+            let whole = size as usize;
+            let root = naive.root(0, whole);
+            for size1 in 1..=size {
+                let proof = prove_consistency(&memory, size1, size).unwrap();
+                assert_eq!(proof, naive.subproof(size1 as usize, 0, whole, true));
+                verify_consistency(size1, size, &proof, naive.root(0, size1 as usize), root).unwrap();
+            }
             assert_eq!(prove_consistency(&memory, size + 1, size), Err(LedgerError::OutOfRange));
         }
         assert_eq!(prove_consistency(&memory, 0, 9), Err(LedgerError::OutOfRange));
-        assert_eq!(prove_inclusion(&memory, 0, 0), Err(LedgerError::OutOfRange));
     }
 
     #[test]
