@@ -1,75 +1,163 @@
 //! The connection: what every process of ours asks of its NATS client.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::connection::State;
+use async_nats::{ConnectErrorKind, Event, ServerError};
+use tokio::sync::{broadcast, watch};
+
 use crate::BusError;
+
+/// A frozen server is noticed after three of these without an answer.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// One try to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Commands that wait for the connection; a publish beyond them waits in its caller.
+const COMMANDS_MAX: usize = 1024;
+/// Messages that wait in one subscription; more are dropped, and a gap shows.
+const SUBSCRIPTION_MESSAGES_MAX: usize = 8192;
+/// Between tries to reconnect: doubled from the first to the last.
+const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(20);
+const RECONNECT_DELAY_LAST: Duration = Duration::from_secs(2);
+/// Violations that a waiting publish may not have looked at yet.
+const VIOLATIONS_KEPT: usize = 64;
+/// Events can be lost: the state is looked at again after this long.
+const STATE_RECHECK: Duration = Duration::from_millis(250);
 
 /// How to reach the broker, and as whom.
 #[derive(Clone)]
 pub struct ConnectOptions {
-    pub(crate) url: String,
-    pub(crate) name: String,
-    pub(crate) credentials: Option<(String, String)>,
-    pub(crate) inbox_prefix: Option<String>,
-    pub(crate) request_timeout: Duration,
+    url: String,
+    name: String,
+    credentials: Option<(String, String)>,
+    inbox_prefix: Option<String>,
+    request_timeout: Duration,
 }
 
 impl ConnectOptions {
     /// To `url` (or several, separated by commas), under a name that `nats` tools show; an instance id is added.
     pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
-        let _ = (url, name);
-        todo!()
+        Self {
+            url: url.into(),
+            name: name.into(),
+            credentials: None,
+            inbox_prefix: None,
+            request_timeout: REQUEST_TIMEOUT,
+        }
     }
 
     /// As this user.
     #[must_use]
-    pub fn credentials(self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        let _ = (user, password);
-        todo!()
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials = Some((user.into(), password.into()));
+        self
     }
 
     /// With another prefix for inboxes than `_INBOX`, such as `_INBOX.<agent key>`.
     #[must_use]
-    pub fn inbox_prefix(self, prefix: impl Into<String>) -> Self {
-        let _ = prefix;
-        todo!()
+    pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.inbox_prefix = Some(prefix.into());
+        self
     }
 
     /// How long a request waits for its answer unless the call says otherwise. Default 5 s.
     #[must_use]
-    pub fn request_timeout(self, timeout: Duration) -> Self {
-        let _ = timeout;
-        todo!()
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
     }
 }
 
 /// A connection to the broker. Cheap to clone; the last clone closes it.
 #[derive(Clone)]
 pub struct Bus {
-    pub(crate) client: async_nats::Client,
+    client: async_nats::Client,
+    instance: Arc<str>,
+    signals: Signals,
+}
+
+/// What the client's events tell. They are lossy (128 deep): hints, never the truth.
+#[derive(Clone)]
+struct Signals {
+    /// Counts connects, disconnects and slow consumers: each may have left a gap.
+    disturbances: watch::Sender<u64>,
+    violations: broadcast::Sender<Arc<str>>,
+    slow_consumers: Arc<AtomicU64>,
 }
 
 impl Bus {
     /// Starts connecting and goes on trying in the background: a service starts without a broker and waits.
     pub async fn connect(options: ConnectOptions) -> Result<Self, BusError> {
-        let _ = options;
-        todo!()
+        Self::open(options, true).await
     }
 
     /// Connects, or says within `deadline` why not. For commands, which do not wait for a broker.
     pub async fn connect_now(options: ConnectOptions, deadline: Duration) -> Result<Self, BusError> {
-        let _ = (options, deadline);
-        todo!()
+        let url = options.url.clone();
+        tokio::time::timeout(deadline, Self::open(options, false))
+            .await
+            .map_err(|_| BusError::Unavailable(format!("{url}: no connection within {deadline:?}")))?
     }
 
-    /// Waits until the broker has been reached at least once and is connected now.
+    async fn open(options: ConnectOptions, retry: bool) -> Result<Self, BusError> {
+        let instance: Arc<str> = uuid::Uuid::now_v7().simple().to_string().split_off(20).into();
+        let signals = Signals {
+            disturbances: watch::Sender::new(0),
+            violations: broadcast::Sender::new(VIOLATIONS_KEPT),
+            slow_consumers: Arc::default(),
+        };
+        let told = signals.clone();
+        let mut nats = async_nats::ConnectOptions::new()
+            .name(format!("{}-{instance}", options.name))
+            .ping_interval(PING_INTERVAL)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .request_timeout(Some(options.request_timeout))
+            .client_capacity(COMMANDS_MAX)
+            .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
+            .reconnect_delay_callback(reconnect_delay)
+            .event_callback(move |event| {
+                told.take(event);
+                std::future::ready(())
+            });
+        if let Some((user, password)) = options.credentials {
+            nats = nats.user_and_password(user, password);
+        }
+        if let Some(prefix) = options.inbox_prefix {
+            nats = nats.custom_inbox_prefix(prefix);
+        }
+        if retry {
+            nats = nats.retry_on_initial_connect();
+        }
+        let servers: Vec<&str> = options.url.split(',').map(str::trim).collect();
+        let client = nats.connect(servers.as_slice()).await.map_err(|error| match error.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                BusError::Forbidden(format!("{}: {error}", options.url))
+            }
+            ConnectErrorKind::ServerParse
+            | ConnectErrorKind::Dns
+            | ConnectErrorKind::Tls
+            | ConnectErrorKind::Io
+            | ConnectErrorKind::TimedOut
+            | ConnectErrorKind::MaxReconnects => BusError::Unavailable(format!("{}: {error}", options.url)),
+        })?;
+        Ok(Self { client, instance, signals })
+    }
+
+    /// Waits until the broker is connected.
     pub async fn connected(&self) {
-        todo!()
+        let mut disturbed = self.signals.disturbances.subscribe();
+        while !self.is_connected() {
+            // Woken by an event or, should one be lost, by the clock.
+            let _ = tokio::time::timeout(STATE_RECHECK, disturbed.changed()).await;
+        }
     }
 
     /// Whether there is a connection at this moment.
     pub fn is_connected(&self) -> bool {
-        todo!()
+        self.client.connection_state() == State::Connected
     }
 
     /// The client, for what this room does not wrap (plain subscriptions and publishes).
@@ -79,11 +167,64 @@ impl Bus {
 
     /// The instance id that the connection's name carries.
     pub fn instance(&self) -> &str {
-        todo!()
+        &self.instance
+    }
+
+    /// Messages that were dropped because a subscription's buffer was full.
+    pub fn slow_consumers(&self) -> u64 {
+        self.signals.slow_consumers.load(Ordering::Relaxed)
+    }
+
+    /// Changes whenever something may have been missed: a reconnect, a slow consumer.
+    pub fn disturbances(&self) -> watch::Receiver<u64> {
+        self.signals.disturbances.subscribe()
+    }
+
+    /// The server's words on every permission that it denied, from now on.
+    pub fn violations(&self) -> broadcast::Receiver<Arc<str>> {
+        self.signals.violations.subscribe()
     }
 
     /// Sends what is buffered and unsubscribes; no message is taken afterwards.
     pub async fn drain(&self) -> Result<(), BusError> {
-        todo!()
+        self.client.drain().await.map_err(|error| BusError::Unavailable(error.to_string()))
     }
+
+    /// Waits until the server has taken everything that was sent so far.
+    pub async fn flush(&self) -> Result<(), BusError> {
+        self.client.flush().await.map_err(|error| BusError::Unavailable(error.to_string()))
+    }
+}
+
+impl Signals {
+    fn take(&self, event: Event) {
+        match event {
+            Event::SlowConsumer(_) | Event::ServerError(ServerError::SlowConsumer(_)) => {
+                self.slow_consumers.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!("a subscription's buffer was full: messages were dropped");
+            }
+            Event::ServerError(ServerError::Other(text)) => {
+                tracing::warn!(%text, "the broker reports");
+                let _ = self.violations.send(text.into());
+            }
+            Event::ServerError(ServerError::AuthorizationViolation) => {
+                tracing::error!("the broker refuses the credentials");
+            }
+            Event::Disconnected => tracing::warn!("disconnected from the broker"),
+            Event::Connected => tracing::info!("connected to the broker"),
+            Event::ClientError(error) => tracing::warn!(%error, "the client reports"),
+            Event::LameDuckMode | Event::Draining | Event::Closed => {}
+        }
+        self.disturbances.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+fn reconnect_delay(attempt: usize) -> Duration {
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    RECONNECT_DELAY_FIRST.saturating_mul(1 << doublings).min(RECONNECT_DELAY_LAST)
+}
+
+/// Whether the server's word on a violation is about `subject`.
+pub(crate) fn is_about(violation: &str, subject: &str) -> bool {
+    violation.contains("Permissions Violation") && violation.split('"').any(|part| part == subject)
 }

@@ -16,12 +16,13 @@ pub mod streams;
 pub mod subjects;
 
 pub use connect::{Bus, ConnectOptions};
-pub use consume::{Stored, StreamReader};
+pub use consume::{Batch, Stored, StreamReader};
 pub use error::BusError;
 pub use feed::{Feed, FeedOptions};
 pub use publish::{Claim, Recorded};
 pub use request::{CallError, Reply, WireRefusal};
-pub use service::{Endpoint, RunningService, Service};
+pub use service::{Endpoint, Request, RunningService, Service};
+pub use streams::{StreamSpec, StreamState};
 
 /// The client library's own types, for what this room does not wrap.
 pub use async_nats;

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, RequestErrorKind};
 use bytes::Bytes;
-use marque_identity::{Blame, Code, Refusal};
+use marque_identity::{Blame, Code, Refusal, refusal::quoted};
 use serde::{Deserialize, Serialize};
 
-use crate::Bus;
+use crate::connect::is_about;
+use crate::{Bus, BusError, header};
+
+/// A refusal's body is small: a code, a sentence, a hint.
+const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 
 /// A service's good answer.
 #[derive(Debug, Clone, Default)]
@@ -46,9 +50,6 @@ pub struct WireRefusal {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
-    /// The id of the *decided* record behind it, if one was made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<String>,
 }
 
 impl From<&Refusal> for WireRefusal {
@@ -59,7 +60,6 @@ impl From<&Refusal> for WireRefusal {
             message: refusal.message.clone(),
             blame: refusal.blame,
             hint: refusal.code.hint().to_owned(),
-            record: None,
         }
     }
 }
@@ -103,7 +103,84 @@ impl Bus {
         payload: impl Into<Bytes>,
         timeout: Duration,
     ) -> Result<Reply, CallError> {
-        let _ = (subject, headers, payload.into(), timeout);
-        todo!()
+        let message = self
+            .ask(subject, headers, payload.into(), timeout)
+            .await
+            .map_err(|error| CallError::Unanswered(unanswered(subject, error)))?;
+        answer(message)
     }
+
+    /// One request, one message back. An error says whether it can have been handled.
+    pub(crate) async fn ask(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<async_nats::Message, BusError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        // What is sent while disconnected is delivered late: wait here, where giving up means that nothing was sent.
+        if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
+            return Err(BusError::Unavailable("not connected".into()));
+        }
+        let mut violations = self.violations();
+        let mut request = async_nats::Request::new().payload(payload).timeout(None);
+        if !headers.is_empty() {
+            request = request.headers(headers);
+        }
+        let asked = self.client().send_request(subject.to_owned(), request);
+        tokio::pin!(asked);
+        loop {
+            tokio::select! {
+                answer = &mut asked => return answer.map_err(|error| request_error(&error)),
+                violation = violations.recv() => match violation {
+                    Ok(text) if is_about(&text, subject) => return Err(BusError::Forbidden(text.to_string())),
+                    // Another's, or some were skipped: the deadline ends the wait in any case.
+                    Ok(_) | Err(_) => {}
+                },
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(BusError::OutcomeUnknown(format!("{subject}: {timeout:?}")));
+                }
+            }
+        }
+    }
+}
+
+fn request_error(error: &async_nats::RequestError) -> BusError {
+    match error.kind() {
+        RequestErrorKind::NoResponders => BusError::Unavailable("nobody serves this subject".into()),
+        RequestErrorKind::InvalidSubject => BusError::SubjectInvalid("the subject".into()),
+        RequestErrorKind::MaxPayloadExceeded => BusError::Refused("larger than the broker's max_payload".into()),
+        RequestErrorKind::TimedOut | RequestErrorKind::Other => BusError::OutcomeUnknown(error.to_string()),
+    }
+}
+
+fn unanswered(subject: &str, error: BusError) -> Refusal {
+    let code = match &error {
+        BusError::Forbidden(_) => Code::NotAuthorized,
+        BusError::Refused(_) => Code::Oversize,
+        BusError::Unavailable(_)
+        | BusError::OutcomeUnknown(_)
+        | BusError::Suppressed { .. }
+        | BusError::StreamDiffers { .. }
+        | BusError::Oversize { .. }
+        | BusError::SubjectInvalid(_)
+        | BusError::Malformed(_) => error.code(),
+    };
+    Refusal::new(code, format!("{}: {error}", quoted(subject)))
+}
+
+/// TRUST: nothing; the answer may come from anyone who may serve the subject.
+fn answer(message: async_nats::Message) -> Result<Reply, CallError> {
+    let headers = message.headers.unwrap_or_default();
+    let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+    let Some(code) = text(header::SERVICE_ERROR_CODE) else {
+        return Ok(Reply { headers, payload: message.payload });
+    };
+    if message.payload.len() <= REFUSAL_BYTES_MAX
+        && let Ok(refusal) = marque_json::from_slice::<WireRefusal>(&message.payload, marque_json::Limits::DEFAULT)
+    {
+        return Err(CallError::Refused(refusal));
+    }
+    Err(CallError::Foreign { code, message: text(header::SERVICE_ERROR).unwrap_or_default() })
 }

@@ -1,13 +1,22 @@
 //! A NATS micro service (ADR-32) whose handlers answer with a reply or a refusal.
+//!
+//! Why not the client library's own: its errors carry no body, it answers on any reply subject, and it neither
+//! bounds nor drains.
 
-use std::future::Future;
+mod endpoint;
+mod verbs;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use marque_identity::Refusal;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::{Bus, BusError, Reply};
+use crate::{Bus, BusError};
+pub use endpoint::Endpoint;
 
 /// What a caller sent.
 #[derive(Debug, Clone)]
@@ -21,82 +30,87 @@ pub struct Request {
 }
 
 impl Request {
-    /// A header's only value; none if it is absent.
+    /// A header's only value; none if it is absent or stands there twice.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let _ = name;
-        todo!()
-    }
-}
-
-/// One endpoint of a service.
-pub struct Endpoint {
-    pub(crate) name: &'static str,
-}
-
-impl Endpoint {
-    /// `handler` answers what comes on `subject` (wildcards allowed). It runs in a task of its own; its panic is
-    /// answered with `internal` and stops nothing.
-    pub fn new<H, F, R>(name: &'static str, subject: impl Into<String>, handler: H) -> Self
-    where
-        H: Fn(Request) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<R, Refusal>> + Send + 'static,
-        R: Into<Reply>,
-    {
-        let _ = (name, subject.into(), handler);
-        todo!()
-    }
-
-    /// A body larger than this is refused unread. Default: the broker's `max_payload`, 64 KiB.
-    #[must_use]
-    pub fn bytes_max(self, bytes_max: usize) -> Self {
-        let _ = bytes_max;
-        todo!()
-    }
-
-    /// How many requests are handled at once; more wait in the subscription. Default 64.
-    #[must_use]
-    pub fn concurrency(self, requests_max: usize) -> Self {
-        let _ = requests_max;
-        todo!()
+        let mut values = self.headers.get_all(name);
+        match (values.next(), values.next()) {
+            (Some(value), None) => Some(value.as_str()),
+            (None | Some(_), _) => None,
+        }
     }
 }
 
 /// A service before it runs.
 pub struct Service {
-    pub(crate) name: String,
+    name: String,
+    version: String,
+    description: String,
+    endpoints: Vec<Endpoint>,
+    stats: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 
 impl Service {
     /// A service of this name (`A-Z a-z 0-9 - _`), version (SemVer) and description.
     pub fn new(name: impl Into<String>, version: impl Into<String>, description: impl Into<String>) -> Self {
-        let _ = (name.into(), version.into(), description.into());
-        todo!()
+        Self {
+            name: name.into(),
+            version: version.into(),
+            description: description.into(),
+            endpoints: Vec::new(),
+            stats: Arc::new(|| serde_json::Value::Null),
+        }
     }
 
     /// Adds an endpoint.
     #[must_use]
-    pub fn endpoint(self, endpoint: Endpoint) -> Self {
-        let _ = endpoint;
-        todo!()
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoints.push(endpoint);
+        self
     }
 
     /// What `nats micro stats` shows as each endpoint's data (for example the view's age).
     #[must_use]
-    pub fn stats(self, data: impl Fn() -> serde_json::Value + Send + Sync + 'static) -> Self {
-        let _ = data;
-        todo!()
+    pub fn stats(mut self, data: impl Fn() -> serde_json::Value + Send + Sync + 'static) -> Self {
+        self.stats = Arc::new(data);
+        self
     }
 
-    /// Subscribes and serves until drained.
+    /// Subscribes and serves until drained. Every subscription stands at the server when this returns.
     pub async fn start(self, bus: &Bus) -> Result<RunningService, BusError> {
-        let _ = bus;
-        todo!()
+        let name_is_valid =
+            !self.name.is_empty() && self.name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'));
+        if !name_is_valid {
+            return Err(BusError::SubjectInvalid(self.name));
+        }
+        let id: Arc<str> = bus.instance().into();
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let mut counted = Vec::new();
+        for endpoint in self.endpoints {
+            counted.push(endpoint.counters());
+            endpoint.serve(bus, stopped.clone(), &mut tasks).await?;
+        }
+        let card = verbs::Card {
+            name: self.name,
+            id: id.clone(),
+            version: self.version,
+            description: self.description,
+            metadata: BTreeMap::new(),
+            endpoints: counted,
+            data: self.stats,
+        };
+        let verbs = card.answer(bus).await?;
+        bus.flush().await?;
+        Ok(RunningService { id, stop, tasks, verbs })
     }
 }
 
-/// A service that answers.
+/// A service that answers. Dropped without [`drain`](Self::drain), it stops at once.
 pub struct RunningService {
-    pub(crate) id: String,
+    id: Arc<str>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    verbs: tokio::task::AbortHandle,
 }
 
 impl RunningService {
@@ -106,8 +120,17 @@ impl RunningService {
     }
 
     /// Takes no more requests, finishes those it has, at most until `deadline`.
-    pub async fn drain(self, deadline: Duration) {
-        let _ = deadline;
-        todo!()
+    pub async fn drain(mut self, deadline: Duration) {
+        self.stop.send_replace(true);
+        let finish = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(deadline, finish).await.is_err() {
+            tracing::warn!(?deadline, "requests were still being handled at the deadline");
+        }
+    }
+}
+
+impl Drop for RunningService {
+    fn drop(&mut self) {
+        self.verbs.abort();
     }
 }

@@ -62,7 +62,13 @@ impl Subject {
             (true, false) => "*".to_owned(),
             (false, _) => token.to_owned(),
         };
-        self.pattern.split('.').fold(Vec::new(), join_ellipsis).into_iter().map(|t| token(&t)).collect::<Vec<_>>().join(".")
+        self.pattern
+            .split('.')
+            .fold(Vec::new(), join_ellipsis)
+            .into_iter()
+            .map(|t| token(&t))
+            .collect::<Vec<_>>()
+            .join(".")
     }
 }
 
