@@ -1,5 +1,7 @@
 //! An exported log, touched in every way: the check finds it and names it.
 
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+
 use std::collections::BTreeMap;
 
 use marque_ledger::layout::{BUNDLE, CHECKPOINT, VALID, VERDICTS, VerdictLine};
