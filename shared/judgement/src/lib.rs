@@ -1,1 +1,20 @@
-//! (being built)
+//! Chain, decision, action: what a presented chain is worth, whether a call may happen, and the record of it.
+//!
+//! In scope: AAT draft -02 §8 with its step names, then ours: 9 directives, 10 narrowings, 11 freshness. Out of
+//! scope: I/O, clocks (`now` is an argument), async, telemetry, and step 12 across a cluster (see
+//! [`Permit::side_effecting`]). What can't be decided is denied.
+
+pub mod cache;
+pub mod call;
+pub mod chain;
+pub mod plumbing;
+pub mod proof;
+mod refusal;
+pub mod replay;
+
+pub use cache::ChainCache;
+pub use call::{Audience, Call, check_call};
+pub use chain::{ChainLimits, Link, TrustAnchor, VerifiedChain, verify_chain};
+pub use proof::{Claimed, ProofPolicy, VerifiedProof, check_proof};
+pub use refusal::ChainRefusal;
+pub use replay::{ReplayGuard, ReplayRefusal};
