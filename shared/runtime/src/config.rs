@@ -8,6 +8,7 @@ mod common;
 mod error;
 mod layers;
 mod secret;
+mod tree;
 
 pub use common::{BundleConfig, Common, LogConfig, LogFormat, NatsConfig};
 pub use error::ConfigError;

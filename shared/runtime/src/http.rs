@@ -1,60 +1,141 @@
 //! The health page: `/livez` (the process turns), `/readyz` (what is pending), `/metrics`.
 
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
 use prometheus_client::registry::Registry;
 
 use crate::Shutdown;
 
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// What a service waits for before it is ready, and its metrics. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Health {
-    registry: Arc<Mutex<Registry>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pending: Mutex<BTreeMap<String, String>>,
+    checks: Mutex<Vec<Check>>,
+    registry: Mutex<Registry>,
+}
+
+struct Check {
+    what: String,
+    pending: Box<dyn Fn() -> Option<String> + Send + Sync>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Health {
     /// Nothing pending, no metrics.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            inner: Arc::new(Inner {
+                pending: Mutex::default(),
+                checks: Mutex::default(),
+                registry: Mutex::new(Registry::with_prefix("marque")),
+            }),
+        }
     }
 
     /// Names something that is waited for; not ready until it is [`ready`](Self::ready).
     pub fn pending(&self, what: &str, why: &str) {
-        let _ = (what, why);
-        todo!()
+        locked(&self.inner.pending).insert(what.to_owned(), why.to_owned());
     }
 
     /// It has come.
     pub fn ready(&self, what: &str) {
-        let _ = what;
-        todo!()
+        locked(&self.inner.pending).remove(what);
     }
 
     /// Something that is asked at each `/readyz`: `Some(why)` while it is pending (a stale view, for example).
     pub fn check(&self, what: &str, pending: impl Fn() -> Option<String> + Send + Sync + 'static) {
-        let _ = (what, pending);
-        todo!()
+        locked(&self.inner.checks).push(Check { what: what.to_owned(), pending: Box::new(pending) });
     }
 
     /// What is pending now: name and why.
     pub fn what_is_pending(&self) -> Vec<(String, String)> {
-        todo!()
+        let mut out: Vec<(String, String)> = locked(&self.inner.pending).clone().into_iter().collect();
+        let checks = locked(&self.inner.checks);
+        out.extend(checks.iter().filter_map(|check| Some((check.what.clone(), (check.pending)()?))));
+        out
     }
 
-    /// Registers metrics under a prefix `marque_…`.
+    /// Registers metrics; their names get the prefix `marque_`.
     pub fn metrics(&self, register: impl FnOnce(&mut Registry)) {
-        let _ = register;
-        todo!()
+        register(&mut locked(&self.inner.registry));
     }
 
     /// The metrics as `/metrics` shows them (OpenMetrics text).
     pub fn metrics_text(&self) -> String {
-        todo!()
+        let mut text = String::new();
+        // Writing to a String can't fail; what was written is shown in any case.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &locked(&self.inner.registry));
+        text
     }
+}
+
+/// A panic while it was held leaves names and metrics, nothing that could be half-made.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Serves the page until shut down. Binds before it returns; the address tells the port where 0 was asked for.
 pub async fn serve(listen: &str, health: Health, shutdown: Shutdown) -> std::io::Result<std::net::SocketAddr> {
-    let _ = (listen, health, shutdown);
-    todo!()
+    let listener = tokio::net::TcpListener::bind(listen).await?;
+    let address = listener.local_addr()?;
+    let pages = axum::Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(health);
+    tokio::spawn(async move {
+        // Answers while draining too: an orchestrator asks until the end.
+        let served = axum::serve(listener, pages).with_graceful_shutdown(async move { shutdown.forced().await }).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the health page ended");
+        }
+    });
+    Ok(address)
+}
+
+async fn readyz(State(health): State<Health>) -> impl IntoResponse {
+    let pending = health.what_is_pending();
+    if pending.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    let lines: String = pending.iter().map(|(what, why)| format!("{what}: {why}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines)
+}
+
+async fn metrics(State(health): State<Health>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, OPENMETRICS)], health.metrics_text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_is_pending() {
+        let health = Health::new();
+        health.pending("nats", "not connected");
+        health.check("view", || Some("cold".into()));
+        assert_eq!(
+            health.what_is_pending(),
+            [("nats".to_owned(), "not connected".to_owned()), ("view".to_owned(), "cold".to_owned())]
+        );
+        health.ready("nats");
+        assert_eq!(health.what_is_pending().len(), 1);
+    }
 }

@@ -4,8 +4,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use marque_identity::Digest;
+use marque_signing::TrustBundle;
+
+use super::tree::read_text;
 use super::{ConfigError, Secret};
 use crate::keys;
+
+/// A bundle names a handful of keys.
+const BUNDLE_BYTES_MAX: u64 = 256 * 1024;
 
 /// The keys that every service has. A service's configuration flattens this beside a section of its own.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -108,12 +115,29 @@ impl Common {
     }
 
     /// The trust bundle, opened and compared with the pin where there is one.
-    pub fn trust_bundle(&self) -> Result<marque_signing::TrustBundle, ConfigError> {
-        todo!()
+    pub fn trust_bundle(&self) -> Result<TrustBundle, ConfigError> {
+        let path = self
+            .bundle
+            .file
+            .as_deref()
+            .ok_or(ConfigError::Missing { key: "bundle.file", how: "the trust bundle, made by `marque bootstrap`" })?;
+        let pin = match self.bundle.pin.as_deref().filter(|pin| !pin.is_empty()) {
+            Some(pin) => Some(
+                pin.parse::<Digest>().map_err(|error| ConfigError::Value(format!("`bundle.pin` is wrong: {error}")))?,
+            ),
+            None => None,
+        };
+        let text = read_text(path, BUNDLE_BYTES_MAX)?;
+        TrustBundle::open(text.trim(), pin).map_err(|source| ConfigError::Bundle { path: path.to_owned(), source })
     }
 
     /// The state directory, made if it is absent.
     pub fn state_dir(&self) -> Result<PathBuf, ConfigError> {
-        todo!()
+        let path = self
+            .state_dir
+            .clone()
+            .ok_or(ConfigError::Missing { key: "state_dir", how: "a directory that only the service writes" })?;
+        std::fs::create_dir_all(&path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
+        Ok(path)
     }
 }

@@ -46,6 +46,14 @@ pub enum ConfigError {
         /// How to set it.
         how: &'static str,
     },
+    /// The trust bundle does not open.
+    #[error("{}: {source}", path.display())]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: marque_signing::BundleError,
+    },
     /// A key or secret in a file.
     #[error(transparent)]
     Key(#[from] KeyFileError),
