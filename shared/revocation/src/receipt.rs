@@ -1,0 +1,74 @@
+//! The convergence receipt: who has applied a directive, how fast, and who was silent.
+
+use std::time::Duration;
+
+use marque_identity::{Did, Epoch};
+use serde::{Deserialize, Serialize};
+
+use crate::DirectiveId;
+
+/// A convergence receipt. Times are on the broadcaster's one clock, from the publish to the ack's arrival.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// The directive.
+    #[schemars(with = "String")]
+    pub id: DirectiveId,
+    /// Its sequence.
+    #[schemars(with = "u64")]
+    pub epoch: Epoch,
+    /// How many verifiers have answered.
+    pub acked: u64,
+    /// How many were present when it was published.
+    pub of: u64,
+    /// Median, in microseconds; 0 if nobody answered.
+    pub p50_us: u64,
+    /// 99th percentile, in microseconds.
+    pub p99_us: u64,
+    /// Slowest, in microseconds.
+    pub max_us: u64,
+    /// Who did not answer. They have failed closed once their bound has passed.
+    #[schemars(with = "Vec<String>")]
+    pub silent: Vec<Did>,
+}
+
+impl Receipt {
+    /// The receipt of a directive from how long each answer took and who gave none.
+    pub fn new(id: DirectiveId, epoch: Epoch, mut took: Vec<Duration>, mut silent: Vec<Did>) -> Self {
+        took.sort_unstable();
+        silent.sort_unstable();
+        // Nearest rank: the smallest time within which that share had answered.
+        let at_percent = |percent: usize| {
+            let rank = (took.len() * percent).div_ceil(100).max(1);
+            took.get(rank - 1).map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
+        };
+        Self {
+            id,
+            epoch,
+            acked: took.len() as u64,
+            of: (took.len() + silent.len()) as u64,
+            p50_us: at_percent(50),
+            p99_us: at_percent(99),
+            max_us: at_percent(100),
+            silent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_by_nearest_rank() {
+        let id = DirectiveId::from_bytes([0; 16]);
+        let took = (1..=200).rev().map(Duration::from_micros).collect();
+        let silent = vec![Did::from_key_bytes([2; 32]), Did::from_key_bytes([1; 32])];
+        let receipt = Receipt::new(id, Epoch(7), took, silent);
+        assert_eq!((receipt.acked, receipt.of), (200, 202));
+        assert_eq!((receipt.p50_us, receipt.p99_us, receipt.max_us), (100, 198, 200));
+        assert_eq!(receipt.silent[0], Did::from_key_bytes([1; 32]));
+        let none = Receipt::new(id, Epoch(7), vec![], vec![]);
+        assert_eq!((none.acked, none.of, none.max_us), (0, 0, 0));
+    }
+}
