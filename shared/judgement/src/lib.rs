@@ -4,17 +4,21 @@
 //! scope: I/O, clocks (`now` is an argument), async, telemetry, and step 12 across a cluster (see
 //! [`Permit::side_effecting`]). What can't be decided is denied.
 
+pub mod action;
 pub mod cache;
 pub mod call;
 pub mod chain;
+pub mod decision;
 pub mod plumbing;
 pub mod proof;
+pub mod record;
 mod refusal;
 pub mod replay;
 
 pub use cache::ChainCache;
 pub use call::{Audience, Call, check_call};
 pub use chain::{ChainLimits, Link, TrustAnchor, VerifiedChain, verify_chain};
+pub use decision::{Basis, Decision, DecisionPolicy, Denial, Now, Permit, decide, validate_narrowing};
 pub use proof::{Claimed, ProofPolicy, VerifiedProof, check_proof};
 pub use refusal::ChainRefusal;
 pub use replay::{ReplayGuard, ReplayRefusal};

@@ -1,0 +1,45 @@
+//! Step 10: a live narrowing, `{"tools": {<tool>|"*": <constraint map>}}`.
+//!
+//! The entry of the called tool, or else the `*` entry, must allow the arguments as AAT §3.3 reads a constraint map
+//! (closed, `optional`, `*`). A tool that it neither names nor covers by `*` is not touched. One that can't be read
+//! denies everything.
+
+use marque_credential::{Tools, ToolsError};
+use marque_identity::refusal::Code;
+use marque_json::{Json, Limits};
+use marque_revocation::Narrow;
+use serde_json::Value;
+
+use crate::{Call, ChainRefusal};
+
+/// Stands for every tool that a narrowing does not name.
+const ANY_TOOL: &str = "*";
+
+/// A narrowing, read once.
+type Compiled = Option<Tools>;
+
+pub(super) fn check(narrow: &Narrow, call: &Call<'_>) -> Result<(), ChainRefusal> {
+    let refused = |message: String| ChainRefusal::at("10", Code::Narrowed, message);
+    let tools = narrow
+        .compiled::<Compiled>(|value| compile(value).ok())
+        .and_then(Option::as_ref)
+        .ok_or_else(|| refused("a live narrowing can't be read, so that nothing is allowed under it".to_owned()))?;
+    let Some(map) = tools.get(call.tool).or_else(|| tools.get(ANY_TOOL)) else { return Ok(()) };
+    let args = call.args.as_object().ok_or_else(|| refused("the arguments are not a JSON object".to_owned()))?;
+    map.check(args).map_err(|why| ChainRefusal {
+        constraint: why.constraint().map(str::to_owned),
+        ..refused(format!("a live narrowing refuses: {why}"))
+    })
+}
+
+/// Whether a narrowing is well-formed, for whoever is asked to publish one.
+pub fn validate(value: &Value) -> Result<(), ToolsError> {
+    compile(value).map(|_| ())
+}
+
+fn compile(value: &Value) -> Result<Tools, ToolsError> {
+    let text = serde_json::to_vec(value).map_err(|_| ToolsError::Shape)?;
+    let json = marque_json::parse(&text, Limits::DEFAULT).map_err(|_| ToolsError::Shape)?;
+    let object = json.as_object().filter(|object| object.len() == 1).ok_or(ToolsError::Shape)?;
+    Tools::parse(object.get("tools").unwrap_or(&Json::Null))
+}

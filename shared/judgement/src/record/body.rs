@@ -1,0 +1,320 @@
+//! What each kind of record states.
+
+use marque_identity::refusal::{Blame, Code};
+use marque_identity::{BlueprintName, Did, Digest, Epoch, Refusal, Sponsor, UnixSeconds};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Carried, RecordKind};
+
+/// What a record states, by its `kind`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Body {
+    /// A credential or root token was issued.
+    Issued(Issued),
+    /// A request was refused by a service.
+    Refused(Refused),
+    /// A token was derived.
+    Delegated(Delegated),
+    /// An agent asks for an action.
+    Requested(Requested),
+    /// An enforcement point permitted or denied an action.
+    Decided(Box<Decided>),
+    /// An action ran, or failed.
+    Completed(Completed),
+    /// A directive was published.
+    Directive(DirectiveIssued),
+    /// A directive's reach.
+    Receipt(Receipt),
+    /// An agent connected.
+    Connected(Connected),
+    /// An agent's connection was closed.
+    Kicked(Kicked),
+    /// A sign of risk.
+    Risk(Risk),
+}
+
+impl Body {
+    /// Its kind.
+    pub fn kind(&self) -> RecordKind {
+        match self {
+            Self::Issued(_) => RecordKind::Issued,
+            Self::Refused(_) => RecordKind::Refused,
+            Self::Delegated(_) => RecordKind::Delegated,
+            Self::Requested(_) => RecordKind::Requested,
+            Self::Decided(_) => RecordKind::Decided,
+            Self::Completed(_) => RecordKind::Completed,
+            Self::Directive(_) => RecordKind::Directive,
+            Self::Receipt(_) => RecordKind::Receipt,
+            Self::Connected(_) => RecordKind::Connected,
+            Self::Kicked(_) => RecordKind::Kicked,
+            Self::Risk(_) => RecordKind::Risk,
+        }
+    }
+}
+
+/// The digest and size of something that is not carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InputDigest {
+    /// SHA-256, hexadecimal.
+    #[schemars(with = "String")]
+    pub sha256: Digest,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// What was issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// An identity credential.
+    Credential,
+    /// A root token.
+    Root,
+}
+
+/// A credential or root token was issued.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Issued {
+    /// Which of the two.
+    pub what: What,
+    /// The identity credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Carried>,
+    /// The root token. The record's `token` is its digest.
+    #[serde(rename = "root", default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Carried>,
+    /// The kind of agent.
+    #[schemars(with = "String")]
+    pub blueprint: BlueprintName,
+    /// Who answers for it.
+    #[schemars(with = "String")]
+    pub sponsor: Sponsor,
+    /// When it expires, in seconds.
+    #[schemars(with = "i64")]
+    pub expires_at: UnixSeconds,
+    /// Digests of what was attested or asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub evidence: Vec<Digest>,
+}
+
+/// A request was refused by a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Refused {
+    /// Stable reason.
+    #[schemars(with = "String")]
+    pub code: Code,
+    /// The step that refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// One sentence.
+    pub message: String,
+    /// Who has to change something.
+    #[schemars(with = "String")]
+    pub blame: Blame,
+    /// Which service.
+    pub service: String,
+    /// What was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputDigest>,
+}
+
+impl Refused {
+    /// A service's refusal of some input.
+    pub fn of(refusal: &Refusal, service: &str, input: Option<&[u8]>) -> Self {
+        Self {
+            code: refusal.code,
+            step: refusal.step.map(str::to_owned),
+            message: refusal.message.clone(),
+            blame: refusal.blame,
+            service: service.to_owned(),
+            input: input.map(InputDigest::of),
+        }
+    }
+}
+
+/// A token was derived. The record's `agent` is its holder, `token` its digest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Delegated {
+    /// The derived token.
+    pub link: Carried,
+    /// Its parent's digest.
+    #[schemars(with = "String")]
+    pub parent: Digest,
+    /// How deep it is.
+    pub depth: u64,
+}
+
+/// An agent asks for an action.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Requested {
+    /// The proof that it signed.
+    pub proof: Carried,
+}
+
+/// Permit or deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// The tool may run.
+    Permit,
+    /// It may not.
+    Deny,
+}
+
+/// An enforcement point permitted or denied an action.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Decided {
+    /// Which of the two.
+    pub decision: Verb,
+    /// Denied: stable reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub code: Option<Code>,
+    /// Denied: the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Denied: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Denied: who has to change something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub blame: Option<Blame>,
+    /// The proof that was presented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Carried>,
+    /// Who the enforcement point is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// The agent's own reason: claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What led to the action: claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The agent's count of actions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// SHA-256 of the agent's previous proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub prev: Option<Digest>,
+    /// The sequence up to which the directives were known.
+    #[schemars(with = "u64")]
+    pub epoch: Epoch,
+    /// Age of the youngest proof of that, in milliseconds; absent while there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view_age_ms: Option<u64>,
+    /// How old it may be for this tool, in milliseconds.
+    pub staleness_bound_ms: u64,
+    /// Denied: the directive that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directive: Option<String>,
+    /// Denied: the constraint that decided, as JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<String>,
+    /// Whether the tool has side effects.
+    pub side_effecting: bool,
+    /// The arguments as received, or what was presented where nothing could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputDigest>,
+}
+
+/// How an action ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The tool answered.
+    Ok,
+    /// It failed, or did not answer.
+    Error,
+}
+
+/// An action ran, or failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Completed {
+    /// The id of its *decided* record.
+    pub decided: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The tool's own status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// SHA-256 of its reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub reply_sha256: Option<Digest>,
+    /// Size of its reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_bytes: Option<u64>,
+    /// How long it ran, in microseconds.
+    pub duration_us: u64,
+}
+
+/// A directive was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DirectiveIssued {
+    /// The directive itself.
+    pub directive: String,
+    /// Its place in the stream.
+    #[schemars(with = "u64")]
+    pub epoch: Epoch,
+    /// Who asked for it.
+    #[schemars(with = "String")]
+    pub requested_by: Did,
+}
+
+/// A directive's reach: which verifiers have applied it, and how soon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Receipt {
+    /// The directive's id.
+    pub directive_id: String,
+    /// Its place in the stream.
+    #[schemars(with = "u64")]
+    pub epoch: Epoch,
+    /// How many have applied it.
+    pub acked: u64,
+    /// Of how many.
+    pub of: u64,
+    /// Median time to apply, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_us: Option<u64>,
+    /// 99th percentile, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_us: Option<u64>,
+    /// The slowest, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_us: Option<u64>,
+    /// Those that did not answer; they have failed closed by the bound.
+    #[schemars(with = "Vec<String>")]
+    pub silent: Vec<Did>,
+}
+
+/// An agent connected. Reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Connected {
+    /// The server's name for the connection.
+    pub client: String,
+}
+
+/// An agent's connection was closed. Reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Kicked {
+    /// The server's name for the connection.
+    pub client: String,
+    /// The directive that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directive: Option<String>,
+}
+
+/// A sign of risk. Reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Risk {
+    /// What was seen, a stable name.
+    pub signal: String,
+    /// In words.
+    pub message: String,
+}
