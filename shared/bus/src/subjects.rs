@@ -216,3 +216,87 @@ pub fn matches(pattern: &str, subject: &str) -> bool {
     }
     tokens.next().is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_of_patterns() {
+        let of = |name: &str| SUBJECTS.iter().find(|s| s.name == name).unwrap().wildcard();
+        assert_eq!(of("directive"), DIRECTIVES_RAW);
+        assert_eq!(of("verifier.gate"), GATE_ALL);
+        assert_eq!(of("committed"), COMMITTED_ALL);
+        assert_eq!(of("tool"), TOOLS_ENFORCED);
+    }
+
+    #[test]
+    fn every_name_and_pattern_stands_once() {
+        for (n, a) in SUBJECTS.iter().enumerate() {
+            for b in &SUBJECTS[n + 1..] {
+                assert!(a.name != b.name && a.pattern != b.pattern, "{} {}", a.name, b.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_function_s_subject_is_in_the_table() {
+        let did = Did::from_key_bytes([7; 32]);
+        for subject in [
+            directive("key", "0190"),
+            ack(&did),
+            record("issued", Some(&did)),
+            record("decided", None),
+            checkpoint(&did),
+            proof_claim(&Digest([1; 32])),
+            gate("tools.crm.query"),
+            committed(HEARTBEAT).unwrap(),
+        ] {
+            assert!(is_publishable(&subject), "{subject}");
+            assert!(SUBJECTS.iter().any(|row| matches(&row.wildcard(), &subject)), "{subject}");
+        }
+    }
+
+    #[test]
+    fn the_raw_pattern_leaves_heartbeats_out() {
+        assert!(matches(DIRECTIVES_RAW, &directive("token", "x")));
+        assert!(!matches(DIRECTIVES_RAW, HEARTBEAT));
+        assert!(matches(DIRECTIVES_CAPTURED, HEARTBEAT));
+    }
+
+    #[test]
+    fn replies_only_to_inboxes() {
+        for good in ["_INBOX.abc", "_INBOX.abc.def", "_R_.x.y"] {
+            assert!(is_reply(good), "{good}");
+        }
+        for bad in [
+            "",
+            "_INBOX",
+            "_INBOX.",
+            "_INBOX.>",
+            "_INBOX.a.*",
+            "_INBOXX.a",
+            "marque.directive.key.x",
+            "_R_",
+            "_INBOX.a b",
+        ] {
+            assert!(!is_reply(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn matching_is_by_token() {
+        for (pattern, subject, want) in [
+            ("a.>", "a", false),
+            ("a.>", "a.b", true),
+            ("a.>", "a.b.c", true),
+            ("a.*", "a.b", true),
+            ("a.*", "a.b.c", false),
+            ("a.b", "a.b", true),
+            ("a.b", "a", false),
+            (">", "a", true),
+        ] {
+            assert_eq!(matches(pattern, subject), want, "{pattern} {subject}");
+        }
+    }
+}
