@@ -1,0 +1,81 @@
+//! Why the sink can't go on, or can't answer.
+
+use marque_identity::refusal::{Code, Refusal};
+use marque_ledger::LedgerError;
+
+/// An error of the sink, one variant per reason.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The store failed, or its disk did.
+    #[error("store: {0}")]
+    Store(#[source] Box<redb::Error>),
+    /// The store is of another log, or of another version.
+    #[error("store: {0}")]
+    ForeignStore(String),
+    /// A leaf was handed in that is not the next.
+    #[error("leaf {got} was handed in where {next} is the next")]
+    NotNext {
+        /// The next leaf.
+        next: u64,
+        /// What came.
+        got: u64,
+    },
+    /// The log may not go on: a hole, another stream, another root. Nothing is filled or skipped.
+    #[error("the log halts: {0}")]
+    Halted(String),
+    /// Bytes of the log are not what they must be.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The broker failed or refused.
+    #[error("broker: {0}")]
+    Bus(#[from] marque_bus::BusError),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A question can't be answered as it is asked.
+    #[error("{0}")]
+    Asked(String),
+    /// There is no such leaf, record or file.
+    #[error("{0}")]
+    NotFound(String),
+    /// A task of ours ended without its answer.
+    #[error("a task of the sink broke off")]
+    BrokenOff,
+}
+
+impl SinkError {
+    /// The stable reason.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Store(_) | Self::Io { .. } | Self::NotNext { .. } | Self::BrokenOff => Code::Internal,
+            Self::ForeignStore(_) => Code::Conflict,
+            Self::Halted(_) => Code::LogHalted,
+            Self::Ledger(error) => error.code(),
+            Self::Bus(_) => Code::Unavailable,
+            Self::Asked(_) => Code::Malformed,
+            Self::NotFound(_) => Code::NotFound,
+        }
+    }
+}
+
+impl From<SinkError> for Refusal {
+    fn from(error: SinkError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+macro_rules! from_redb {
+    ($($kind:ident)*) => { $(
+        impl From<redb::$kind> for SinkError {
+            fn from(error: redb::$kind) -> Self {
+                Self::Store(Box::new(error.into()))
+            }
+        }
+    )* };
+}
+from_redb!(DatabaseError TransactionError TableError StorageError CommitError);

@@ -1,0 +1,232 @@
+//! The index: which leaves have what, and the verdict on each. Derived from the log: delete it and it is rebuilt.
+//!
+//! Killed at any point: it reaches as far as `upto`, and the rest is judged again from the log.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::RwLock;
+
+use marque_ledger::layout::{CONFLICT, DUPLICATE, VALID, VerdictLine};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+use crate::SinkError;
+use crate::judge::{Facts, Verdict};
+use crate::postings::{Field, ListKey, POSTINGS, append};
+
+/// Record id → its first leaf.
+const IDS: TableDefinition<'_, &str, u64> = TableDefinition::new("ids");
+/// Leaf → its line of the verdict index.
+const VERDICTS: TableDefinition<'_, u64, &str> = TableDefinition::new("verdicts");
+/// Second of the broker's clock at its highest so far → the first leaf at which it stood there.
+const TIMES: TableDefinition<'_, i64, u64> = TableDefinition::new("times");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const UPTO: &str = "upto";
+const BASIS: &str = "basis";
+/// Layout of the tables above: another one is rebuilt.
+const VERSION: &str = "1";
+const CACHE_BYTES: usize = 64 << 20;
+
+/// A leaf to be indexed.
+#[derive(Debug, Clone)]
+pub struct Indexed {
+    /// Its index.
+    pub leaf: u64,
+    /// The broker's time of it.
+    pub broker_ts_ns: i64,
+    /// What is to be said of it.
+    pub verdict: Verdict,
+}
+
+/// The index's store.
+pub struct Index {
+    db: Database,
+    upto: RwLock<u64>,
+}
+
+impl Index {
+    /// Opens the index of a log of `log_size` leaves, judged under the trust bundle with this fingerprint; one of
+    /// another bundle, another layout or another log is dropped and begun anew.
+    pub fn open(path: &Path, bundle: &str, log_size: u64) -> Result<Self, SinkError> {
+        let basis = format!("{VERSION} {bundle}");
+        let found = Self::open_as(path, &basis).and_then(|index| match index.upto() <= log_size {
+            true => Ok(Some(index)),
+            false => Ok(None),
+        });
+        match found {
+            Ok(Some(index)) => return Ok(index),
+            Ok(None) => tracing::info!("the index does not belong to this log: it is rebuilt"),
+            Err(error @ SinkError::ForeignStore(_)) => tracing::info!(%error, "the index is rebuilt"),
+            Err(error) => tracing::warn!(%error, "the index can't be read: it is rebuilt"),
+        }
+        std::fs::remove_file(path).map_err(|source| SinkError::Io { path: path.display().to_string(), source })?;
+        Self::open_as(path, &basis)
+    }
+
+    fn open_as(path: &Path, basis: &str) -> Result<Self, SinkError> {
+        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
+        let txn = begin(&db)?;
+        let upto = {
+            let mut meta = txn.open_table(META)?;
+            let known = meta.get(BASIS)?.map(|value| value.value().to_vec());
+            match known {
+                None => drop(meta.insert(BASIS, basis.as_bytes())?),
+                Some(known) if known == basis.as_bytes() => {}
+                Some(_) => return Err(SinkError::ForeignStore("the index was made under another bundle".into())),
+            }
+            let upto = meta.get(UPTO)?.and_then(|value| value.value().try_into().ok()).map_or(0, u64::from_be_bytes);
+            drop((txn.open_table(IDS)?, txn.open_table(VERDICTS)?, txn.open_table(TIMES)?, txn.open_table(POSTINGS)?));
+            upto
+        };
+        txn.commit()?;
+        Ok(Self { db, upto: RwLock::new(upto) })
+    }
+
+    /// Leaves below this are in the index.
+    pub fn upto(&self) -> u64 {
+        *self.upto.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Indexes the next leaves, in order and without a gap. `payload_of` gives the payload of an earlier leaf, which
+    /// is asked for when an id stands twice.
+    pub fn apply(
+        &self,
+        batch: &[Indexed],
+        same_payload: impl Fn(u64, u64) -> Result<bool, SinkError>,
+    ) -> Result<(), SinkError> {
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(()) };
+        if first.leaf != self.upto() {
+            return Err(SinkError::NotNext { next: self.upto(), got: first.leaf });
+        }
+        let txn = begin(&self.db)?;
+        let lists = Self::lines(&txn, batch, same_payload)?;
+        {
+            let mut table = txn.open_table(POSTINGS)?;
+            // In key order: neighbours in the tree are written together.
+            for (list, leaves) in lists.into_iter().collect::<BTreeMap<_, _>>() {
+                append(&mut table, list, &leaves)?;
+            }
+            let mut times = txn.open_table(TIMES)?;
+            let mut highest = times.last()?.map(|(second, _)| second.value());
+            for entry in batch {
+                let second = entry.broker_ts_ns.div_euclid(1_000_000_000);
+                if highest.is_none_or(|highest| second > highest) {
+                    times.insert(second, entry.leaf)?;
+                    highest = Some(second);
+                }
+            }
+            txn.open_table(META)?.insert(UPTO, &(last.leaf + 1).to_be_bytes()[..])?;
+        }
+        txn.commit()?;
+        *self.upto.write().unwrap_or_else(std::sync::PoisonError::into_inner) = last.leaf + 1;
+        Ok(())
+    }
+
+    /// Writes verdicts and ids; gives the lists that grow.
+    fn lines(
+        txn: &WriteTransaction,
+        batch: &[Indexed],
+        same_payload: impl Fn(u64, u64) -> Result<bool, SinkError>,
+    ) -> Result<HashMap<ListKey, Vec<u64>>, SinkError> {
+        let (mut ids, mut verdicts) = (txn.open_table(IDS)?, txn.open_table(VERDICTS)?);
+        let mut lists: HashMap<ListKey, Vec<u64>> = HashMap::new();
+        for entry in batch {
+            let mut line = VerdictLine { leaf: entry.leaf, record: None, verdict: VALID.to_owned(), first: None };
+            let mut post = |field, value: &str| lists.entry(ListKey::new(field, value)).or_default().push(entry.leaf);
+            match &entry.verdict {
+                Err(code) => {
+                    line.verdict = code.as_str().to_owned();
+                    post(Field::Verdict, &line.verdict);
+                }
+                Ok(facts) => {
+                    line.record = Some(facts.id.clone());
+                    let known = ids.get(facts.id.as_str())?.map(|first| first.value());
+                    match known.filter(|first| *first != entry.leaf) {
+                        None => {
+                            ids.insert(facts.id.as_str(), entry.leaf)?;
+                            facts.post(&mut post);
+                        }
+                        Some(first) => {
+                            line.first = Some(first);
+                            line.verdict = if same_payload(first, entry.leaf)? { DUPLICATE } else { CONFLICT }.into();
+                            post(Field::Verdict, &line.verdict);
+                        }
+                    }
+                }
+            }
+            verdicts.insert(entry.leaf, line.text().as_str())?;
+        }
+        Ok(lists)
+    }
+
+    /// The index at this moment.
+    pub fn view(&self) -> Result<IndexView, SinkError> {
+        let txn = self.db.begin_read()?;
+        let upto = txn.open_table(META)?.get(UPTO)?.and_then(|value| value.value().try_into().ok());
+        Ok(IndexView { txn, upto: upto.map_or(0, u64::from_be_bytes) })
+    }
+}
+
+fn begin(db: &Database) -> Result<WriteTransaction, SinkError> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    Ok(txn)
+}
+
+/// The index at one moment.
+pub struct IndexView {
+    txn: ReadTransaction,
+    upto: u64,
+}
+
+impl IndexView {
+    /// Leaves below this are in it.
+    pub fn upto(&self) -> u64 {
+        self.upto
+    }
+
+    /// The posting lists.
+    pub fn postings(&self) -> Result<redb::ReadOnlyTable<&'static [u8], &'static [u8]>, SinkError> {
+        Ok(self.txn.open_table(POSTINGS)?)
+    }
+
+    /// The first leaf of a record.
+    pub fn leaf_of(&self, record: &str) -> Result<Option<u64>, SinkError> {
+        Ok(self.txn.open_table(IDS)?.get(record)?.map(|leaf| leaf.value()))
+    }
+
+    /// The lines on `from..until`, as far as the index reaches.
+    pub fn lines(&self, from: u64, until: u64) -> Result<String, SinkError> {
+        let mut text = String::new();
+        for row in self.txn.open_table(VERDICTS)?.range(from..until)? {
+            text.push_str(row?.1.value());
+        }
+        Ok(text)
+    }
+
+    /// Below this leaf the broker's clock had not yet reached `second`; none if it never has.
+    pub fn since(&self, second: i64) -> Result<Option<u64>, SinkError> {
+        match self.txn.open_table(TIMES)?.range(second..)?.next() {
+            Some(row) => Ok(Some(row?.1.value())),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Facts {
+    fn post(&self, post: &mut impl FnMut(Field, &str)) {
+        post(Field::Kind, &self.kind);
+        let single = [
+            (Field::Agent, &self.agent),
+            (Field::Task, &self.task),
+            (Field::Tool, &self.tool),
+            (Field::Decision, &self.decision),
+            (Field::Brings, &self.brings),
+            (Field::Answers, &self.answers),
+            (Field::Directive, &self.directive),
+            (Field::Blueprint, &self.blueprint),
+            (Field::Cause, &self.cause),
+        ];
+        single.iter().filter_map(|(field, value)| Some((*field, value.as_deref()?))).for_each(|(f, v)| post(f, v));
+        self.tokens.iter().for_each(|token| post(Field::Token, token));
+    }
+}

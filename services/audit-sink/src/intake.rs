@@ -1,0 +1,241 @@
+//! From the stream into the log: fetch → append → judge → index, each stage at work while the next one is.
+//!
+//! ```text
+//!  source ──► [is it exactly the next?] ──► append (one transaction) ──► judge (over the cores) ──► index
+//! ```
+//! Killed anywhere: the log reaches as far as its last commit, the index no further than the log. The next start
+//! reads the stream from `size + 1` and judges what the index lacks out of the log. Nothing is acknowledged to the
+//! broker, so nothing can be lost between two truths.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use marque_bus::{BusError, Stored};
+use marque_ledger::Entry;
+use tokio::sync::{mpsc, watch};
+
+use crate::SinkError;
+use crate::index::{Index, Indexed};
+use crate::judge::Judge;
+use crate::metrics::Metrics;
+use crate::store::{LogStore, frame};
+
+/// Messages in one batch, hence in one transaction: 1,000 is where a commit's cost per record levels off (LOG.md).
+pub const BATCH_MESSAGES_MAX: usize = 2048;
+/// Batches that wait between two stages: what bounds the memory of the pipeline.
+const BATCHES_WAITING_MAX: usize = 2;
+/// Leaves judged at once while the index catches up out of the log.
+const CATCH_UP_LEAVES: u64 = 4096;
+
+/// Where messages come from, in stream order from where it was begun.
+pub trait Source: Send {
+    /// The next messages, at least one; waits for them.
+    fn next(&mut self, messages_max: usize) -> impl Future<Output = Result<Vec<Stored>, BusError>> + Send;
+}
+
+impl Source for marque_bus::StreamReader {
+    fn next(&mut self, messages_max: usize) -> impl Future<Output = Result<Vec<Stored>, BusError>> + Send {
+        marque_bus::StreamReader::next(self, messages_max)
+    }
+}
+
+/// The stages' tools. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    /// The log.
+    pub store: Arc<LogStore>,
+    /// The index.
+    pub index: Arc<Index>,
+    /// Who may write.
+    pub judge: Arc<Judge>,
+    /// How many threads judge.
+    pub threads: usize,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+type Leaves = Vec<(u64, Stored)>;
+
+impl Intake {
+    /// Takes in what the source gives until `stop`, then finishes what it has begun. An error is final: the log
+    /// stands where it stood, and nothing may be appended before the reason is understood or the process restarted.
+    pub async fn run(&self, source: impl Source, stop: watch::Receiver<bool>) -> Result<(), SinkError> {
+        let (appended_to, appended) = mpsc::channel::<Leaves>(BATCHES_WAITING_MAX);
+        let (fetched_to, fetched) = mpsc::channel::<Leaves>(BATCHES_WAITING_MAX);
+        let (judged_to, judged) = mpsc::channel::<Judging>(BATCHES_WAITING_MAX);
+        // Each stage ends when the one before it has; an error anywhere ends those before it, too.
+        let fetching = self.fetch(source, fetched_to, stop);
+        let (fetched, appended, judged, indexed) = tokio::join!(
+            fetching,
+            self.append(fetched, appended_to),
+            self.judge(appended, judged_to),
+            self.index(judged),
+        );
+        fetched.and(appended).and(judged).and(indexed)
+    }
+
+    /// Judges and indexes what the log has and the index lacks.
+    pub async fn catch_up(&self) -> Result<(), SinkError> {
+        while self.index.upto() < self.store.head().size {
+            let (from, this) = (self.index.upto(), self.clone());
+            let until = self.store.head().size.min(from + CATCH_UP_LEAVES);
+            let leaves = blocking(move || {
+                let mut leaves = Leaves::new();
+                this.store.view()?.scan(from, until, |leaf, frame| {
+                    let entry = Entry::decode(frame)?;
+                    let stored = Stored {
+                        sequence: entry.stream_seq,
+                        time_ns: entry.broker_ts_ns,
+                        subject: entry.bus_subject.to_owned(),
+                        payload: entry.payload.to_vec().into(),
+                    };
+                    leaves.push((leaf, stored));
+                    Ok(true)
+                })?;
+                Ok(leaves)
+            })
+            .await?;
+            let batch = self.spread(leaves).collect().await?;
+            self.index_batch(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// 1. Each message must be exactly the next sequence. One that is behind is passed over (it is in the log); one
+    ///    ahead is a hole, and the log halts.
+    async fn fetch(
+        &self,
+        mut source: impl Source,
+        to: mpsc::Sender<Leaves>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), SinkError> {
+        let mut next_leaf = self.store.head().size;
+        loop {
+            let messages = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = to.closed() => return Ok(()),
+                messages = source.next(BATCH_MESSAGES_MAX) => messages?,
+            };
+            let mut leaves = Leaves::with_capacity(messages.len());
+            for message in messages {
+                let due = next_leaf + 1;
+                if message.sequence < due {
+                    continue;
+                }
+                if message.sequence > due {
+                    let why = format!("the stream goes from sequence {} to {}", due - 1, message.sequence);
+                    // What came before the hole is sound and is kept.
+                    let _ = to.send(leaves).await;
+                    return Err(SinkError::Halted(why));
+                }
+                leaves.push((next_leaf, message));
+                next_leaf += 1;
+            }
+            if !leaves.is_empty() && to.send(leaves).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// 2. The log's transaction.
+    async fn append(&self, mut from: mpsc::Receiver<Leaves>, to: mpsc::Sender<Leaves>) -> Result<(), SinkError> {
+        while let Some(mut leaves) = from.recv().await {
+            // What has come while the last commit ran goes into this one.
+            while leaves.len() < BATCH_MESSAGES_MAX
+                && let Ok(more) = from.try_recv()
+            {
+                leaves.extend(more);
+            }
+            let Some(first) = leaves.first().map(|(leaf, _)| *leaf) else { continue };
+            let store = Arc::clone(&self.store);
+            let (head, leaves) = blocking(move || {
+                let frames = leaves.iter().map(|(_, message)| frame(message)).collect::<Result<Vec<_>, _>>()?;
+                Ok((store.append(first, &frames)?, leaves))
+            })
+            .await?;
+            self.metrics.appended(leaves.len(), head.size);
+            if to.send(leaves).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// 3. Signatures, over the cores.
+    async fn judge(&self, mut from: mpsc::Receiver<Leaves>, to: mpsc::Sender<Judging>) -> Result<(), SinkError> {
+        while let Some(leaves) = from.recv().await {
+            if to.send(self.spread(leaves)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// 4. The index's transaction.
+    async fn index(&self, mut from: mpsc::Receiver<Judging>) -> Result<(), SinkError> {
+        while let Some(judging) = from.recv().await {
+            let mut batch = judging.collect().await?;
+            while batch.len() < BATCH_MESSAGES_MAX
+                && let Ok(more) = from.try_recv()
+            {
+                batch.extend(more.collect().await?);
+            }
+            self.index_batch(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn index_batch(&self, batch: Vec<Indexed>) -> Result<(), SinkError> {
+        let (this, bad) = (self.clone(), batch.iter().filter(|entry| entry.verdict.is_err()).count());
+        blocking(move || {
+            this.index.apply(&batch, |first, second| {
+                let view = this.store.view()?;
+                let (first, second) = (view.entry(first)?, view.entry(second)?);
+                Ok(Entry::decode(&first)?.payload == Entry::decode(&second)?.payload)
+            })
+        })
+        .await?;
+        self.metrics.indexed(bad, self.index.upto());
+        Ok(())
+    }
+
+    fn spread(&self, leaves: Leaves) -> Judging {
+        let share = leaves.len().div_ceil(self.threads.max(1)).max(1);
+        let mut parts = Vec::new();
+        let mut rest = leaves;
+        while !rest.is_empty() {
+            let behind = rest.split_off(share.min(rest.len()));
+            let (part, judge) = (std::mem::replace(&mut rest, behind), Arc::clone(&self.judge));
+            parts.push(tokio::task::spawn_blocking(move || {
+                let judged = |(leaf, message): (u64, Stored)| Indexed {
+                    leaf,
+                    broker_ts_ns: message.time_ns,
+                    verdict: judge.judge(&message.subject, &message.payload),
+                };
+                part.into_iter().map(judged).collect()
+            }));
+        }
+        Judging(parts)
+    }
+}
+
+/// A batch on the cores.
+struct Judging(Vec<tokio::task::JoinHandle<Vec<Indexed>>>);
+
+impl Judging {
+    async fn collect(self) -> Result<Vec<Indexed>, SinkError> {
+        let mut batch = Vec::new();
+        for part in self.0 {
+            batch.extend(part.await.map_err(|_| SinkError::BrokenOff)?);
+        }
+        Ok(batch)
+    }
+}
+
+/// Runs what waits for the disk or burns a core where it blocks nobody.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SinkError> + Send + 'static,
+) -> Result<T, SinkError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| SinkError::BrokenOff)?
+}

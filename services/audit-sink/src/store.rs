@@ -1,0 +1,238 @@
+//! The log as it is kept: entries, full tiles, open tiles, size. One redb file, one transaction per batch.
+//!
+//! Killed before a commit: nothing of the batch is there, and the stream is read again from `size + 1`. Killed after
+//! it: all of it is there. There is no third state, and no acknowledgement that could disagree with it.
+
+use std::path::Path;
+use std::sync::{Mutex, RwLock};
+
+use marque_ledger::{Edge, Entry, FullTile, Hash, LedgerError, TileId, TileKind, TileSource, encode_bundle};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::SinkError;
+
+/// Leaf index → entry.
+const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+/// Level and index → the 256 hashes of a full tile.
+const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles");
+/// Level → the hashes of its open tile.
+const OPEN: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("open");
+/// `size`, `origin`, `stream`.
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const SIZE: &str = "size";
+const ORIGIN: &str = "origin";
+const STREAM: &str = "stream";
+/// Pages that redb may keep: the right edge and the newest entries are what is asked for.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// How far the log reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its leaves; the cursor too: the next message is `size + 1`.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+}
+
+/// The log's store. Writes come one batch at a time; reads see whole batches.
+pub struct LogStore {
+    db: Database,
+    edge: Mutex<Edge>,
+    head: RwLock<Head>,
+}
+
+impl LogStore {
+    /// Opens the log of this origin, or begins it.
+    pub fn open(path: &Path, origin: &str) -> Result<Self, SinkError> {
+        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
+        let txn = begin(&db)?;
+        let edge = {
+            let mut meta = txn.open_table(META)?;
+            let (entries, _tiles, open) = (txn.open_table(ENTRIES)?, txn.open_table(TILES)?, txn.open_table(OPEN)?);
+            let known = meta.get(ORIGIN)?.map(|value| value.value().to_vec());
+            match known {
+                None => drop(meta.insert(ORIGIN, origin.as_bytes())?),
+                Some(known) if known == origin.as_bytes() => {}
+                Some(known) => {
+                    let known = String::from_utf8_lossy(&known).into_owned();
+                    return Err(SinkError::ForeignStore(format!("it holds log `{known}`, not `{origin}`")));
+                }
+            }
+            let size = meta.get(SIZE)?.map_or(Ok(0), |value| size_of(value.value()))?;
+            let last = entries.last()?.map(|(leaf, _)| leaf.value() + 1).unwrap_or_default();
+            if last != size {
+                return Err(SinkError::ForeignStore(format!("it has {last} entries where its size says {size}")));
+            }
+            let mut levels = Vec::new();
+            for row in open.iter()? {
+                levels.push(row?.1.value().to_vec());
+            }
+            Edge::from_open(size, levels.iter().map(Vec::as_slice))?
+        };
+        txn.commit()?;
+        let head = Head { size: edge.size(), root: edge.root() };
+        Ok(Self { db, edge: Mutex::new(edge), head: RwLock::new(head) })
+    }
+
+    /// How far the log reaches on disk.
+    pub fn head(&self) -> Head {
+        *self.head.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Appends entries as leaves `first..`: entries, tiles and size in one transaction, durable when this returns.
+    ///
+    /// After an error the log on disk is as before, or the store must be opened again to learn how far it reaches:
+    /// the caller stops.
+    pub fn append(&self, first: u64, entries: &[Vec<u8>]) -> Result<Head, SinkError> {
+        let mut edge = self.edge.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if edge.size() != first {
+            return Err(SinkError::NotNext { next: edge.size(), got: first });
+        }
+        let (mut grown, mut full) = (edge.clone(), Vec::new());
+        for entry in entries {
+            grown.append(Hash::leaf(entry), &mut full);
+        }
+        let txn = begin(&self.db)?;
+        {
+            let mut table = txn.open_table(ENTRIES)?;
+            for (leaf, entry) in (first..).zip(entries) {
+                table.insert(leaf, entry.as_slice())?;
+            }
+            let mut table = txn.open_table(TILES)?;
+            for FullTile { id, bytes } in &full {
+                if let TileKind::Hashes(level) = id.kind {
+                    table.insert((level, id.index), bytes.as_slice())?;
+                }
+            }
+            let mut table = txn.open_table(OPEN)?;
+            for (level, bytes) in grown.open() {
+                table.insert(level, bytes.as_slice())?;
+            }
+            txn.open_table(META)?.insert(SIZE, &grown.size().to_be_bytes()[..])?;
+        }
+        txn.commit()?;
+        let head = Head { size: grown.size(), root: grown.root() };
+        *edge = grown;
+        *self.head.write().unwrap_or_else(std::sync::PoisonError::into_inner) = head;
+        Ok(head)
+    }
+
+    /// What the log remembers of the stream it is drawn from.
+    pub fn stream(&self) -> Result<Option<String>, SinkError> {
+        let meta = self.db.begin_read()?.open_table(META)?;
+        Ok(meta.get(STREAM)?.map(|value| String::from_utf8_lossy(value.value()).into_owned()))
+    }
+
+    /// Remembers the stream, once.
+    pub fn set_stream(&self, identity: &str) -> Result<(), SinkError> {
+        let txn = begin(&self.db)?;
+        txn.open_table(META)?.insert(STREAM, identity.as_bytes())?;
+        txn.commit()?;
+        Ok(())
+    }
+
+    /// The log as it is now; later appends don't show in it.
+    pub fn view(&self) -> Result<LogView, SinkError> {
+        let txn = self.db.begin_read()?;
+        let size = txn.open_table(META)?.get(SIZE)?.map_or(Ok(0), |value| size_of(value.value()))?;
+        Ok(LogView { txn, size })
+    }
+}
+
+fn begin(db: &Database) -> Result<redb::WriteTransaction, SinkError> {
+    let mut txn = db.begin_write()?;
+    // A killed store of gigabytes opens in milliseconds instead of seconds (and commits in two phases).
+    txn.set_quick_repair(true);
+    Ok(txn)
+}
+
+fn size_of(bytes: &[u8]) -> Result<u64, SinkError> {
+    let bytes = bytes.try_into().map_err(|_| SinkError::ForeignStore("its size is not a number".into()))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// The log at one moment.
+pub struct LogView {
+    txn: ReadTransaction,
+    size: u64,
+}
+
+impl LogView {
+    /// Its leaves at that moment.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// A leaf's entry, framed.
+    pub fn entry(&self, leaf: u64) -> Result<Vec<u8>, SinkError> {
+        let entries = self.txn.open_table(ENTRIES)?;
+        let entry = entries.get(leaf)?.ok_or_else(|| SinkError::NotFound(format!("there is no leaf {leaf}")))?;
+        Ok(entry.value().to_vec())
+    }
+
+    /// Hands the entries of `from..until` to `each`, in order, until it says to stop.
+    pub fn scan(
+        &self,
+        from: u64,
+        until: u64,
+        mut each: impl FnMut(u64, &[u8]) -> Result<bool, SinkError>,
+    ) -> Result<(), SinkError> {
+        for row in self.txn.open_table(ENTRIES)?.range(from..until)? {
+            let (leaf, entry) = row?;
+            if !each(leaf.value(), entry.value())? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// A tile as its file holds it: hashes, or a bundle of entries.
+    pub fn file(&self, id: TileId) -> Result<Vec<u8>, SinkError> {
+        let whole = TileId::covering(id.kind, id.index, self.size);
+        if whole.is_none_or(|whole| whole.width < id.width) {
+            return Err(SinkError::NotFound(format!("the log does not reach `{}` yet", id.path())));
+        }
+        match id.kind {
+            TileKind::Hashes(_) => {
+                let mut bytes = self.tile(id)?;
+                bytes.truncate(usize::from(id.width) * Hash::BYTES);
+                Ok(bytes)
+            }
+            TileKind::Entries => {
+                let first = id.index * marque_ledger::TILE_WIDTH;
+                let mut entries = Vec::with_capacity(id.width.into());
+                self.scan(first, first + u64::from(id.width), |_, entry| {
+                    entries.push(entry.to_vec());
+                    Ok(true)
+                })?;
+                Ok(encode_bundle(entries.iter().map(Vec::as_slice))?)
+            }
+        }
+    }
+}
+
+impl TileSource for LogView {
+    fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
+        let unreadable = |why: String| LedgerError::TileUnreadable { path: id.path(), why };
+        let TileKind::Hashes(level) = id.kind else { return Err(unreadable("not a tile of hashes".into())) };
+        let read = || -> Result<Option<Vec<u8>>, SinkError> {
+            if let Some(tile) = self.txn.open_table(TILES)?.get((level, id.index))? {
+                return Ok(Some(tile.value().to_vec()));
+            }
+            Ok(self.txn.open_table(OPEN)?.get(level)?.map(|tile| tile.value().to_vec()))
+        };
+        read().map_err(|error| unreadable(error.to_string()))?.ok_or_else(|| unreadable("it is not there".into()))
+    }
+}
+
+/// A message of the stream as the leaf that it becomes.
+pub fn frame(message: &marque_bus::Stored) -> Result<Vec<u8>, SinkError> {
+    let entry = Entry {
+        stream_seq: message.sequence,
+        broker_ts_ns: message.time_ns,
+        bus_subject: &message.subject,
+        payload: &message.payload,
+    };
+    // An entry that can't be framed can't be a leaf, and a leaf can't be left out.
+    entry.encode().map_err(|error| SinkError::Halted(format!("message {}: {error}", message.sequence)))
+}
