@@ -18,7 +18,7 @@ pub mod subjects;
 pub use connect::{Bus, ConnectOptions};
 pub use consume::{Batch, Stored, StreamReader};
 pub use error::BusError;
-pub use feed::{Feed, FeedOptions};
+pub use feed::{Counted, Feed, FeedOptions};
 pub use publish::{Claim, Recorded};
 pub use request::{CallError, Reply, WireRefusal};
 pub use service::{Endpoint, Request, RunningService, Service};

@@ -1,0 +1,77 @@
+//! Acks: signed and sent by a task of their own, so that applying never waits for them.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
+
+use marque_identity::UnixMillis;
+use marque_revocation::{Ack, AckKind, DirectiveId};
+use marque_signing::SigningKey;
+use tokio::sync::mpsc;
+
+use super::Shared;
+use crate::{Bus, subjects};
+
+/// More directives than this at once are acked in part; the broadcaster then calls us silent, which is the safe side.
+const QUEUED_MAX: usize = 4096;
+/// Presence on joining and every 5 s, counted in ticks of 250 ms.
+const PRESENCE_EVERY_TICKS: u32 = 20;
+
+/// Where the driving task leaves what is to be acked. Dropped, the sending task ends.
+pub(super) struct Acks {
+    queue: mpsc::Sender<Option<DirectiveId>>,
+    shared: Weak<Shared>,
+    ticks: u32,
+}
+
+impl Acks {
+    pub(super) fn start(bus: Bus, key: Arc<SigningKey>, shared: &Arc<Shared>) -> Self {
+        let (queue, queued) = mpsc::channel(QUEUED_MAX);
+        tokio::spawn(send(bus, key, shared.clone(), queued));
+        Self { queue, shared: Arc::downgrade(shared), ticks: 0 }
+    }
+
+    /// A directive has been applied.
+    pub(super) fn applied(&self, id: DirectiveId) {
+        self.push(Some(id));
+    }
+
+    /// A quarter of a second has passed.
+    pub(super) fn tick(&mut self) {
+        if self.ticks == 0 {
+            self.push(None);
+        }
+        self.ticks = (self.ticks + 1) % PRESENCE_EVERY_TICKS;
+    }
+
+    fn push(&self, what: Option<DirectiveId>) {
+        if self.queue.try_send(what).is_err()
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.counters.acks_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn send(bus: Bus, key: Arc<SigningKey>, shared: Arc<Shared>, mut queued: mpsc::Receiver<Option<DirectiveId>>) {
+    let verifier = key.did();
+    let subject = subjects::ack(&verifier);
+    while let Some(id) = queued.recv().await {
+        // Delivered late it would count for nothing; presence comes again.
+        if !bus.is_connected() {
+            continue;
+        }
+        let kind = if id.is_some() { AckKind::Applied } else { AckKind::Presence };
+        let (epoch, set_digest) = {
+            let view = shared.view.read().unwrap_or_else(PoisonError::into_inner);
+            (view.epoch(), view.set_digest())
+        };
+        let iat = UnixMillis(jiff::Timestamp::now().as_millisecond());
+        let sent = match (Ack { verifier, kind, id, epoch, set_digest, iat }).sign(&key) {
+            Ok(signed) => bus.client().publish(subject.clone(), signed.into()).await.map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = sent {
+            tracing::warn!(%error, "an ack could not be sent");
+        }
+    }
+}
