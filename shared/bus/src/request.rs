@@ -50,6 +50,9 @@ pub struct WireRefusal {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
+    /// The id of the *decided* record behind it, if one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
 }
 
 impl From<&Refusal> for WireRefusal {
@@ -60,6 +63,7 @@ impl From<&Refusal> for WireRefusal {
             message: refusal.message.clone(),
             blame: refusal.blame,
             hint: refusal.code.hint().to_owned(),
+            record: None,
         }
     }
 }
