@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use marque_bus::{Bus, CallError as BusCallError, Reply, header, subjects};
-use marque_credential::proof::{self, ProofRequest};
+use marque_credential::{ProofRequest, make_proof};
 use marque_identity::{Code, TaskId, TokenId};
 use marque_json::{Json, Limits};
 use marque_runtime::Clock;
@@ -48,7 +48,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const RECEIVERS_MAX: usize = 1024;
 
 /// A commission on the bus: calls tools. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Actor {
     bus: Bus,
     commission: Arc<Commission>,
@@ -60,12 +60,7 @@ pub struct Actor {
 impl Commission {
     /// This commission, acting over `bus`.
     pub fn on(&self, bus: &Bus) -> Actor {
-        Actor {
-            bus: bus.clone(),
-            commission: Arc::new(self.clone()),
-            receivers: Arc::default(),
-            timeout: CALL_TIMEOUT,
-        }
+        Actor { bus: bus.clone(), commission: Arc::new(self.clone()), receivers: Arc::default(), timeout: CALL_TIMEOUT }
     }
 }
 
@@ -142,7 +137,7 @@ impl Actor {
             let request = ProofRequest {
                 jti: action.clone(),
                 iat: Clock::new().unix(),
-                tool: tool.to_owned(),
+                tool,
                 args,
                 aud: audience,
                 nonce,
@@ -153,7 +148,7 @@ impl Actor {
                 cause: why.cause,
                 traceparent: why.traceparent,
             };
-            proof::make_proof(key.signing(), self.commission.leaf(), &request)
+            make_proof(key.signing(), self.commission.leaf(), &request)
         });
         Ok(SignedAction { action: action.0, proof: proof.map_err(CallError::Proof)? })
     }

@@ -1,7 +1,7 @@
 //! An enrolled agent: a key with a live identity credential.
 
 use marque_bus::{Bus, subjects};
-use marque_credential::aat::Tools;
+use marque_credential::Tools;
 use marque_identity::{Did, Digest, TaskId, TokenId, TrustDomain, UnixSeconds};
 use marque_runtime::Clock;
 use marque_signing::jws;
@@ -59,7 +59,7 @@ impl CommissionRequest {
 }
 
 /// An enrolled agent.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Agent {
     bus: Bus,
     domain: TrustDomain,
@@ -135,27 +135,21 @@ impl Agent {
         join_token: &str,
         runtime: &RuntimeClaim,
     ) -> Result<Self, AgentError> {
-        let request =
-            EnrolRequest { signed: Signed::now(domain), join_token, jwk: key.public().jwk(), runtime };
+        let request = EnrolRequest { signed: Signed::now(domain), join_token, jwk: key.public().jwk(), runtime };
         let enrolled: Enrolled = ask(bus, &key, subjects::issuer::ENROL, "marque-enrol+jwt", &request).await?;
         Ok(Self::resume(bus, domain, key, enrolled.credential, enrolled.expires_at))
     }
 
     /// An agent that was enrolled before, by its key and the credential that it was given.
-    pub fn resume(
-        bus: &Bus,
-        domain: &TrustDomain,
-        key: AgentKey,
-        credential: String,
-        expires_at: UnixSeconds,
-    ) -> Self {
+    pub fn resume(bus: &Bus, domain: &TrustDomain, key: AgentKey, credential: String, expires_at: UnixSeconds) -> Self {
         Self { bus: bus.clone(), domain: domain.clone(), key, credential, expires_at }
     }
 
     /// Asks for a fresh identity credential: a new check, never a longer old one.
     pub async fn renew(&mut self) -> Result<(), AgentError> {
         let request = RenewRequest { signed: Signed::now(&self.domain), credential: &self.credential };
-        let renewed: Enrolled = ask(&self.bus, &self.key, subjects::issuer::RENEW, "marque-renew+jwt", &request).await?;
+        let renewed: Enrolled =
+            ask(&self.bus, &self.key, subjects::issuer::RENEW, "marque-renew+jwt", &request).await?;
         (self.credential, self.expires_at) = (renewed.credential, renewed.expires_at);
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! A commission: a chain and the key that holds its leaf. Delegation out of it needs no network.
 
-use marque_credential::aat::{self, DerivedRequest, Tools};
+use marque_credential::aat::{Claims, MarqueReading};
+use marque_credential::{DerivedRequest, Tools, derive, limits};
 use marque_identity::{Digest, TaskId, TokenId, TrustDomain, UnixSeconds};
 use marque_runtime::Clock;
-use marque_signing::{PublicKey, jws, sha256};
-use serde::Deserialize;
+use marque_signing::{Compact, PublicKey, sha256};
 
 use crate::{AgentError, AgentKey};
 
@@ -57,26 +57,10 @@ pub struct Commission {
     key: AgentKey,
     chain: String,
     domain: TrustDomain,
-    root: Claims,
-    leaf: Claims,
-}
-
-/// The claims of our own chain that its holder goes by.
-/// TRUST: read without a check of signatures; nothing is permitted on them, enforcement points verify the chain.
-#[derive(Debug, Clone, Deserialize)]
-struct Claims {
-    iss: String,
-    iat: UnixSeconds,
-    exp: UnixSeconds,
-    del_depth: u64,
-    #[serde(default)]
     task: Option<TaskId>,
-    cnf: Confirmation,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Confirmation {
-    jwk: marque_signing::Jwk,
+    expires_at: UnixSeconds,
+    depth: u64,
+    depth_max: u64,
 }
 
 impl Commission {
@@ -86,16 +70,31 @@ impl Commission {
     /// every enforcement point does.
     pub fn adopt(key: AgentKey, chain: impl Into<String>) -> Result<Self, AgentError> {
         let chain = chain.into();
-        let mut tokens = chain.split('~');
-        let root = read_claims(tokens.next().unwrap_or_default())?;
-        let leaf = tokens.last().map_or_else(|| Ok(root.clone()), read_claims)?;
-        let bound = leaf.cnf.jwk.public_key().map_err(|_| AgentError::ChainUnreadable("`cnf.jwk` is no Ed25519 key"))?;
-        if bound.bytes() != key.public().bytes() {
+        if chain.len() > limits::CHAIN_BYTES_MAX {
+            return Err(AgentError::ChainUnreadable("it is larger than a chain may be"));
+        }
+        let root = payload(chain.split('~').next().unwrap_or_default())?;
+        let leaf = payload(chain.rsplit('~').next().unwrap_or_default())?;
+        let (root, leaf) = (claims(&root)?, claims(&leaf)?);
+        let unreadable = AgentError::ChainUnreadable;
+        let bound = leaf.holder().map_err(|_| unreadable("the leaf's `cnf.jwk` is no Ed25519 key"))?;
+        if bound != key.public() {
             return Err(AgentError::NotTheHolder { bound: bound.did(), own: key.did() });
         }
-        let domain = root.iss.strip_prefix("https://").and_then(|name| name.parse().ok());
-        let domain = domain.ok_or(AgentError::ChainUnreadable("the root's `iss` is not `https://<trust domain>`"))?;
-        Ok(Self { key, chain, domain, root, leaf })
+        let domain = root.text("iss").and_then(|iss| iss.strip_prefix("https://")).and_then(|name| name.parse().ok());
+        let task = match root.marque() {
+            MarqueReading::Present(marque) => Some(marque.task),
+            MarqueReading::Absent | MarqueReading::Malformed => None,
+        };
+        Ok(Self {
+            domain: domain.ok_or(unreadable("the root's `iss` is not `https://<trust domain>`"))?,
+            task,
+            expires_at: leaf.numeric_date("exp").ok_or(unreadable("the leaf's `exp` is absent"))?,
+            depth: leaf.natural("del_depth").ok_or(unreadable("the leaf's `del_depth` is absent"))?,
+            depth_max: leaf.natural("del_max_depth").ok_or(unreadable("the leaf's `del_max_depth` is absent"))?,
+            key,
+            chain,
+        })
     }
 
     /// The chain, root first, joined by `~`.
@@ -135,17 +134,22 @@ impl Commission {
 
     /// The task of the commission, as the root names it.
     pub fn task(&self) -> Option<&TaskId> {
-        self.root.task.as_ref()
+        self.task.as_ref()
     }
 
     /// When the leaf ends.
     pub fn expires_at(&self) -> UnixSeconds {
-        self.leaf.exp
+        self.expires_at
+    }
+
+    /// How many links may still be derived below the leaf.
+    pub fn depth_left(&self) -> u64 {
+        self.depth_max.saturating_sub(self.depth)
     }
 
     /// How many links stand between the root and the leaf: 0 for a root.
     pub fn depth(&self) -> u64 {
-        self.leaf.del_depth
+        self.depth
     }
 
     /// Mints a child for a sub-agent's own key, offline, and answers the whole chain that the sub-agent presents.
@@ -153,18 +157,17 @@ impl Commission {
     /// Refuses what would not verify: wider tools, a longer life, more depth than is left.
     pub fn delegate(&self, to: &PublicKey, grant: Delegation) -> Result<String, AgentError> {
         let now = Clock::new().unix();
-        let exp = grant.ttl_seconds.map_or(self.leaf.exp, |ttl| self.leaf.exp.min(now.plus(ttl)));
+        let exp = grant.ttl_seconds.map_or(self.expires_at, |ttl| self.expires_at.min(now.plus(ttl)));
         let request = DerivedRequest {
             holder: *to,
             tools: grant.tools,
             exp,
-            del_max_depth: self.leaf.del_depth.saturating_add(1).saturating_add(grant.further_depth),
+            del_max_depth: self.depth.saturating_add(1).saturating_add(grant.further_depth),
             aud: grant.audience,
-            // A clock behind the parent's issuer must not make the link begin before its parent (step 4i).
-            iat: now.max(self.leaf.iat),
+            iat: now,
             jti: TokenId::generate(),
         };
-        let child = aat::derive(self.key.signing(), self.leaf(), request)?;
+        let child = derive(self.key.signing(), self.leaf(), &request).map_err(AgentError::Derive)?;
         Ok(format!("{}~{child}", self.chain))
     }
 }
@@ -173,6 +176,12 @@ fn link_digest(token: &str) -> Digest {
     sha256(token.rsplit_once('.').map_or(token, |(signing_input, _)| signing_input).as_bytes())
 }
 
-fn read_claims(token: &str) -> Result<Claims, AgentError> {
-    jws::unverified_payload(token, TOKEN_BYTES_MAX).map_err(|_| AgentError::ChainUnreadable("a token is not an AAT"))
+/// TRUST: read without a check of signatures; nothing is permitted on it, enforcement points verify the chain.
+fn payload(token: &str) -> Result<Vec<u8>, AgentError> {
+    let payload = Compact::split(token).and_then(|compact| compact.payload());
+    payload.map_err(|_| AgentError::ChainUnreadable("a token is not a JWS in compact form"))
+}
+
+fn claims(payload: &[u8]) -> Result<Claims<'_>, AgentError> {
+    Claims::parse(payload).map_err(|_| AgentError::ChainUnreadable("a token's claims are no JSON object"))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use marque_credential::aat::DeriveError;
+use marque_credential::CredentialError;
 use marque_identity::{Code, Did, Refusal};
 use marque_json::JsonError;
 use marque_signing::{JwsError, jws};
@@ -41,8 +41,8 @@ pub enum AgentError {
         own: Did,
     },
     /// What was to be derived would not verify.
-    #[error("the child would not verify")]
-    Derive(#[from] DeriveError),
+    #[error("the child would not verify: {0}")]
+    Derive(#[source] CredentialError),
     /// A request could not be signed.
     #[error("the request could not be signed")]
     Sign(#[from] JwsError),
@@ -77,8 +77,8 @@ pub enum CallError {
     #[error("the arguments are not a JSON object")]
     NotAnObject,
     /// The proof could not be made.
-    #[error("the proof could not be made")]
-    Proof(#[source] JwsError),
+    #[error("the proof can't be made: {0}")]
+    Proof(#[source] CredentialError),
 }
 
 impl AgentError {

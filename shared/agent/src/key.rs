@@ -61,7 +61,10 @@ impl AgentKey {
     }
 
     /// Signs the next action: `sign` is handed `seq` and `prev`. The history moves on only where it succeeds.
-    pub(crate) fn sign_next<E>(&self, sign: impl FnOnce(u64, Option<Digest>) -> Result<String, E>) -> Result<String, E> {
+    pub(crate) fn sign_next<E>(
+        &self,
+        sign: impl FnOnce(u64, Option<Digest>) -> Result<String, E>,
+    ) -> Result<String, E> {
         let mut history = self.lock();
         let seq = history.signed.saturating_add(1);
         let proof = sign(seq, history.last)?;

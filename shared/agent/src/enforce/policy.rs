@@ -75,6 +75,11 @@ impl Policy {
         &self.domain
     }
 
+    /// The audience of a tool served on a bus subject; none for another kind of tool.
+    pub fn audience(&self, tool: &str) -> Option<String> {
+        tool.strip_prefix("nats:").map(|tool_subject| self.domain.audience(tool_subject))
+    }
+
     /// The bound of a tier.
     pub fn bound(&self, tier: Tier) -> Duration {
         match tier {
