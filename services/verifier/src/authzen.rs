@@ -77,8 +77,8 @@ pub struct Reasons {
 
 /// Reads a question. Refuses other JSON with a sentence that names the member.
 pub fn read(body: &[u8]) -> Result<Evaluation<'_>, Refusal> {
-    let document =
-        marque_json::parse(body, Limits::DEFAULT).map_err(|error| Refusal::new(json_code(&error), error.to_string()))?;
+    let document = marque_json::parse(body, Limits::DEFAULT)
+        .map_err(|error| Refusal::new(json_code(&error), error.to_string()))?;
     let Json::Object(document) = document else { return Err(malformed("the request is not an object")) };
     let subject = object(&document, "subject")?;
     let action = object(&document, "action")?;

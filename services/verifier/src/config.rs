@@ -66,9 +66,10 @@ impl AsRef<Common> for Config {
 impl VerifierConfig {
     /// The policy for this trust domain. Refuses bounds that would deny for ever, or never.
     pub fn policy(&self, domain: TrustDomain) -> Result<Policy, ConfigError> {
-        for (key, bound) in
-            [("staleness_critical_ms", self.staleness_critical_ms), ("staleness_standard_ms", self.staleness_standard_ms)]
-        {
+        for (key, bound) in [
+            ("staleness_critical_ms", self.staleness_critical_ms),
+            ("staleness_standard_ms", self.staleness_standard_ms),
+        ] {
             if !(STALENESS_MIN_MS..=STALENESS_MAX_MS).contains(&bound) {
                 let range = format!("{STALENESS_MIN_MS} to {STALENESS_MAX_MS}");
                 return Err(ConfigError::Value(format!("`verifier.{key}` is {bound}, it must be {range}")));
@@ -84,7 +85,8 @@ impl VerifierConfig {
         if self.tool_timeout_ms == 0 {
             return Err(ConfigError::Value("`verifier.tool_timeout_ms` must not be 0".to_owned()));
         }
-        let bounds = (Duration::from_millis(self.staleness_critical_ms), Duration::from_millis(self.staleness_standard_ms));
+        let bounds =
+            (Duration::from_millis(self.staleness_critical_ms), Duration::from_millis(self.staleness_standard_ms));
         let rule = |pattern: &String, tier, side_effecting| ToolRule { pattern: pattern.clone(), tier, side_effecting };
         let critical = self.critical.iter().map(|pattern| rule(pattern, Some(Tier::Critical), false));
         let side_effecting = self.side_effecting.iter().map(|pattern| rule(pattern, None, true));

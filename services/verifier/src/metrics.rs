@@ -22,28 +22,27 @@ struct Outcome {
 
 /// The verifier's metrics.
 #[derive(Debug, Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     decisions: Family<Outcome, Counter>,
     seconds: Histogram,
     unrecorded: Counter,
 }
 
 impl Metrics {
-    /// All at zero, registered; the view's age is asked of `feed` at each scrape.
-    pub fn register(registry: &mut Registry, feed: Feed) -> Self {
+    /// All at zero.
+    pub(crate) fn new() -> Self {
         // 50 µs (a cached chain without its record) to about 13 s (a record that waits for a new leader).
-        let metrics = Self {
-            decisions: Family::default(),
-            seconds: Histogram::new(exponential_buckets(50e-6, 2.0, 19)),
-            unrecorded: Counter::default(),
-        };
-        registry.register("decisions", "Decisions by outcome and reason", metrics.decisions.clone());
-        let help = "Time from a request to its stored decision";
-        registry.register("decision_seconds", help, metrics.seconds.clone());
+        let seconds = Histogram::new(exponential_buckets(50e-6, 2.0, 19));
+        Self { decisions: Family::default(), seconds, unrecorded: Counter::default() }
+    }
+
+    /// Registers them; the view's age is asked of `feed` at each scrape.
+    pub(crate) fn register(&self, registry: &mut Registry, feed: Feed) {
+        registry.register("decisions", "Decisions by outcome and reason", self.decisions.clone());
+        registry.register("decision_seconds", "Time from a request to its stored decision", self.seconds.clone());
         let help = "Records that the audit stream did not acknowledge";
-        registry.register("records_unacknowledged", help, metrics.unrecorded.clone());
+        registry.register("records_unacknowledged", help, self.unrecorded.clone());
         registry.register_collector(Box::new(ViewState(feed)));
-        metrics
     }
 }
 
