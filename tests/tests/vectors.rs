@@ -134,3 +134,26 @@ fn every_case_of_the_drafts_index_is_there() {
         cases.iter().filter(|case| case.group == Group::Draft).filter_map(|case| case.id.strip_prefix("J.")).collect();
     assert_eq!(ours, INDEX.split_whitespace().collect());
 }
+
+/// Signatures as the draft's authors published them, of a proof or the last token, case by case.
+const PUBLISHED: &[(&str, &str)] = &[
+    ("J.1", "G2ZIeMAY5H1nbG0j2f6R9hW8WsP98CC8ZA9-dLpNATy-i7DMR6iAHzgSrAhpdTVt1Y5urMK9iE0ZXMcLHzrHBg"),
+    ("J.11.d", "_Ou2hxsxXJM66IZ46s9e6mHZE6otXa0lPt8jBzrP_px8VjWDji9eScAiaaz4A5__5dNfMM88iR1qNo3xp4UCCw"),
+    ("J.11.d", "1w6GGDLnljYp6IM7SwBmqxgbyqDIl7ht8PTaXpAsjvGtmRsn6IW6fKt6uu5jwP1gwm_h7d-RPRDQChU9Gsq4Bw"),
+    ("J.12", "_w7vQBpZOZHXH6EV-u635jknoAuhUMm4KfptfxB3uDXa7mW-TEwbCqiTPmqXmYrzMH4F2pVqC0_gqsB2yUpIAg"),
+    ("J.15.1", "pUkanKNgh5PFd2uB3lY4FlnAQFmyL6HaIl13VjSnBH9AtTTqgQNiU4WqmpyTLmFv2il5kvBxbd_SEIph_2qODA"),
+    ("J.15.1", "L5eXH3OC-DyH2QKvu-uRGrk1dfaXoEBRYSJ_ageSamuYL7ubaAMhH5JpXVtR_QO0kq-RBvppYMXoKM-DcCfDBw"),
+    ("J.21.5", "6u3uhJqGGHKyke0NW4z6_ntKuVKfy87jsodTE5ryI3mq_OBqest-cjV81fZg4vIxMvfjXgDm1_qOTmX0l9IxCQ"),
+    ("J.21.6", "BFcBOjM3DKlrKAVtcpFyeMtSKIIjg63a8bamzCPanbYPhOb58KAOrm12mMipIGEqREMioLT6hP5SixSGUcSeDQ"),
+    ("J.21.7", "QDAHc6xKInTuq_35-fxLS6-GmtskO0ERL-OmqbjFLCSOExoTdzhdp2H5h7KtH55m_C-Pj-4EACeJ4gADE2vEBw"),
+];
+
+#[test]
+fn signatures_are_those_that_the_draft_published() {
+    let cases = cases();
+    for (id, signature) in PUBLISHED {
+        let case = cases.iter().find(|case| case.id == *id).unwrap();
+        let mut presented = case.chain.iter().chain([&case.proof]).map(|token| token.compact.as_str());
+        assert!(presented.any(|compact| compact.ends_with(&format!(".{signature}"))), "{id}");
+    }
+}
