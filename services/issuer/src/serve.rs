@@ -1,0 +1,212 @@
+//! Wiring: from the configuration to a service that answers, until it is asked to stop.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use marque_bus::service::Request;
+use marque_bus::{
+    Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, RunningService, Service, streams, subjects,
+};
+use marque_identity::{Code, Refusal};
+use marque_runtime::{ConfigError, Context, Failure, Shutdown};
+use marque_signing::Role;
+use serde_json::{Value, json};
+
+use crate::blueprint::Blueprints;
+use crate::config::Config;
+use crate::desk::Desk;
+use crate::documents;
+use crate::metrics::Metrics;
+use crate::records::StreamRecords;
+use crate::request::{Duty, REQUEST_BYTES_MAX};
+use crate::rules::Rules;
+use crate::standing::LiveDirectives;
+use crate::store::{Store, StoreError};
+
+/// What the issuer is called.
+pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
+    name: "marque-issuer",
+    section: "issuer",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Enrols agents by join token, and issues root tokens within their blueprints' ceilings.",
+};
+
+/// Between two looks at a broker that is not ready, and between two tidyings.
+const RETRY: Duration = Duration::from_secs(1);
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+/// How long requests in hand may take at the end: one record's deadline and room.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+
+type LiveDesk = Desk<StreamRecords, LiveDirectives>;
+
+/// Serves until `context.shutdown`. Everything that only an operator can mend is refused before the broker is asked.
+pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
+    let Context { config, shutdown, clock, health } = context;
+    let key = Arc::new(config.common.signing_key()?);
+    let bundle = config.common.trust_bundle()?;
+    let blueprints = Blueprints::load(config.issuer.blueprints()?).map_err(unusable)?;
+    let bound = config.issuer.staleness_bound()?;
+    let rules = Arc::new(Rules::new(bundle, blueprints, &key.public()).map_err(unusable)?);
+    let store = open_store(&config, &rules, &key)?;
+    let document = Arc::new(bundle_text(&config)?);
+    let metrics = Metrics::default();
+    health.metrics(|registry| metrics.register(registry));
+
+    health.pending("broker", "not connected yet");
+    let bus = Bus::connect(connect_options(&config)?).await.map_err(Failure::fatal)?;
+    let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
+    let Some(()) = until(&shutdown, patiently(|| bus.expect_stream(streams::AUDIT))).await.transpose()? else {
+        return Ok(());
+    };
+    let broadcasters = rules.bundle.keys(Role::Broadcaster);
+    let feed = patiently(|| Feed::start(&bus, broadcasters.clone(), FeedOptions::default()));
+    let Some(feed) = until(&shutdown, feed).await.transpose()? else { return Ok(()) };
+    let domain = rules.bundle.trust_domain.clone();
+    let directives = LiveDirectives::new(feed, rules.iss.clone(), domain, bound);
+    let fresh = directives.clone();
+    health.check("directives", move || fresh.pending());
+
+    let desk = Arc::new(Desk {
+        key,
+        rules,
+        store,
+        records: StreamRecords::new(bus.clone()),
+        directives,
+        now: Arc::new(move || clock.unix_millis()),
+        metrics,
+    });
+    let Some(()) = until(&shutdown, settle(&desk)).await else { return Ok(()) };
+    let service = start(&bus, &desk, document).await.map_err(Failure::fatal)?;
+    health.ready("broker");
+    tracing::info!(instance = service.id(), blueprints = desk.rules.blueprints.iter().len(), "serving");
+
+    tidy_until(&shutdown, &desk).await;
+    service.drain(DRAIN_DEADLINE).await;
+    bus.drain().await.map_err(Failure::fatal)
+}
+
+async fn start(bus: &Bus, desk: &Arc<LiveDesk>, bundle: Arc<String>) -> Result<RunningService, BusError> {
+    let duty = |duty: Duty, subject: &'static str| {
+        let desk = desk.clone();
+        let answer = move |request: Request| {
+            let desk = desk.clone();
+            async move { desk.answer(duty, &request.payload).await }
+        };
+        Endpoint::new(duty.as_str(), subject, answer).bytes_max(REQUEST_BYTES_MAX)
+    };
+    let rules = desk.rules.clone();
+    let blueprints = move |request: Request| {
+        let answer = documents::blueprints(&rules, &request.payload).and_then(|value| body(&value));
+        async move { answer }
+    };
+    let age = desk.directives.clone();
+    let view_age =
+        move || json!({ "view_age_ms": age.age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)) });
+    Service::new(SPEC.name, SPEC.version, SPEC.about)
+        .endpoint(duty(Duty::Enrol, subjects::issuer::ENROL))
+        .endpoint(duty(Duty::Issue, subjects::issuer::ISSUE))
+        .endpoint(duty(Duty::Renew, subjects::issuer::RENEW))
+        .endpoint(document("bundle", subjects::issuer::BUNDLE, bundle.as_bytes().to_vec()))
+        .endpoint(document("jwks", subjects::issuer::JWKS, documents::jwks(&desk.rules).to_string().into_bytes()))
+        .endpoint(document(
+            "did",
+            subjects::issuer::DID,
+            documents::did_document(&desk.key.did()).to_string().into_bytes(),
+        ))
+        .endpoint(Endpoint::new("blueprints", subjects::issuer::BLUEPRINTS, blueprints))
+        .stats(view_age)
+        .start(bus)
+        .await
+}
+
+fn document(name: &'static str, subject: &'static str, text: Vec<u8>) -> Endpoint {
+    Endpoint::new(name, subject, move |_| {
+        let text = text.clone();
+        async move { Ok::<_, Refusal>(text) }
+    })
+}
+
+fn body(value: &Value) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(value).map_err(|error| Refusal::new(Code::Internal, error.to_string()))
+}
+
+/// Records what an earlier run left, however long the broker needs.
+async fn settle(desk: &LiveDesk) {
+    loop {
+        match desk.settle_pending().await {
+            Ok(0) => return,
+            Ok(settled) => return tracing::info!(settled, "recorded what an earlier run had begun"),
+            Err(refusal) => tracing::warn!(error = %refusal, "grants of an earlier run are not recorded yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn tidy_until(shutdown: &Shutdown, desk: &LiveDesk) {
+    let mut every = tokio::time::interval(TIDY_EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.requested() => return,
+            _ = every.tick() => {
+                if let Err(refusal) = desk.tidy().await {
+                    tracing::warn!(error = %refusal, "the store could not be tidied");
+                }
+            }
+        }
+    }
+}
+
+/// Asks again while the broker does not answer; a stream that differs is for an operator.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, BusError>>,
+{
+    loop {
+        match ask().await {
+            Ok(value) => return Ok(value),
+            Err(error @ (BusError::Unavailable(_) | BusError::OutcomeUnknown(_))) => {
+                tracing::warn!(%error, "waiting for the broker");
+            }
+            Err(error) => return Err(Failure::fatal(error)),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What `wait` gives, or nothing if it is time to stop.
+async fn until<T>(shutdown: &Shutdown, wait: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        () = shutdown.requested() => None,
+        value = wait => Some(value),
+    }
+}
+
+fn open_store(config: &Config, rules: &Rules, key: &marque_signing::SigningKey) -> Result<Store, Failure> {
+    let path = config.common.state_dir()?.join("issuer.redb");
+    Store::open(&path, &rules.bundle.trust_domain, &key.did()).map_err(|error| match error {
+        StoreError::Foreign { .. } => unusable(error),
+        StoreError::Disk(_) | StoreError::Locked | StoreError::Row(_) | StoreError::RequestDiffers => {
+            Failure::fatal(error)
+        }
+    })
+}
+
+fn connect_options(config: &Config) -> Result<ConnectOptions, ConfigError> {
+    let options = ConnectOptions::new(config.common.nats.url.clone(), SPEC.name);
+    Ok(match config.common.nats.credentials()? {
+        Some((user, password)) => options.credentials(user, password.expose()),
+        None => options,
+    })
+}
+
+/// The bundle as it was signed: `trust_bundle` has opened the same file.
+fn bundle_text(config: &Config) -> Result<String, ConfigError> {
+    let path = config.common.bundle.file.clone().unwrap_or_default();
+    let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File { path, source })?;
+    Ok(text.trim_end().to_owned())
+}
+
+fn unusable(error: impl std::fmt::Display) -> Failure {
+    Failure::Config(ConfigError::Value(error.to_string()))
+}
