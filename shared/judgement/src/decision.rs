@@ -180,20 +180,33 @@ impl From<Denial> for Refusal {
     }
 }
 
-/// A refusal, with the directive that decided if one did.
-struct Refused {
+/// A refusal, with the directive that decided if one did, and what the proof claims if its signature holds.
+struct Refused(Box<Reasons>);
+
+struct Reasons {
     refusal: ChainRefusal,
     directive: Option<String>,
+    claimed: Claimed,
 }
 
 impl From<ChainRefusal> for Refused {
     fn from(refusal: ChainRefusal) -> Self {
-        Self { refusal, directive: None }
+        Self(Box::new(Reasons { refusal, directive: None, claimed: Claimed::default() }))
+    }
+}
+
+impl Refused {
+    fn by(refusal: ChainRefusal, directive: String) -> Self {
+        Self(Box::new(Reasons { refusal, directive: Some(directive), claimed: Claimed::default() }))
+    }
+
+    fn claiming(mut self, claimed: Claimed) -> Self {
+        self.0.claimed = claimed;
+        self
     }
 }
 
 /// Decides one call under a verified chain. What can't be decided is denied.
-#[expect(clippy::too_many_arguments, reason = "the river's confluence: each is another room's value")]
 pub fn decide(
     chain: &VerifiedChain,
     call: &Call<'_>,
@@ -203,19 +216,21 @@ pub fn decide(
     replay: &ReplayGuard,
     now: Now,
 ) -> Decision {
-    let basis =
-        Basis { epoch: view.epoch(), view_age: view.age(now.monotonic), staleness_bound: policy.staleness_bound };
-    let mut claimed = Claimed::default();
-    match judge(chain, call, proof, policy, view, replay, now, &mut claimed) {
-        Ok(proof) => Decision::Permit(Permit { proof, basis, side_effecting: policy.side_effecting }),
-        Err(Refused { refusal, directive }) => {
-            let side_effecting = policy.side_effecting;
+    let basis = Basis {
+        epoch: view.epoch(),
+        view_age: view.age(now.monotonic),
+        staleness_bound: policy.staleness_bound,
+    };
+    let side_effecting = policy.side_effecting;
+    match judge(chain, call, proof, policy, view, replay, now) {
+        Ok(proof) => Decision::Permit(Permit { proof, basis, side_effecting }),
+        Err(Refused(reasons)) => {
+            let Reasons { refusal, directive, claimed } = *reasons;
             Decision::Deny(Denial { refusal, directive, claimed, basis, side_effecting })
         }
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the body of `decide`, apart for `?`")]
 fn judge(
     chain: &VerifiedChain,
     call: &Call<'_>,
@@ -224,7 +239,6 @@ fn judge(
     view: &View,
     replay: &ReplayGuard,
     now: Now,
-    claimed: &mut Claimed,
 ) -> Result<VerifiedProof, Refused> {
     let audience = policy.audience;
     let proof_policy = ProofPolicy { audience, nonce: policy.nonce, window_seconds: policy.window_seconds };
@@ -247,10 +261,7 @@ fn judge(
         replay.accept(&verified, policy.window_seconds, now.unix).map_err(ChainRefusal::from)?;
         Ok(verified)
     })();
-    if judged.is_err() {
-        *claimed = proof::claimed(&claims);
-    }
-    judged
+    judged.map_err(|refused: Refused| refused.claiming(proof::claimed(&claims)))
 }
 
 /// Step 11.

@@ -73,7 +73,7 @@ pub(super) fn read<'a>(tokens: &[&'a str], limits: &ChainLimits) -> Result<Vec<P
         presented.push(token);
     }
     let quick: Option<Vec<&[u8]>> = presented.iter().map(|token| quick_token_id(&token.payload)).collect();
-    if !quick.is_some_and(|ids| distinct(ids).is_ok()) {
+    if quick.is_none_or(|ids| distinct(ids).is_err()) {
         let ids: Option<Vec<Cow<'_, str>>> = presented.iter().map(|token| token_id(&token.payload)).collect();
         let unreadable = || ChainRefusal::at("2c", Code::ClaimsMalformed, "a token's `jti` is not a string");
         distinct(ids.ok_or_else(unreadable)?)?;

@@ -25,13 +25,13 @@ pub(super) fn check(chain: &VerifiedChain, call: &Call<'_>, domain: &TrustDomain
     })?;
     visit(chain, domain, view, |active| match active.overlay() {
         Overlay::Narrow(narrow) => narrowing::check(narrow, call)
-            .map_err(|refusal| Refused { refusal, directive: Some(active.id().to_string()) }),
+            .map_err(|refusal| Refused::by(refusal, active.id().to_string())),
         Overlay::Revoked | Overlay::Suspended => Ok(()),
     })
 }
 
 fn ended(active: &ActiveDirective, code: Code, message: &str) -> Refused {
-    Refused { refusal: ChainRefusal::at("9", code, message), directive: Some(active.id().to_string()) }
+    Refused::by(ChainRefusal::at("9", code, message), active.id().to_string())
 }
 
 /// Every active directive on any target that the chain names. Does not allocate.
