@@ -1,11 +1,13 @@
 //! The health page: `/livez` (the process turns), `/readyz` (what is pending), `/metrics`.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 
@@ -23,6 +25,16 @@ struct Inner {
     pending: Mutex<BTreeMap<String, String>>,
     checks: Mutex<Vec<Check>>,
     registry: Mutex<Registry>,
+    files: Mutex<Option<Files>>,
+}
+
+/// What a service shows beside its health page, read-only: path behind the prefix, query, to status and body.
+type Show = dyn Fn(String, Option<String>) -> Pin<Box<dyn Future<Output = (StatusCode, Vec<u8>)> + Send>> + Send + Sync;
+
+#[derive(Clone)]
+struct Files {
+    prefix: &'static str,
+    show: Arc<Show>,
 }
 
 struct Check {
@@ -44,6 +56,7 @@ impl Health {
                 pending: Mutex::default(),
                 checks: Mutex::default(),
                 registry: Mutex::new(Registry::with_prefix("marque")),
+                files: Mutex::default(),
             }),
         }
     }
@@ -76,6 +89,22 @@ impl Health {
         register(&mut locked(&self.inner.registry));
     }
 
+    /// Shows files beside the health page, read-only: `show` is given the path behind `prefix` (such as `/log/`) and
+    /// the query, and gives the HTTP status and the body.
+    pub fn files<F>(&self, prefix: &'static str, show: impl Fn(String, Option<String>) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = (u16, Vec<u8>)> + Send + 'static,
+    {
+        let show = move |path, query| {
+            let answer = show(path, query);
+            Box::pin(async move {
+                let (status, body) = answer.await;
+                (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body)
+            }) as Pin<Box<dyn Future<Output = _> + Send>>
+        };
+        *locked(&self.inner.files) = Some(Files { prefix, show: Arc::new(show) });
+    }
+
     /// The metrics as `/metrics` shows them (OpenMetrics text).
     pub fn metrics_text(&self) -> String {
         let mut text = String::new();
@@ -98,6 +127,7 @@ pub async fn serve(listen: &str, health: Health, shutdown: Shutdown) -> std::io:
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .fallback(files)
         .with_state(health);
     tokio::spawn(async move {
         // Answers while draining too: an orchestrator asks until the end.
@@ -116,6 +146,19 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     }
     let lines: String = pending.iter().map(|(what, why)| format!("{what}: {why}\n")).collect();
     (StatusCode::SERVICE_UNAVAILABLE, lines)
+}
+
+async fn files(State(health): State<Health>, method: Method, uri: Uri) -> Response {
+    let files = locked(&health.inner.files).clone();
+    let Some((path, files)) = files.and_then(|files| Some((uri.path().strip_prefix(files.prefix)?.to_owned(), files)))
+    else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if method != Method::GET {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let (status, body) = (files.show)(path, uri.query().map(str::to_owned)).await;
+    (status, [(header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
