@@ -10,11 +10,11 @@ use marque_identity::UnixMillis;
 
 /// Two clocks drift apart by no more than NTP's largest frequency correction, 500 ppm.
 const DRIFT_PPM: i64 = 500;
-/// Within a boot this much jitter is still real time.
-const STEADY_JITTER_MS: i64 = 100;
-/// A new boot whose clock lies behind is believed after heartbeats have arrived in real time for so long. A
-/// backlog can't: it is read faster than it was written.
+/// A new boot tells nothing of how its clock stands to the old one, so it is believed after its heartbeats have
+/// arrived in real time for so long. A backlog can't: it is read faster than it was written.
 const STEADY_SPAN_MS: i64 = 1000;
+/// This much jitter is still real time.
+const STEADY_JITTER_MS: i64 = 100;
 
 /// What is known of the broadcaster's clock.
 #[derive(Debug, Default)]
@@ -39,45 +39,40 @@ struct Candidate {
 }
 
 impl Pace {
-    /// How many milliseconds a heartbeat is late that is received live at `now_ms`.
-    pub(crate) fn lag_ms(&mut self, boot: UnixMillis, t: UnixMillis, now_ms: i64) -> i64 {
+    /// How many milliseconds a heartbeat is late that is received live at `now_ms`; `None` while that can't be
+    /// told: it proves nothing then.
+    ///
+    /// The first heartbeat of all is taken to be in time: the caller has only just subscribed.
+    pub(crate) fn lag_ms(&mut self, boot: UnixMillis, t: UnixMillis, now_ms: i64) -> Option<i64> {
         let offset_ms = now_ms.saturating_sub(t.0);
-        let Some(floor) = &mut self.floor else {
-            self.floor = Some(Floor { boot, offset_ms, at_ms: now_ms });
-            return 0;
-        };
+        let here = Floor { boot, offset_ms, at_ms: now_ms };
+        let floor = *self.floor.get_or_insert(here);
+        if floor.boot != boot {
+            return self.rebase(here, t);
+        }
+        self.candidate = None;
         let drift_ms = now_ms.saturating_sub(floor.at_ms).max(0).saturating_mul(DRIFT_PPM) / 1_000_000;
         let lag_ms = offset_ms.saturating_sub(floor.offset_ms.saturating_add(drift_ms));
         if lag_ms <= 0 {
-            *floor = Floor { boot, offset_ms, at_ms: now_ms };
-            self.candidate = None;
-            return 0;
+            self.floor = Some(here);
         }
-        if boot == floor.boot {
-            return lag_ms;
-        }
-        if lag_ms <= STEADY_JITTER_MS {
-            floor.boot = boot;
-            return lag_ms;
-        }
-        self.rebase(boot, t, offset_ms, now_ms, lag_ms)
+        Some(lag_ms.max(0))
     }
 
-    /// A new boot with a clock behind the old one: a backlog, or a clock that was set back?
-    fn rebase(&mut self, boot: UnixMillis, t: UnixMillis, offset_ms: i64, now_ms: i64, lag_ms: i64) -> i64 {
-        let fresh = Candidate { boot, offset_ms, since_t_ms: t.0 };
+    fn rebase(&mut self, here: Floor, t: UnixMillis) -> Option<i64> {
         let candidate = match self.candidate {
-            // Arrived sooner after its predecessors than it was sent after them: not yet real time.
-            Some(known) if known.boot == boot && offset_ms >= known.offset_ms - STEADY_JITTER_MS => known,
-            Some(_) | None => fresh,
+            // Else it came sooner after its predecessors than it was sent after them: not real time.
+            Some(known) if known.boot == here.boot && here.offset_ms >= known.offset_ms - STEADY_JITTER_MS => known,
+            Some(_) | None => Candidate { boot: here.boot, offset_ms: here.offset_ms, since_t_ms: t.0 },
         };
         self.candidate = Some(candidate);
         if t.0.saturating_sub(candidate.since_t_ms) < STEADY_SPAN_MS {
-            return lag_ms;
+            return None;
         }
-        self.floor = Some(Floor { boot, offset_ms: offset_ms.min(candidate.offset_ms), at_ms: now_ms });
+        let offset_ms = here.offset_ms.min(candidate.offset_ms);
+        self.floor = Some(Floor { offset_ms, ..here });
         self.candidate = None;
-        0
+        Some(here.offset_ms - offset_ms)
     }
 }
 
@@ -87,17 +82,17 @@ mod tests {
 
     const BOOT: UnixMillis = UnixMillis(1);
 
-    fn seen(pace: &mut Pace, boot: UnixMillis, t: i64, now: i64) -> i64 {
+    fn seen(pace: &mut Pace, boot: UnixMillis, t: i64, now: i64) -> Option<i64> {
         pace.lag_ms(boot, UnixMillis(t), now)
     }
 
     #[test]
     fn a_backlog_shows_its_age() {
         let mut pace = Pace::default();
-        assert_eq!(seen(&mut pace, BOOT, 1_000_000, 100), 0);
-        assert_eq!(seen(&mut pace, BOOT, 1_000_250, 350), 0);
+        assert_eq!(seen(&mut pace, BOOT, 1_000_000, 100), Some(0));
+        assert_eq!(seen(&mut pace, BOOT, 1_000_250, 350), Some(0));
         // Stopped for ten seconds, then forty heartbeats at once.
-        let lags: Vec<i64> = (0..40).map(|n| seen(&mut pace, BOOT, 1_000_500 + 250 * n, 10_600)).collect();
+        let lags: Vec<i64> = (0..40).filter_map(|n| seen(&mut pace, BOOT, 1_000_500 + 250 * n, 10_600)).collect();
         assert!(lags[0] > 9_900 && lags[39] < 260, "{lags:?}");
         assert!(lags.windows(2).all(|pair| pair[1] < pair[0]));
     }
@@ -108,27 +103,28 @@ mod tests {
         // Our clock runs 200 ppm faster than the broadcaster's, for a day.
         for beat in 0..(24 * 3600 * 4) {
             let now = beat * 250;
-            assert!(seen(&mut pace, BOOT, now - now / 5000, now) <= 1);
+            assert!(seen(&mut pace, BOOT, now - now / 5000, now) <= Some(1));
         }
     }
 
     #[test]
-    fn a_clock_set_back_is_believed_only_at_real_pace() {
+    fn a_new_boot_is_believed_once_it_arrives_at_real_pace() {
         let mut pace = Pace::default();
         seen(&mut pace, BOOT, 1_000_000, 0);
-        let boot = UnixMillis(2);
-        let lags: Vec<i64> = (0..8).map(|n| seen(&mut pace, boot, 900_000 + 250 * n, 250 * n)).collect();
-        assert!(lags[..4].iter().all(|lag| *lag > 90_000) && lags[4..].iter().all(|lag| *lag == 0), "{lags:?}");
+        for clock in [900_000, 1_000_250, 9_000_000] {
+            let boot = UnixMillis(clock);
+            let lags: Vec<_> = (0..6).map(|n| seen(&mut pace, boot, clock + 250 * n, 250 * n)).collect();
+            assert_eq!(lags, [None, None, None, None, Some(0), Some(0)]);
+        }
     }
 
     #[test]
-    fn a_backlog_of_another_boot_is_not_believed() {
+    fn a_backlog_of_a_new_boot_is_not_believed() {
         let mut pace = Pace::default();
         seen(&mut pace, BOOT, 1_000_000, 0);
-        // Read at once after a stop of 60 s: written in a new boot at real time.
+        // Read at once after a stop: written in real time, by a clock that was set a minute forward.
         for n in 0..100 {
-            let lag = seen(&mut pace, UnixMillis(2), 1_010_000 + 250 * n, 60_000);
-            assert!(lag >= 60_000 - 10_000 - 250 * n - 40, "{n} {lag}");
+            assert_eq!(seen(&mut pace, UnixMillis(2), 1_060_000 + 250 * n, 60_000), None, "{n}");
         }
     }
 }

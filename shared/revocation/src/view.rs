@@ -160,7 +160,7 @@ impl View {
         let proves_ms = match &item {
             Item::Heartbeat(heartbeat) if heartbeat.epoch == seq => {
                 let now_ms = millis(now);
-                Some(now_ms - self.pace.lag_ms(heartbeat.boot, heartbeat.t, now_ms))
+                self.pace.lag_ms(heartbeat.boot, heartbeat.t, now_ms).map(|lag_ms| now_ms - lag_ms)
             }
             Item::Directive(signed) if seq != self.held.next() => {
                 self.tighten(signed, Some(seq), effects);
