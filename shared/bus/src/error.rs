@@ -17,6 +17,9 @@ pub enum BusError {
     /// The broker answered with an error.
     #[error("the broker refuses: {0}")]
     Refused(String),
+    /// The stream's last sequence is not the one that was expected: nothing was stored.
+    #[error("the stream has moved on: {0}")]
+    SequenceMoved(String),
     /// Another message is stored under the id that is the digest of ours.
     #[error("stream sequence {sequence} holds other bytes under the same id")]
     Suppressed {
@@ -55,7 +58,7 @@ impl BusError {
         match self {
             Self::Unavailable(_) | Self::Forbidden(_) | Self::Refused(_) | Self::Malformed(_) => Code::Unavailable,
             Self::OutcomeUnknown(_) => Code::OutcomeUnknown,
-            Self::Suppressed { .. } => Code::Conflict,
+            Self::SequenceMoved(_) | Self::Suppressed { .. } => Code::Conflict,
             Self::StreamDiffers { .. } => Code::StreamDiffers,
             Self::Oversize { .. } => Code::Oversize,
             Self::SubjectInvalid(_) => Code::Malformed,

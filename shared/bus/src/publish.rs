@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use crate::{Bus, BusError, streams, subjects};
 
-/// LOG.md: an entry of a tile is at most 65,535 bytes, framing included.
-pub const RECORD_BYTES_MAX: usize = 60_000;
+/// A stored record with its headers is at most 60,000 bytes (LOG.md: an entry of a tile is at most 65,535, framing
+/// included); this leaves room for the headers.
+pub const RECORD_BYTES_MAX: usize = 59_000;
 /// How long a record's ack is waited for. Rides out a leader crash without quorum (4 to 8 s) where callers can wait.
 pub const RECORD_DEADLINE: Duration = Duration::from_secs(5);
 /// A claim decides an action: better undecided soon than late.
@@ -75,10 +76,13 @@ impl ApiError {
         self.code == 503 || self.code == 408
     }
 
+    fn says_moved(&self) -> bool {
+        [Self::WRONG_LAST_SEQUENCE, Self::WRONG_LAST_SEQUENCE_CONSTANT].contains(&self.err_code)
+    }
+
     fn says_taken(&self) -> bool {
         // The store's own words stand behind a general code.
-        [Self::WRONG_LAST_SEQUENCE, Self::WRONG_LAST_SEQUENCE_CONSTANT].contains(&self.err_code)
-            || self.err_code == Self::SUBJECT_FULL && self.description.contains("per subject")
+        self.says_moved() || self.err_code == Self::SUBJECT_FULL && self.description.contains("per subject")
     }
 }
 
@@ -102,10 +106,35 @@ impl Bus {
         ttl: Option<Duration>,
         deadline: Duration,
     ) -> Result<Recorded, BusError> {
+        self.publish_with(subject, payload, HeaderMap::new(), ttl, deadline).await
+    }
+
+    /// The same, if `last_sequence` is the last of the stream: else [`BusError::SequenceMoved`], and nothing is
+    /// stored. Who publishes thus knows the place before it signs.
+    pub async fn publish_after(
+        &self,
+        subject: &str,
+        payload: &[u8],
+        last_sequence: u64,
+        ttl: Option<Duration>,
+        deadline: Duration,
+    ) -> Result<Recorded, BusError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Sequence", last_sequence.to_string());
+        self.publish_with(subject, payload, headers, ttl, deadline).await
+    }
+
+    async fn publish_with(
+        &self,
+        subject: &str,
+        payload: &[u8],
+        mut headers: HeaderMap,
+        ttl: Option<Duration>,
+        deadline: Duration,
+    ) -> Result<Recorded, BusError> {
         if !subjects::is_publishable(subject) {
             return Err(BusError::SubjectInvalid(subject.to_owned()));
         }
-        let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", marque_signing::sha256(payload).to_string());
         if let Some(ttl) = ttl {
             headers.insert("Nats-TTL", format!("{}s", ttl.as_secs().max(1)));
@@ -113,8 +142,10 @@ impl Bus {
         let payload = Bytes::copy_from_slice(payload);
         let until = Instant::now() + deadline;
         let ack = self.publish_until(subject, headers, payload.clone(), until).await?;
-        if let Some(error) = ack.error {
-            return Err(BusError::Refused(format!("{subject}: {}", error.description)));
+        match ack.error {
+            Some(error) if error.says_moved() => return Err(BusError::SequenceMoved(error.description)),
+            Some(error) => return Err(BusError::Refused(format!("{subject}: {}", error.description))),
+            None => {}
         }
         if ack.duplicate {
             self.compare_stored(&ack.stream, ack.seq, &payload, until).await?;

@@ -165,6 +165,7 @@ fn unanswered(subject: &str, error: BusError) -> Refusal {
         BusError::Refused(_) => Code::Oversize,
         BusError::Unavailable(_)
         | BusError::OutcomeUnknown(_)
+        | BusError::SequenceMoved(_)
         | BusError::Suppressed { .. }
         | BusError::StreamDiffers { .. }
         | BusError::Oversize { .. }

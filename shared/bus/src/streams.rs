@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::consume::unix_nanoseconds;
-use crate::publish::{ApiError, RECORD_BYTES_MAX};
+use crate::publish::ApiError;
 use crate::{Bus, BusError};
 
 /// Directives and heartbeats.
@@ -19,11 +19,13 @@ pub const CHECKPOINTS: &str = "MARQUE_CHECKPOINTS";
 /// Claims on proofs.
 pub const PROOFS: &str = "MARQUE_PROOFS";
 
-/// A directive is a few hundred bytes, a narrowing some KiB.
-const DIRECTIVE_BYTES_MAX: usize = 32 * 1024;
+/// The server counts headers as well: our limit on a directive, and room for them.
+const DIRECTIVE_MESSAGE_BYTES_MAX: usize = marque_revocation::DIRECTIVE_BYTES_MAX + 1024;
+/// LOG.md: an entry of a tile is at most 65,535 bytes, framing included.
+const RECORD_MESSAGE_BYTES_MAX: usize = 60_000;
 const CHECKPOINT_BYTES_MAX: usize = 16 * 1024;
-/// A claim is a nonce.
-const CLAIM_BYTES_MAX: usize = 256;
+/// A claim is a nonce, and headers.
+const CLAIM_BYTES_MAX: usize = 512;
 /// Twice the widest window in which a proof is accepted (30 s to either side), and room.
 pub const CLAIM_LIFE: Duration = Duration::from_secs(120);
 /// A broadcaster that was down for an hour still finds its outbox's ids known.
@@ -68,14 +70,14 @@ pub fn specs(replicas: usize) -> Vec<StreamSpec> {
         strict(
             DIRECTIVES,
             "marque.directive.>",
-            DIRECTIVE_BYTES_MAX,
+            DIRECTIVE_MESSAGE_BYTES_MAX,
             json!({
                 "allow_msg_ttl": true,
                 "republish": { "src": "marque.directive.>", "dest": "marque.committed.>" },
                 "duplicate_window": nanoseconds(DIRECTIVE_DUPLICATE_WINDOW),
             }),
         ),
-        strict(AUDIT, "marque.record.>", RECORD_BYTES_MAX, json!({})),
+        strict(AUDIT, "marque.record.>", RECORD_MESSAGE_BYTES_MAX, json!({})),
         strict(
             CHECKPOINTS,
             "marque.checkpoint.*",

@@ -1,1 +1,15 @@
-//! (being built)
+//! Test only: a private nats-server with our permissions and streams, a broadcaster's part to play, child processes
+//! that can't outlive the test, and waiting for things.
+//!
+//! Panics are this room's way to fail: it is linked by tests alone.
+#![allow(clippy::unwrap_used)]
+
+mod broadcaster;
+mod broker;
+mod child;
+mod wait;
+
+pub use broadcaster::TestBroadcaster;
+pub use broker::Broker;
+pub use child::ChildGuard;
+pub use wait::{DEADLINE, eventually, until};

@@ -1,0 +1,148 @@
+//! What the table does not allow, the server refuses.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use marque_bus::permissions::{BusRole, allowed};
+use marque_bus::subjects::{SUBJECTS, Subject, SubjectKind, matches};
+use marque_bus::{Bus, BusError, streams, subjects};
+use marque_identity::Code;
+use marque_test_support::{Broker, DEADLINE, eventually};
+
+/// A subject that fits a row's pattern.
+fn example(subject: &Subject) -> String {
+    subject.wildcard().replace(['*', '>'], "x")
+}
+
+fn may_publish(role: BusRole, subject: &str) -> bool {
+    allowed(role).publish.iter().any(|pattern| matches(pattern, subject))
+}
+
+/// Publishes and gives the server's complaint, if any: after the flush every complaint about it has been sent.
+async fn complaint(bus: &Bus, subject: &str) -> Option<String> {
+    let mut violations = bus.violations();
+    bus.client().publish(subject.to_owned(), "x".into()).await.unwrap();
+    bus.flush().await.unwrap();
+    let wait = Duration::from_millis(if may_fail(subject) { 2000 } else { 50 });
+    tokio::time::timeout(wait, violations.recv()).await.ok()?.ok().map(|text| text.to_string())
+}
+
+/// Only to wait longer where a complaint is expected.
+fn may_fail(subject: &str) -> bool {
+    !subject.is_empty()
+}
+
+#[tokio::test]
+async fn each_role_publishes_what_the_table_says_and_nothing_else() {
+    let broker = Broker::start().await;
+    for role in BusRole::ALL {
+        let bus = broker.connect(*role).await;
+        let mut expected = Vec::new();
+        let mut violations = bus.violations();
+        for subject in SUBJECTS.iter().map(example) {
+            bus.client().publish(subject.clone(), "x".into()).await.unwrap();
+            if !may_publish(*role, &subject) {
+                expected.push(subject);
+            }
+        }
+        bus.flush().await.unwrap();
+        // Exactly the expected complaints, in order.
+        for subject in expected {
+            let text = tokio::time::timeout(DEADLINE, violations.recv()).await.unwrap().unwrap();
+            assert!(text.contains(&format!("\"{subject}\"")), "{role:?}: {text}, expected {subject}");
+        }
+        assert!(violations.try_recv().is_err(), "{role:?}: one complaint too many");
+    }
+}
+
+#[tokio::test]
+async fn each_role_subscribes_to_what_the_table_says_and_nothing_else() {
+    let broker = Broker::start_empty(false);
+    for role in BusRole::ALL {
+        let bus = broker.connect(*role).await;
+        let mut violations = bus.violations();
+        let mut kept = Vec::new();
+        let mut expected = Vec::new();
+        for subject in SUBJECTS {
+            kept.push(bus.client().subscribe(subject.wildcard()).await.unwrap());
+            // Of a stream that another role reads, an agent has no part; the table is the whole truth.
+            if !subject.readers.contains(role) {
+                expected.push(subject.wildcard());
+            }
+        }
+        bus.flush().await.unwrap();
+        for subject in expected {
+            let text = tokio::time::timeout(DEADLINE, violations.recv()).await.unwrap().unwrap();
+            assert!(text.contains(&format!("\"{subject}\"")), "{role:?}: {text}, expected {subject}");
+        }
+        assert!(violations.try_recv().is_err(), "{role:?}: one complaint too many");
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_the_bootstrap_touches_a_stream() {
+    let broker = Broker::start().await;
+    for role in BusRole::ALL.iter().filter(|role| **role != BusRole::Bootstrap) {
+        let bus = broker.connect(*role).await;
+        for subject in [
+            "$JS.API.STREAM.DELETE.MARQUE_AUDIT",
+            "$JS.API.STREAM.UPDATE.MARQUE_AUDIT",
+            "$JS.API.STREAM.PURGE.MARQUE_AUDIT",
+            "$JS.API.STREAM.MSG.DELETE.MARQUE_AUDIT",
+            "$JS.API.STREAM.CREATE.OTHER",
+            "$SYS.REQ.SERVER.PING",
+        ] {
+            let said = complaint(&bus, subject).await;
+            assert!(said.is_some_and(|text| text.contains("Permissions Violation")), "{role:?} {subject}");
+        }
+    }
+    assert_eq!(broker.connect(BusRole::Sink).await.stream_state(streams::AUDIT).await.unwrap().messages, 0);
+}
+
+#[tokio::test]
+async fn a_denied_publish_is_told_apart_from_silence() {
+    let broker = Broker::start().await;
+    let host = broker.connect(BusRole::Host).await;
+    let outcome = host.publish_record("issued", None, "forged").await;
+    assert!(matches!(outcome, Err(BusError::Forbidden(_))), "{outcome:?}");
+    let outcome = host.request("$JS.API.STREAM.DELETE.MARQUE_AUDIT", HeaderMap::new(), "", DEADLINE).await;
+    assert_eq!(outcome.unwrap_err().code(), Code::NotAuthorized);
+    let operator = broker.connect(BusRole::Operator).await;
+    let outcome = operator.read(streams::AUDIT, 1, 1).await;
+    assert!(matches!(outcome, Err(BusError::Forbidden(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_agents_reply_subject_can_not_be_aimed_at_a_stream() {
+    let broker = Broker::start().await;
+    let agent = broker.connect(BusRole::Agent).await;
+    // The PubAck of a captured publish goes to the reply subject: here into the directive stream, if it could.
+    let record = subjects::record("requested", None);
+    let (reply, payload) = ("marque.directive.key.forged", "x");
+    agent.client().publish_with_reply(record.clone(), reply, payload.into()).await.unwrap();
+    agent.flush().await.unwrap();
+    let sink = broker.connect(BusRole::Sink).await;
+    eventually("the record is stored", DEADLINE, async || {
+        let state = sink.stream_state(streams::AUDIT).await.map_err(|error| error.to_string())?;
+        if state.messages == 1 { Ok(()) } else { Err(format!("{} messages", state.messages)) }
+    })
+    .await;
+    assert_eq!(sink.stream_state(streams::DIRECTIVES).await.unwrap().messages, 0);
+    // And an honest one is answered across the accounts.
+    agent.publish_record("delegated", None, "a.b.c").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_at_once() {
+    let broker = Broker::start_empty(false);
+    let options = broker.options(BusRole::Sink).credentials("sink", "wrong");
+    let outcome = Bus::connect_now(options, DEADLINE).await;
+    assert!(matches!(outcome, Err(BusError::Forbidden(_))), "{:?}", outcome.err());
+}
+
+#[test]
+fn only_streams_and_services_of_the_table_are_offered_to_agents() {
+    for subject in SUBJECTS.iter().filter(|subject| subject.publishers.contains(&BusRole::Agent)) {
+        assert!(matches!(subject.kind, SubjectKind::Service | SubjectKind::Stream), "{}", subject.name);
+    }
+}
