@@ -1,0 +1,96 @@
+#!/bin/sh
+# The whole system in containers, on this machine.
+#
+#   cluster.sh up              images, keys and passwords (made once), start, wait until healthy
+#   cluster.sh tour            the story of `marque tour` against it
+#   cluster.sh kill SERVICE    kill -9 a service, start it again, wait until it is healthy
+#   cluster.sh log             export the audit log and verify it offline
+#   cluster.sh status | logs   what runs; what it says
+#   cluster.sh down            end it, and delete its volumes, keys and passwords
+#
+# MARQUE_DIR (default: deploy/.cluster), MARQUE_NATS_PORT (4222), MARQUE_TAG (dev), MARQUE_PROJECT
+# (marque).
+set -eu
+
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+root=$(dirname -- "$here")
+target=$(rustc -vV | sed -n 's/^host: //p')
+marque="${CARGO_TARGET_DIR:-$root/target}/$target/release/marque"
+project=${MARQUE_PROJECT:-marque}
+export MARQUE_DIR="${MARQUE_DIR:-$here/.cluster}" MARQUE_TAG="${MARQUE_TAG:-dev}"
+export MARQUE_NATS_PORT="${MARQUE_NATS_PORT:-4222}"
+# Containers run as whoever owns the secrets: you, or where you are root, a user that is nobody.
+if [ "$(id -u)" = 0 ]; then
+  export MARQUE_UID=65532 MARQUE_GID=65532
+else
+  MARQUE_UID=$(id -u) MARQUE_GID=$(id -g)
+  export MARQUE_UID MARQUE_GID
+fi
+services="nats revocation-broadcaster audit-sink issuer verifier"
+HEALTHY_SECONDS=90
+
+compose() {
+  if docker compose version >/dev/null 2>&1; then
+    docker compose -p "$project" -f "$here/compose.yaml" "$@"
+  else
+    docker-compose -p "$project" -f "$here/compose.yaml" "$@"
+  fi
+}
+
+wait_healthy() { # wait_healthy SERVICE…
+  deadline=$(($(date +%s) + HEALTHY_SECONDS))
+  for service in "$@"; do
+    until [ "$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q "$service")" 2>/dev/null)" = healthy ]; do
+      if [ "$(date +%s)" -ge "$deadline" ]; then
+        echo "cluster.sh: $service is not healthy after $HEALTHY_SECONDS s; its last words:" >&2
+        compose logs --tail=20 "$service" >&2
+        exit 1
+      fi
+      sleep 0.2
+    done
+  done
+}
+
+case "${1:-help}" in
+  up)
+    "$here/build-images.sh" "$MARQUE_TAG"
+    if [ ! -e "$MARQUE_DIR/bundle.jwt" ]; then
+      "$marque" bootstrap "$MARQUE_DIR" --layout compose --nats-port "$MARQUE_NATS_PORT"
+      if [ "$(id -u)" = 0 ]; then chown -R "$MARQUE_UID:$MARQUE_GID" "$MARQUE_DIR"; fi
+    fi
+    compose up -d
+    # shellcheck disable=SC2086 # a list of words
+    wait_healthy $services
+    echo "healthy; next: $0 tour"
+    ;;
+  tour) "$marque" tour --dir "$MARQUE_DIR" ;;
+  kill)
+    service=${2:?cluster.sh kill SERVICE}
+    container=$(compose ps -q "$service")
+    docker kill -s KILL "$container" >/dev/null
+    # What a supervisor does: compose itself leaves alone what a person has killed.
+    docker start "$container" >/dev/null
+    wait_healthy "$service"
+    echo "$service was killed and is healthy again"
+    ;;
+  log)
+    copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' EXIT INT TERM
+    "$marque" log export "$copy" --dir "$MARQUE_DIR"
+    "$marque" log verify "$copy" --dir "$MARQUE_DIR"
+    ;;
+  status) compose ps ;;
+  logs) shift; compose logs "$@" ;;
+  down)
+    compose down -v --remove-orphans
+    # By name, so that a MARQUE_DIR that points elsewhere loses nothing else.
+    for made in keys passwords blueprints config state nats.conf nats.url bundle.jwt bundle.digest; do
+      rm -rf "${MARQUE_DIR:?}/$made"
+    done
+    rmdir "$MARQUE_DIR" 2>/dev/null || true
+    ;;
+  *)
+    sed -n '2,12s/^# \{0,1\}//p' "$0"
+    exit 2
+    ;;
+esac

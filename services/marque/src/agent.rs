@@ -1,0 +1,206 @@
+//! `marque agent`: invite (an operator), enrol, renew and info (the agent's own machine).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use marque_agent::{Agent, RuntimeClaim};
+use marque_bus::permissions::BusRole;
+use marque_identity::{BlueprintName, Code, Digest, TokenId, TrustDomain, UnixSeconds};
+use marque_runtime::Clock;
+use marque_signing::{SigningKey, jws, nkey};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::agent_home::AgentHome;
+use crate::cli::{Common, duration};
+use crate::directory::read_key;
+use crate::inspect::read_bounded;
+use crate::output::{Answer, Output, facts};
+use crate::{Failure, time};
+
+/// A join token is a few hundred bytes.
+const JOIN_BYTES_MAX: usize = 16 * 1024;
+/// `typ` of a join token.
+const JOIN_TYP: &str = "marque-join+jwt";
+
+/// What to do about agents.
+#[derive(Debug, Subcommand)]
+pub enum AgentVerb {
+    /// Make a one-time join token with the operator's key.
+    Invite(InviteArgs),
+    /// Make a key and enrol it with a join token.
+    Enrol(EnrolArgs),
+    /// Ask for a fresh identity credential.
+    Renew(HomeArgs),
+    /// Who an agent is, by its folder.
+    Info(HomeArgs),
+}
+
+/// Which invitation.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// The kind of agent that may enrol with it.
+    #[arg(long)]
+    blueprint: BlueprintName,
+    /// How long it may be used.
+    #[arg(long, value_parser = duration, default_value = "1h")]
+    ttl: Duration,
+    /// The operator's key file; the default lies in the bootstrap directory.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The trust domain, where no bootstrap directory tells it.
+    #[arg(long)]
+    domain: Option<TrustDomain>,
+}
+
+/// Which agent.
+#[derive(Debug, Clone, Args)]
+pub struct HomeArgs {
+    /// The agent's folder: key, credential, action counter.
+    #[arg(long, env = "MARQUE_AGENT_HOME", value_name = "DIR")]
+    pub home: PathBuf,
+}
+
+/// How to enrol.
+#[derive(Debug, Args)]
+pub struct EnrolArgs {
+    /// The agent's folder; a key is made in it if there is none.
+    #[command(flatten)]
+    home: HomeArgs,
+    /// The join token, or `-` for stdin.
+    #[arg(long, value_name = "TOKEN")]
+    join: String,
+    /// The model that the agent runs, as the blueprint lists it.
+    #[arg(long)]
+    model: String,
+    /// SHA-256 of what is deployed.
+    #[arg(long, value_name = "DIGEST")]
+    manifest_hash: Option<Digest>,
+}
+
+#[derive(Serialize)]
+struct Join<'a> {
+    jti: TokenId,
+    aud: &'a TrustDomain,
+    blueprint: &'a BlueprintName,
+    iat: UnixSeconds,
+    exp: UnixSeconds,
+}
+
+/// Does it.
+pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    match verb {
+        AgentVerb::Invite(args) => invite(args, common, out),
+        AgentVerb::Enrol(args) => enrol(args, common, out).await,
+        AgentVerb::Renew(args) => renew(args, common).await,
+        AgentVerb::Info(args) => info(args),
+    }
+}
+
+fn invite(args: &InviteArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    let key = match &args.key {
+        Some(file) => read_key(file)?,
+        None => common.connection.directory()?.key("operator")?,
+    };
+    let domain = match &args.domain {
+        Some(domain) => domain.clone(),
+        None => common.connection.directory()?.bundle()?.trust_domain,
+    };
+    let (token, exp) = join_token(&key, &domain, &args.blueprint, args.ttl)?;
+    out.talk(format!("use it once, before {}:", time::utc(exp)));
+    out.talk("  marque agent enrol --home ./agent --model MODEL --join TOKEN");
+    Ok(Answer::yes(json!({ "join_token": token, "blueprint": args.blueprint, "expires_at": exp }), token.clone()))
+}
+
+/// A join token, signed by an operator, and when it ends.
+pub(crate) fn join_token(
+    operator: &SigningKey,
+    domain: &TrustDomain,
+    blueprint: &BlueprintName,
+    ttl: Duration,
+) -> Result<(String, UnixSeconds), Failure> {
+    let iat = Clock::new().unix();
+    let exp = iat.plus(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX));
+    let join = Join { jti: TokenId::generate(), aud: domain, blueprint, iat, exp };
+    let token = jws::sign_as_did(operator, JOIN_TYP, &join);
+    Ok((token.map_err(|error| Failure::new(error.code(), error.to_string()))?, exp))
+}
+
+async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    let join = match args.join.as_str() {
+        "-" => String::from_utf8_lossy(&read_bounded("-", JOIN_BYTES_MAX)?).trim().to_owned(),
+        token => token.trim().to_owned(),
+    };
+    // Who invites also says to where; the issuer checks the signature.
+    let claims: Value = jws::unverified_payload(&join, JOIN_BYTES_MAX)
+        .map_err(|error| Failure::new(Code::JoinTokenInvalid, format!("the join token can't be read: {error}")))?;
+    let domain = claims.get("aud").and_then(Value::as_str).and_then(|name| name.parse::<TrustDomain>().ok());
+    let domain = domain.ok_or_else(|| Failure::new(Code::JoinTokenInvalid, "the join token names no trust domain"))?;
+    let home = AgentHome::at(&args.home.home);
+    let held = home.key_or_new()?;
+    let bus = common.connection.resolve(BusRole::Agent)?.connect("marque agent").await?;
+    let runtime = RuntimeClaim { model_id: args.model.clone(), manifest_hash: args.manifest_hash };
+    let agent = Agent::enrol(&bus, &domain, held.key().clone(), &join, &runtime).await?;
+    home.keep_credential(agent.credential())?;
+    home.keep_domain(&domain)?;
+    out.talk(format!("the key stays in {}; next: marque token issue --home …", home.path().display()));
+    enrolled(&agent)
+}
+
+fn enrolled(agent: &Agent) -> Result<Answer, Failure> {
+    let text = facts(&[("agent", agent.did().to_string()), ("credential until", time::utc(agent.expires_at()))]);
+    Ok(Answer::yes(
+        json!({ "agent": agent.did(), "credential": agent.credential(), "expires_at": agent.expires_at() }),
+        text,
+    ))
+}
+
+async fn renew(args: &HomeArgs, common: &Common) -> Result<Answer, Failure> {
+    let home = AgentHome::at(&args.home);
+    let held = home.key()?;
+    let bus = common.connection.resolve(BusRole::Agent)?.connect("marque agent").await?;
+    let mut agent = resume(&bus, &home, held.key().clone())?;
+    agent.renew().await?;
+    home.keep_credential(agent.credential())?;
+    enrolled(&agent)
+}
+
+/// The agent of a home, which enrolled before.
+pub(crate) fn resume(bus: &marque_bus::Bus, home: &AgentHome, key: marque_agent::AgentKey) -> Result<Agent, Failure> {
+    let credential = home.credential()?;
+    let claims = credential_claims(&credential)?;
+    let domain = home.domain()?;
+    Ok(Agent::resume(bus, &domain, key, credential, expires_at(&claims)))
+}
+
+fn credential_claims(credential: &str) -> Result<Value, Failure> {
+    jws::unverified_payload(credential, marque_json::Limits::DEFAULT.bytes_max)
+        .map_err(|error| Failure::new(Code::CredentialInvalid, format!("the credential can't be read: {error}")))
+}
+
+fn expires_at(claims: &Value) -> UnixSeconds {
+    UnixSeconds(claims.get("exp").and_then(Value::as_i64).unwrap_or_default())
+}
+
+fn info(args: &HomeArgs) -> Result<Answer, Failure> {
+    let home = AgentHome::at(&args.home);
+    let held = home.key()?;
+    let key = held.key();
+    let claims = credential_claims(&home.credential()?)?;
+    let subject = claims.get("credentialSubject").cloned().unwrap_or(Value::Null);
+    let word = |name: &str| subject.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let text = facts(&[
+        ("agent", key.did().to_string()),
+        ("nkey", nkey::user_public(&key.public())),
+        ("blueprint", word("blueprint")),
+        ("sponsor", word("sponsor")),
+        ("credential until", time::utc(expires_at(&claims))),
+        ("actions signed", key.history().signed.to_string()),
+    ]);
+    let data = json!({
+        "agent": key.did(), "nkey": nkey::user_public(&key.public()), "jwk": key.public().jwk(), "subject": subject,
+        "expires_at": expires_at(&claims), "actions_signed": key.history().signed, "last_action": key.history().last,
+    });
+    Ok(Answer::yes(data, text))
+}

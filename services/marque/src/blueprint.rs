@@ -1,0 +1,108 @@
+//! `marque blueprint`: the kinds of agents that may be enrolled.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use marque_bus::permissions::BusRole;
+use marque_bus::subjects;
+use marque_credential::Tools;
+use marque_identity::{BlueprintName, Code, Sponsor};
+use marque_json::{Json, Limits};
+use serde_json::{Value, json};
+
+use crate::cli::Common;
+use crate::output::{Answer, Output, facts, table};
+use crate::{Failure, call_failure, inspect};
+
+/// The issuer reads no larger file either.
+const FILE_BYTES_MAX: usize = 256 * 1024;
+
+/// What to do with blueprints.
+#[derive(Debug, Subcommand)]
+pub enum BlueprintVerb {
+    /// List the issuer's blueprints.
+    Ls,
+    /// Show one of them.
+    Info {
+        /// Its name.
+        name: BlueprintName,
+    },
+    /// Check a blueprint's file before it is installed.
+    Check {
+        /// The file, `<name>.toml`.
+        file: PathBuf,
+    },
+}
+
+/// Does it.
+pub(crate) async fn run(verb: &BlueprintVerb, common: &Common, _out: &Output) -> Result<Answer, Failure> {
+    match verb {
+        BlueprintVerb::Ls => {
+            let reply = ask(common, None).await?;
+            let list = reply.get("blueprints").cloned().unwrap_or(reply);
+            Ok(Answer::yes(&list, listed(&list)))
+        }
+        BlueprintVerb::Info { name } => {
+            let reply = ask(common, Some(json!({ "name": name }))).await?;
+            let text = serde_json::to_string_pretty(&reply).unwrap_or_default();
+            Ok(Answer::yes(reply, text))
+        }
+        BlueprintVerb::Check { file } => check(file),
+    }
+}
+
+async fn ask(common: &Common, question: Option<Value>) -> Result<Value, Failure> {
+    let bus = common.connection.resolve(BusRole::Operator)?.connect("marque blueprint").await?;
+    let payload = question.map(|question| question.to_string()).unwrap_or_default().into_bytes();
+    let reply = bus.request(subjects::issuer::BLUEPRINTS, Default::default(), payload, common.connection.timeout).await;
+    Ok(marque_json::from_slice(&reply.map_err(call_failure)?.payload, Limits::DEFAULT)?)
+}
+
+fn listed(list: &Value) -> String {
+    let cell = |item: &Value, name: &str| match item.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    };
+    let row = |item: &Value| {
+        ["name", "sponsor", "max_life_seconds", "max_depth", "description"].map(|name| cell(item, name)).to_vec()
+    };
+    let rows: Vec<Vec<String>> = list.as_array().map(|items| items.iter().map(row).collect()).unwrap_or_default();
+    table(&["name", "sponsor", "life s", "depth", "description"], &rows)
+}
+
+/// Checks what can be checked without the issuer, which reads the file again when it starts.
+fn check(file: &Path) -> Result<Answer, Failure> {
+    let bytes = inspect::read_bounded(&file.display().to_string(), FILE_BYTES_MAX)?;
+    let wrong = |key: &str, why: String| {
+        Failure::new(Code::ConfigInvalid, format!("{}: `{key}`: {why}", file.display()))
+            .hint("deploy/blueprints holds examples")
+    };
+    let text = String::from_utf8(bytes).map_err(|_| wrong("file", "is not UTF-8".into()))?;
+    let document: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| wrong("syntax", error.message().to_owned()))?;
+    let word =
+        |key: &str| document.get(key).and_then(toml::Value::as_str).ok_or_else(|| wrong(key, "is no text".into()));
+    let name: BlueprintName = word("name")?.parse().map_err(|error| wrong("name", format!("{error}")))?;
+    if file.file_stem().and_then(|stem| stem.to_str()) != Some(name.as_str()) {
+        return Err(wrong("name", format!("a blueprint stands in `<name>.toml`, this one in {}.toml", name)));
+    }
+    let sponsor: Sponsor = word("sponsor")?.parse().map_err(|error| wrong("sponsor", format!("{error}")))?;
+    let models = document.get("models").and_then(toml::Value::as_array).map_or(0, Vec::len);
+    if models == 0 {
+        return Err(wrong("models", "lists no model".into()));
+    }
+    let life = document.get("max_life_seconds").and_then(toml::Value::as_integer).filter(|life| *life > 0);
+    let life = life.ok_or_else(|| wrong("max_life_seconds", "is no positive number".into()))?;
+    let tools = document.get("tools").ok_or_else(|| wrong("tools", "is absent".into()))?;
+    let tools = Json::from_serde(tools).map_err(|error| wrong("tools", error.to_string()))?;
+    let tools = Tools::parse(&tools).map_err(|error| wrong("tools", error.to_string()))?;
+    let text = facts(&[
+        ("blueprint", name.to_string()),
+        ("sponsor", sponsor.to_string()),
+        ("models", models.to_string()),
+        ("life", format!("{life} s")),
+        ("tools", tools.iter().map(|(tool, _)| tool.to_owned()).collect::<Vec<_>>().join(", ")),
+    ]);
+    Ok(Answer::yes(json!({ "valid": true, "name": name, "sponsor": sponsor, "tools": tools }), text))
+}

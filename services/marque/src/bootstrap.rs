@@ -1,0 +1,236 @@
+//! `marque bootstrap DIR`: everything a trust domain needs before its first process starts, made once.
+//!
+//! Keys and passwords are made here and nowhere else; nothing is ever written over. The streams are created by the
+//! same hand (`--streams`), because no running service may.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use marque_bus::permissions::{BusRole, ServerSettings, server_config};
+use marque_identity::{Code, Digest, TrustDomain};
+use marque_runtime::Clock;
+use marque_signing::bundle::{Anchor, Operator, Role, ServiceKey, TrustBundle, fingerprint};
+use serde_json::json;
+
+use crate::cli::Common;
+use crate::directory::{Directory, KEY_NAMES, make_private, write_new, write_new_key, write_new_password};
+use crate::output::{Answer, Output, facts};
+use crate::service_config::{self, Place, Service};
+use crate::{Failure, nats};
+
+/// The blueprints that a new domain begins with.
+const BLUEPRINTS: [(&str, &str); 2] = [
+    ("research-orchestrator.toml", include_str!("../../../deploy/blueprints/research-orchestrator.toml")),
+    ("summarizer.toml", include_str!("../../../deploy/blueprints/summarizer.toml")),
+];
+
+/// What to make.
+#[derive(Debug, Args)]
+pub struct BootstrapArgs {
+    /// Where; must not hold a bundle yet.
+    #[arg(value_name = "DIRECTORY")]
+    target: PathBuf,
+    /// The trust domain's name.
+    #[arg(long, default_value = "acme.example")]
+    domain: TrustDomain,
+    /// Another tool host, which gets a key of its own; may be repeated.
+    #[arg(long = "host", value_name = "NAME", value_parser = host_name)]
+    hosts: Vec<String>,
+    /// Where the processes will run.
+    #[arg(long, value_enum, default_value_t)]
+    layout: Layout,
+    /// The broker's port on this machine's loopback.
+    #[arg(long, value_name = "PORT", default_value_t = 4222)]
+    nats_port: u16,
+    /// The broker as services and commands reach it, where it is not on this machine.
+    #[arg(long, value_name = "URL")]
+    nats_url: Option<String>,
+    /// Sync each write of the broker to disk: what was acked survives power loss, at about 4,000 messages a second.
+    #[arg(long)]
+    sync_always: bool,
+    /// First of four ports for the services' pages on loopback: broadcaster, sink, issuer, verifier.
+    #[arg(long, value_name = "PORT", default_value_t = HTTP_PORT_FIRST)]
+    http_port: u16,
+    /// Also create the streams; needs the broker to run already on this configuration.
+    #[arg(long)]
+    streams: bool,
+    /// Say what would be made; make nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The services' pages stand on this port and the three after it; in a container, each on this one.
+pub const HTTP_PORT_FIRST: u16 = 7070;
+
+/// Where the processes will run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Layout {
+    /// On this machine, out of this directory.
+    #[default]
+    Here,
+    /// In the containers of deploy/compose.yaml: secrets under /run/secrets, the rest under /marque and /state.
+    Compose,
+}
+
+/// A plan for a directory.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The trust domain.
+    pub domain: TrustDomain,
+    /// Names of tool hosts beside the first one.
+    pub hosts: Vec<String>,
+    /// Where the processes will run.
+    pub layout: Layout,
+    /// The broker as commands on this machine reach it; services too, except in containers.
+    pub nats_url: String,
+    /// The broker's port, where it runs on this machine.
+    pub nats_port: u16,
+    /// Whether the broker syncs each write.
+    pub sync_always: bool,
+    /// The ports of the services' pages on loopback, in the order of [`Service::ALL`]; containers have one each.
+    pub http_ports: [u16; 4],
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let short = (1..=64).contains(&text.len());
+    if short && text.chars().all(fine) {
+        Ok(text.to_owned())
+    } else {
+        Err("a host's name is 1 to 64 of a-z 0-9 -".into())
+    }
+}
+
+/// Makes the directory.
+pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    let directory = Directory::at(absolute(&args.target)?);
+    let plan = Plan {
+        domain: args.domain.clone(),
+        hosts: args.hosts.clone(),
+        layout: args.layout,
+        nats_url: args.nats_url.clone().unwrap_or_else(|| format!("nats://127.0.0.1:{}", args.nats_port)),
+        nats_port: args.nats_port,
+        sync_always: args.sync_always,
+        http_ports: ports_from(args.http_port)?,
+    };
+    if args.dry_run {
+        let files: Vec<String> = plan.files(&directory).iter().map(|file| file.display().to_string()).collect();
+        let text = format!("would write, each only if it is not there yet:\n  {}", files.join("\n  "));
+        return Ok(Answer::yes(json!({ "dry_run": true, "files": files }), text));
+    }
+    let existing = directory.bundle_file().exists();
+    if existing && !args.streams {
+        let message = format!("{} holds a trust bundle already", directory.path().display());
+        return Err(
+            Failure::new(Code::Conflict, message).hint("its keys can't be made again; choose another directory")
+        );
+    }
+    let pin = if existing { directory.fingerprint()? } else { write(&directory, &plan)? };
+    if args.streams {
+        nats::create_streams(&common.connection, Some(&directory), 1, out).await?;
+    }
+    let path = directory.path().display().to_string();
+    let text = facts(&[
+        ("directory", path.clone()),
+        ("trust domain", plan.domain.to_string()),
+        ("fingerprint", pin.to_string()),
+        ("next", format!("nats-server -c {path}/nats.conf, then marque nats streams --dir {path}")),
+    ]);
+    Ok(Answer::yes(json!({ "directory": path, "trust_domain": plan.domain, "fingerprint": pin }), text))
+}
+
+/// A path that stays right when a service is started elsewhere.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::file(path, &error))
+}
+
+fn ports_from(first: u16) -> Result<[u16; 4], Failure> {
+    if first > u16::MAX - 3 {
+        return Err(Failure::usage("--http-port needs four ports, the last at most 65535"));
+    }
+    Ok([first, first + 1, first + 2, first + 3])
+}
+
+impl Plan {
+    /// Every file that [`write`] makes.
+    fn files(&self, directory: &Directory) -> Vec<PathBuf> {
+        let keys = KEY_NAMES.iter().map(|name| directory.key_file(name));
+        let hosts = self.hosts.iter().map(|name| directory.key_file(&format!("host-{name}")));
+        let passwords = BusRole::ALL.iter().map(|role| directory.password_file(*role));
+        let configs = Service::ALL.iter().map(|service| directory.config_file(service.name()));
+        let blueprints = BLUEPRINTS.iter().map(|(name, _)| directory.blueprints().join(name));
+        let single =
+            [directory.bundle_file(), directory.fingerprint_file(), directory.nats_conf(), directory.nats_url_file()];
+        keys.chain(hosts).chain(passwords).chain(configs).chain(blueprints).chain(single).collect()
+    }
+}
+
+impl Plan {
+    fn server_settings(&self, directory: &Directory, passwords: Vec<(BusRole, String)>) -> ServerSettings {
+        let (listen, store_dir, monitor) = match self.layout {
+            Layout::Here => {
+                (format!("127.0.0.1:{}", self.nats_port), directory.path().join("nats").display().to_string(), None)
+            }
+            // The server's own page stays on the container's loopback, for its health check.
+            Layout::Compose => ("0.0.0.0:4222".into(), "/data".into(), Some("127.0.0.1:8222".into())),
+        };
+        ServerSettings { listen, store_dir, sync_always: self.sync_always, monitor, passwords }
+    }
+}
+
+/// Makes the directory's files and answers the bundle's fingerprint. Refuses to write over anything.
+pub fn write(directory: &Directory, plan: &Plan) -> Result<Digest, Failure> {
+    // 1. Folders; the whole is its owner's alone.
+    let root = directory.path();
+    for folder in ["keys", "passwords", "blueprints", "config", "state"] {
+        make_private(&root.join(folder))?;
+    }
+    // 2. Keys, and the bundle that says which of them may do what.
+    let key = |name: &str| write_new_key(&directory.key_file(name));
+    let issuer = key("issuer")?;
+    let service = |role: Role, name: &str, file: &str| {
+        Ok::<_, Failure>(ServiceKey { role, name: name.to_owned(), did: key(file)?.did() })
+    };
+    let mut services = vec![
+        service(Role::Broadcaster, "broadcaster", "broadcaster")?,
+        service(Role::Verifier, "verifier", "verifier")?,
+        service(Role::Sink, "sink", "sink")?,
+        service(Role::Host, "host", "host")?,
+    ];
+    for name in &plan.hosts {
+        services.push(service(Role::Host, name, &format!("host-{name}"))?);
+    }
+    let bundle = TrustBundle {
+        trust_domain: plan.domain.clone(),
+        version: 1,
+        issued_at: Clock::new().unix(),
+        issuers: vec![Anchor { iss: plan.domain.issuer_uri(), did: issuer.did() }],
+        services,
+        operators: vec![Operator { name: "operator".to_owned(), did: key("operator")?.did() }],
+    };
+    let signed = bundle.sign(&issuer).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let pin = fingerprint(&signed);
+    write_new(&directory.bundle_file(), format!("{signed}\n").as_bytes(), 0o644)?;
+    write_new(&directory.fingerprint_file(), format!("{pin}\n").as_bytes(), 0o644)?;
+    // 3. The broker: a password for each role, and the permissions of each.
+    let mut passwords = Vec::with_capacity(BusRole::ALL.len());
+    for role in BusRole::ALL.iter().copied() {
+        passwords.push((role, write_new_password(&directory.password_file(role))?));
+    }
+    let settings = plan.server_settings(directory, passwords);
+    write_new(&directory.nats_conf(), server_config(&settings).as_bytes(), 0o600)?;
+    write_new(&directory.nats_url_file(), format!("{}\n", plan.nats_url).as_bytes(), 0o644)?;
+    // 4. The services.
+    for (name, text) in BLUEPRINTS {
+        write_new(&directory.blueprints().join(name), text.as_bytes(), 0o644)?;
+    }
+    for (service, port) in Service::ALL.into_iter().zip(plan.http_ports) {
+        let place = match plan.layout {
+            Layout::Here => Place::here(service, directory, &plan.nats_url, port),
+            Layout::Compose => Place::in_compose(service),
+        };
+        let text = service_config::text(service, &place, &pin);
+        write_new(&directory.config_file(service.name()), text.as_bytes(), 0o644)?;
+    }
+    Ok(pin)
+}

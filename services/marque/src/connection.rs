@@ -1,0 +1,163 @@
+//! From connection flags, a context of the `nats` tool or a bootstrap directory to a connection.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use marque_bus::permissions::BusRole;
+use marque_bus::{Bus, ConnectOptions};
+use marque_identity::Code;
+use serde::Deserialize;
+
+use crate::cli::ConnectionFlags;
+use crate::directory::{Directory, read_line, read_secret};
+use crate::{Failure, bus_failure};
+
+/// What the `nats` tool connects to when nobody says otherwise.
+const URL_DEFAULT: &str = "nats://127.0.0.1:4222";
+/// A context file holds a dozen short settings.
+const CONTEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Who speaks to the broker, and how.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Server URLs, comma-separated.
+    pub url: String,
+    /// Proof of who one is.
+    pub identity: Identity,
+    /// How long to wait for an answer.
+    pub timeout: Duration,
+}
+
+/// Proof of who one is towards the broker.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// None.
+    Anonymous,
+    /// A user and a password.
+    Password(String, String),
+    /// A credentials file.
+    Credentials(PathBuf),
+    /// A file with a user seed.
+    Nkey(PathBuf),
+}
+
+/// The members of a `nats` context that say how to connect. The tool has more; they don't matter here.
+#[derive(Debug, Default, Deserialize)]
+struct Context {
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    user: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    creds: String,
+    #[serde(default)]
+    nkey: String,
+}
+
+impl ConnectionFlags {
+    /// The bootstrap directory, which a command that needs one asks for by name.
+    pub fn directory(&self) -> Result<Directory, Failure> {
+        self.dir.as_ref().map(Directory::at).ok_or_else(|| {
+            Failure::usage("this needs the directory that `marque bootstrap` made")
+                .hint("name it with --dir DIR or in MARQUE_DIR; `marque dev` prints its own")
+        })
+    }
+
+    /// How to connect: flags, then the context, then the directory's user of this role.
+    pub fn resolve(&self, role: BusRole) -> Result<Connection, Failure> {
+        let context = self.context()?;
+        let directory = self.dir.as_ref().map(Directory::at);
+        let in_directory = || directory.as_ref().and_then(|dir| dir.nats_url().ok());
+        let given = self.server.clone().or_else(|| some(&context.url)).or_else(in_directory);
+        Ok(Connection {
+            url: given.unwrap_or_else(|| URL_DEFAULT.to_owned()),
+            identity: self.identity(&context, directory.as_ref(), role)?,
+            timeout: self.timeout,
+        })
+    }
+
+    fn identity(&self, context: &Context, directory: Option<&Directory>, role: BusRole) -> Result<Identity, Failure> {
+        let password = match &self.password_file {
+            Some(file) => Some(read_secret(file)?),
+            None => self.password.clone(),
+        };
+        if let Some(user) = &self.user {
+            return Ok(Identity::Password(user.clone(), password.unwrap_or_default()));
+        }
+        if let Some(file) = &self.creds {
+            return Ok(Identity::Credentials(file.clone()));
+        }
+        if let Some(file) = &self.nkey {
+            return Ok(Identity::Nkey(file.clone()));
+        }
+        if let Some(user) = some(&context.user) {
+            return Ok(Identity::Password(user, context.password.clone()));
+        }
+        if let Some(file) = some(&context.creds) {
+            return Ok(Identity::Credentials(file.into()));
+        }
+        if let Some(file) = some(&context.nkey) {
+            return Ok(Identity::Nkey(file.into()));
+        }
+        match directory {
+            Some(directory) => Ok(Identity::Password(role.as_str().to_owned(), directory.password(role)?)),
+            None => Ok(Identity::Anonymous),
+        }
+    }
+
+    /// The context that `--context` names; where neither a server nor a directory is named, the selected one.
+    fn context(&self) -> Result<Context, Failure> {
+        let selected = || match (&self.server, &self.dir) {
+            (None, None) => {
+                read_line(&contexts_folder().ok()?.with_extension("txt")).ok().filter(|name| !name.is_empty())
+            }
+            (Some(_), _) | (_, Some(_)) => None,
+        };
+        let Some(name) = &self.context.clone().or_else(selected) else { return Ok(Context::default()) };
+        if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
+            return Err(Failure::usage(format!(
+                "a context is a plain name, not {}",
+                marque_identity::refusal::quoted(name)
+            )));
+        }
+        let file = contexts_folder()?.join(format!("{name}.json"));
+        read_context(&file).map_err(|failure| failure.hint("`nats context ls` lists the contexts"))
+    }
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// `$XDG_CONFIG_HOME/nats/context`, or `~/.config/nats/context`.
+fn contexts_folder() -> Result<PathBuf, Failure> {
+    let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = named("XDG_CONFIG_HOME").or_else(|| named("HOME").map(|home| home.join(".config")));
+    config
+        .map(|config| config.join("nats").join("context"))
+        .ok_or_else(|| Failure::usage("neither XDG_CONFIG_HOME nor HOME says where contexts lie"))
+}
+
+fn read_context(file: &Path) -> Result<Context, Failure> {
+    let bytes = std::fs::read(file).map_err(|error| Failure::file(file, &error))?;
+    marque_json::from_slice(&bytes, marque_json::Limits::bytes(CONTEXT_BYTES_MAX))
+        .map_err(|error| Failure::new(Code::ConfigInvalid, format!("{}: {error}", file.display())))
+}
+
+impl Connection {
+    /// Connects, or says within the timeout why not.
+    pub async fn connect(&self, name: &str) -> Result<Bus, Failure> {
+        let mut options = ConnectOptions::new(&self.url, name).request_timeout(self.timeout);
+        match &self.identity {
+            Identity::Anonymous => {}
+            Identity::Password(user, password) => options = options.credentials(user, password),
+            Identity::Credentials(_) | Identity::Nkey(_) => todo!("connect by creds and nkey"),
+        }
+        Bus::connect_now(options, self.timeout).await.map_err(|error| {
+            bus_failure(error)
+                .hint(format!("is a broker at {}? `marque doctor` looks; `marque dev` runs one", self.url))
+        })
+    }
+}

@@ -1,0 +1,239 @@
+//! A broker and the four services as children of this process.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use marque_identity::{Code, Digest, TrustDomain};
+use marque_runtime::nats_server::{self, NatsServer};
+
+use super::process::ServiceProcess;
+use super::{build, http};
+use crate::bootstrap::{self, Layout, Plan};
+use crate::cli::ConnectionFlags;
+use crate::directory::Directory;
+use crate::output::Output;
+use crate::service_config::Service;
+use crate::{Failure, nats};
+
+/// A broker on an idle machine listens after some 50 ms.
+const BROKER_START_TIME: Duration = Duration::from_secs(20);
+/// A service on an idle machine is ready after some 100 ms; the verifier waits for the others.
+const READY_TIME: Duration = Duration::from_secs(60);
+/// How often a page is asked while it is waited for.
+const POLL_TIME: Duration = Duration::from_millis(25);
+/// How long one look at a health page may take.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+/// How often children are looked after.
+const WATCH_TIME: Duration = Duration::from_millis(500);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct SystemPlan {
+    /// The bootstrap directory; made if it holds no bundle.
+    pub folder: PathBuf,
+    /// The trust domain, where the directory is made.
+    pub domain: TrustDomain,
+    /// The broker's port on loopback; none: a free one. Of a directory made before, its own.
+    pub port: Option<u16>,
+    /// Whether cargo may build the services first.
+    pub build: bool,
+}
+
+/// A running system. Its processes end with it.
+pub struct System {
+    directory: Directory,
+    url: String,
+    domain: TrustDomain,
+    fingerprint: Digest,
+    http: Vec<(Service, String)>,
+    services: Vec<ServiceProcess>,
+    nats: Option<NatsServer>,
+}
+
+impl System {
+    /// Builds, bootstraps, starts the broker, makes the streams, starts the services, waits until all are ready.
+    pub async fn start(plan: &SystemPlan, out: &Output) -> Result<Self, Failure> {
+        // 1. What is to be run.
+        let binaries = build::binaries(plan.build, out).await?;
+        let directory = Directory::at(&plan.folder);
+        let server = find_server().await?;
+        // 2. Keys, bundle, passwords, configuration; made once.
+        if !directory.bundle_file().exists() {
+            bootstrap::write(&directory, &Self::bootstrap_plan(plan)?)?;
+        }
+        let bundle = directory.bundle()?;
+        let logs = directory.path().join("log");
+        crate::directory::make_private(&logs)?;
+        // 3. The broker and its streams.
+        let url = directory.nats_url()?;
+        let address = url.trim_start_matches("nats://").to_owned();
+        let (conf, log) = (directory.nats_conf(), logs.join("nats-server.log"));
+        let start = move || NatsServer::start(&server, &conf, &address, &log, BROKER_START_TIME);
+        let nats = tokio::task::spawn_blocking(start).await;
+        let nats = nats.map_err(|error| Failure::new(Code::Internal, error.to_string()))?.map_err(nats_failure)?;
+        let quiet = Output::new(crate::output::Format::Ndjson, crate::output::Color::Never);
+        let flags = ConnectionFlags { timeout: BROKER_START_TIME, ..ConnectionFlags::default() };
+        nats::create_streams(&flags, Some(&directory), 1, &quiet).await?;
+        // 4. The services.
+        let mut system = Self {
+            url,
+            domain: bundle.trust_domain,
+            fingerprint: directory.fingerprint()?,
+            http: Vec::new(),
+            services: Vec::new(),
+            nats: Some(nats),
+            directory,
+        };
+        for (service, binary) in binaries {
+            let config = system.directory.config_file(service.name());
+            system.http.push((service, http_listen(&config)?));
+            let log = logs.join(format!("{}.log", service.name()));
+            system.services.push(ServiceProcess::start(service, &binary, &config, &log)?);
+        }
+        // 5. Until each says that nothing is pending.
+        system.until_ready().await?;
+        Ok(system)
+    }
+
+    fn bootstrap_plan(plan: &SystemPlan) -> Result<Plan, Failure> {
+        let free = free_ports()?;
+        let port = plan.port.unwrap_or(free[0]);
+        Ok(Plan {
+            domain: plan.domain.clone(),
+            hosts: Vec::new(),
+            layout: Layout::Here,
+            nats_url: format!("nats://127.0.0.1:{port}"),
+            nats_port: port,
+            sync_always: false,
+            http_ports: [free[1], free[2], free[3], free[4]],
+        })
+    }
+
+    async fn until_ready(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + READY_TIME;
+        for (service, address) in self.http.clone() {
+            loop {
+                let pending = match http::get(&address, "/readyz", LOOK_TIME).await {
+                    Ok((200, _)) => break,
+                    Ok((_, body)) => body.trim().to_owned(),
+                    Err(why) => why,
+                };
+                self.all_alive()?;
+                if Instant::now() > deadline {
+                    let message = format!("{} is not ready after {READY_TIME:?}: {pending}", service.name());
+                    return Err(Failure::new(Code::Unavailable, message).hint(self.log_hint(service)));
+                }
+                tokio::time::sleep(POLL_TIME).await;
+            }
+        }
+        self.all_alive()
+    }
+
+    fn all_alive(&mut self) -> Result<(), Failure> {
+        for process in &mut self.services {
+            if let Some(status) = process.newly_ended() {
+                let message = format!("{} ended with {status}:\n{}", process.service().name(), process.tail());
+                let hint = format!("its whole telemetry: {}", process.log_file().display());
+                return Err(Failure::new(Code::Unavailable, message).hint(hint));
+            }
+        }
+        Ok(())
+    }
+
+    fn log_hint(&self, service: Service) -> String {
+        let log = self.services.iter().find(|process| process.service() == service);
+        log.map_or_else(String::new, |process| format!("its telemetry: {}", process.log_file().display()))
+    }
+
+    /// Waits until a service ends by itself and tells which, and how.
+    pub async fn next_end(&mut self) -> String {
+        loop {
+            for process in &mut self.services {
+                if let Some(status) = process.newly_ended() {
+                    return format!("{} ({status}); {}", process.service().name(), process.log_file().display());
+                }
+            }
+            tokio::time::sleep(WATCH_TIME).await;
+        }
+    }
+
+    /// Lets the services drain, then ends the broker.
+    pub async fn stop(mut self) {
+        self.services.iter().for_each(ServiceProcess::ask_to_stop);
+        for process in &mut self.services {
+            process.stopped().await;
+        }
+        if let Some(mut nats) = self.nats.take() {
+            let _ = tokio::task::spawn_blocking(move || nats.stop(BROKER_START_TIME)).await;
+        }
+    }
+
+    /// The bootstrap directory.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The broker's URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The trust domain.
+    pub fn domain(&self) -> &TrustDomain {
+        &self.domain
+    }
+
+    /// The trust bundle's fingerprint.
+    pub fn fingerprint(&self) -> &Digest {
+        &self.fingerprint
+    }
+
+    /// Each service's health page.
+    pub fn http_addresses(&self) -> &[(Service, String)] {
+        &self.http
+    }
+}
+
+/// The nats-server binary; what has to be fetched is kept beside our own executable.
+pub async fn find_server() -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().unwrap_or_default();
+    let cache = own.parent().unwrap_or(Path::new("/")).join("nats-server");
+    let found = tokio::task::spawn_blocking(move || nats_server::find(&cache)).await;
+    found.map_err(|error| Failure::new(Code::Internal, error.to_string()))?.map_err(nats_failure)
+}
+
+fn nats_failure(error: nats_server::NatsServerError) -> Failure {
+    Failure::new(Code::Unavailable, error.to_string())
+        .hint("set NATS_SERVER to a nats-server binary, or put one on PATH, or install python3 with pip")
+}
+
+/// The address of a service's health page, out of its configuration file.
+pub fn http_listen(config: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(config).map_err(|error| Failure::file(config, &error))?;
+    let wrong = |why: String| Failure::new(Code::ConfigInvalid, format!("{}: {why}", config.display()));
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
+    let listen = table.get("http_listen").and_then(toml::Value::as_str);
+    listen.map(str::to_owned).ok_or_else(|| wrong("no http_listen".to_owned()))
+}
+
+/// The port, or another one where it is taken.
+pub fn port_or_free(port: u16) -> u16 {
+    match TcpListener::bind(("127.0.0.1", port)) {
+        Ok(_) => port,
+        Err(_) => free_ports().map_or(port, |ports| ports[0]),
+    }
+}
+
+/// Five ports that were free a moment ago: held together, so that they differ.
+fn free_ports() -> Result<[u16; 5], Failure> {
+    let none = |error: std::io::Error| Failure::new(Code::Unavailable, format!("no free port on loopback: {error}"));
+    let mut held = Vec::with_capacity(5);
+    let mut ports = [0; 5];
+    for port in &mut ports {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(none)?;
+        *port = listener.local_addr().map_err(none)?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}

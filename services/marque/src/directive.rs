@@ -1,0 +1,198 @@
+//! `marque revoke | suspend | narrow | lift | resume`: directives, and who has applied them.
+
+mod aim;
+pub(crate) mod ask;
+pub(crate) mod status;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use marque_identity::UnixSeconds;
+use marque_revocation::{DirectiveId, Op, Target};
+
+use crate::cli::Common;
+use crate::output::{Answer, Output};
+use crate::{Failure, time, tools_arg};
+use aim::Aim;
+use ask::{Question, Who};
+
+/// End something for good, or look at what is in force.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct RevokeArgs {
+    #[command(subcommand)]
+    view: Option<RevokeView>,
+    #[command(flatten)]
+    aim: Option<Aim>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What is in force.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RevokeView {
+    /// List the directives in force.
+    Ls,
+    /// The broadcaster's state: epoch, verifiers heard, requests pending.
+    Status,
+}
+
+/// Stop something until it is resumed.
+#[derive(Debug, Args)]
+pub struct TightenArgs {
+    #[command(flatten)]
+    aim: Aim,
+    /// When it ends by itself: RFC 3339, Unix seconds, or +15m from now.
+    #[arg(long, value_parser = time::moment)]
+    until: Option<UnixSeconds>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Allow less.
+#[derive(Debug, Args)]
+pub struct NarrowArgs {
+    #[command(flatten)]
+    aim: Aim,
+    /// The constraints that hold on top, as JSON or @FILE: `{"<tool or *>": {"<argument>": {"constraint_type": …}}}`.
+    #[arg(long)]
+    tools: String,
+    /// When it ends by itself: RFC 3339, Unix seconds, or +15m from now.
+    #[arg(long, value_parser = time::moment)]
+    until: Option<UnixSeconds>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// End a directive.
+#[derive(Debug, Args)]
+pub struct LoosenArgs {
+    /// The directive: `marque revoke ls` lists their ids.
+    id: DirectiveId,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How any of them is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct How {
+    /// For the person who meets the refusal.
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// The key that asks; the default is the operator's of the bootstrap directory.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// File with the chain that shows an ancestor's right, or `-` for stdin.
+    #[arg(long, value_name = "FILE")]
+    chain: Option<String>,
+    /// Answer as soon as it is durable, without waiting for the verifiers.
+    #[arg(long)]
+    no_wait: bool,
+    /// Say what would stop working; ask for nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// The key of an earlier try whose outcome is unknown: asking again with it changes nothing twice.
+    #[arg(long, value_name = "KEY")]
+    retry_key: Option<String>,
+}
+
+/// `marque revoke`.
+pub(crate) async fn revoke(args: &RevokeArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    match (&args.view, &args.aim) {
+        (Some(RevokeView::Ls), _) => status::ls(common).await,
+        (Some(RevokeView::Status), _) => status::show(common).await,
+        (None, Some(aim)) => tighten(Op::Revoke, aim, None, None, &args.how, common, out).await,
+        (None, None) => Err(Failure::usage("what is to be revoked?").hint("marque revoke token DIGEST --reason TEXT")),
+    }
+}
+
+/// `marque suspend`.
+pub(crate) async fn suspend(args: &TightenArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    tighten(Op::Suspend, &args.aim, None, args.until, &args.how, common, out).await
+}
+
+/// `marque narrow`.
+pub(crate) async fn narrow(args: &NarrowArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    // Read as a grant first: a constraint that nobody understands would deny everything.
+    let narrow = serde_json::json!({ "tools": tools_arg::parse(&args.tools)?.to_json() });
+    tighten(Op::Narrow, &args.aim, Some(narrow), args.until, &args.how, common, out).await
+}
+
+/// `marque lift`.
+pub(crate) async fn lift(args: &LoosenArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    loosen(Op::Lift, args, common, out).await
+}
+
+/// `marque resume`.
+pub(crate) async fn resume(args: &LoosenArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    loosen(Op::Resume, args, common, out).await
+}
+
+async fn tighten(
+    op: Op,
+    aim: &Aim,
+    narrow: Option<serde_json::Value>,
+    until: Option<UnixSeconds>,
+    how: &How,
+    common: &Common,
+    out: &Output,
+) -> Result<Answer, Failure> {
+    let target = aim.target(common)?;
+    // What will stop working is said before it is done.
+    out.talk(consequence(op, &target, until));
+    let question = Question { op, target: Some(target), until, narrow, lifts: None, ..how.question()? };
+    how.put(question, common, out).await
+}
+
+async fn loosen(op: Op, args: &LoosenArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    out.talk(format!("this ends directive {}: what it took away works again, never more than was signed", args.id));
+    let question = Question { op, lifts: Some(args.id), ..args.how.question()? };
+    args.how.put(question, common, out).await
+}
+
+fn consequence(op: Op, target: &Target, until: Option<UnixSeconds>) -> String {
+    let what = match target {
+        Target::Token(digest) => format!("token {digest} and everything that was derived from it"),
+        Target::Key(did) => format!("every token held by {did}, and everything derived from those"),
+        Target::Blueprint(name) => format!("every agent of blueprint {name}"),
+        Target::Task(task) => format!("everything done for {task}"),
+        Target::Manifest(digest) => format!("every agent that runs manifest {digest}"),
+        Target::Issuer(uri) => format!("everything that {uri} has issued"),
+        Target::Domain(domain) => format!("EVERYTHING in {domain}"),
+    };
+    let how = match op {
+        Op::Revoke => "stops working, for good",
+        Op::Suspend => "stops working until it is resumed",
+        Op::Narrow => "may do less, at once",
+        Op::Resume | Op::Lift => "works again",
+    };
+    let until = until.map(|until| format!(", at the latest until {}", time::utc(until))).unwrap_or_default();
+    format!("{what} {how}{until}")
+}
+
+impl How {
+    fn question(&self) -> Result<Question, Failure> {
+        let chain = self.chain.as_deref().map(tools_arg::chain).transpose()?;
+        Ok(Question {
+            op: Op::Revoke,
+            target: None,
+            until: None,
+            narrow: None,
+            lifts: None,
+            reason: self.reason.clone(),
+            chain: chain.map(|chain| chain.split('~').map(str::to_owned).collect()),
+            wait: !self.no_wait,
+            key: self.retry_key.clone(),
+        })
+    }
+
+    async fn put(&self, question: Question, common: &Common, out: &Output) -> Result<Answer, Failure> {
+        if self.dry_run {
+            let data = serde_json::json!({ "dry_run": true, "op": question.op, "target": question.target });
+            return Ok(Answer::yes(data, "dry run: nothing was asked for"));
+        }
+        let who = Who::from_flags(self.key.as_deref(), common)?;
+        let reply = ask::ask(&who, question, common).await?;
+        Ok(ask::answer(&reply, out))
+    }
+}

@@ -1,0 +1,71 @@
+//! What is in force, and who applies it.
+
+use marque_bus::permissions::BusRole;
+use marque_bus::{Bus, subjects};
+use marque_json::Limits;
+use marque_revocation::{DirectiveStatus, StatusReply, StatusRequest};
+
+use crate::cli::Common;
+use crate::output::{Answer, facts, table};
+use crate::{Failure, call_failure, time};
+
+/// Pages that are followed; a page is as many directives as fit a message. More is no list for a person.
+const PAGES_MAX: usize = 1_000;
+
+/// `marque revoke ls`.
+pub(crate) async fn ls(common: &Common) -> Result<Answer, Failure> {
+    let bus = common.connection.resolve(BusRole::Operator)?.connect("marque revoke").await?;
+    let mut all: Vec<DirectiveStatus> = Vec::new();
+    for _ in 0..PAGES_MAX {
+        let after = all.last().map(|last| last.epoch);
+        let page = status(&bus, StatusRequest { after }, common.connection.timeout).await?;
+        let last = page.directives.is_empty() || !page.more;
+        all.extend(page.directives);
+        if last {
+            break;
+        }
+    }
+    let row = |directive: &DirectiveStatus| {
+        let until = directive.until.map(time::utc).unwrap_or_else(|| "-".to_owned());
+        vec![
+            directive.id.to_string(),
+            directive.epoch.to_string(),
+            directive.op.to_string(),
+            until,
+            directive.target.to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = all.iter().map(row).collect();
+    Ok(Answer::yes(&all, table(&["id", "epoch", "op", "until", "target"], &rows)))
+}
+
+/// `marque revoke status`.
+pub(crate) async fn show(common: &Common) -> Result<Answer, Failure> {
+    let bus = common.connection.resolve(BusRole::Operator)?.connect("marque revoke").await?;
+    let status = status(&bus, StatusRequest::default(), common.connection.timeout).await?;
+    let mut text = facts(&[
+        ("epoch", status.epoch.to_string()),
+        ("directives in force", status.active.to_string()),
+        ("requests pending", status.pending.to_string()),
+        ("verifiers", status.verifiers.len().to_string()),
+    ]);
+    for verifier in &status.verifiers {
+        text.push_str(&format!(
+            "\n  {} at epoch {}, heard {} ms ago",
+            verifier.verifier, verifier.epoch, verifier.heard_ms_ago
+        ));
+    }
+    Ok(Answer::yes(status, text))
+}
+
+/// Asks the broadcaster for its state.
+pub(crate) async fn status(
+    bus: &Bus,
+    request: StatusRequest,
+    timeout: std::time::Duration,
+) -> Result<StatusReply, Failure> {
+    let payload = serde_json::to_vec(&request).unwrap_or_default();
+    let reply =
+        bus.request(subjects::REVOCATION_STATUS, Default::default(), payload, timeout).await.map_err(call_failure)?;
+    Ok(marque_json::from_slice(&reply.payload, Limits::DEFAULT)?)
+}

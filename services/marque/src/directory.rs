@@ -1,0 +1,178 @@
+//! The directory that `marque bootstrap` makes: where everything lies in it.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use marque_bus::permissions::BusRole;
+use marque_identity::{Code, Digest};
+use marque_runtime::keys::{self, KeyFileError};
+use marque_signing::SigningKey;
+use marque_signing::bundle::TrustBundle;
+
+use crate::Failure;
+
+/// The longest line that is read whole: a bundle (48 KiB) with room.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A bootstrap directory, by its path.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    root: PathBuf,
+}
+
+/// The key files of a directory, by the name of who holds the key.
+pub const KEY_NAMES: [&str; 6] = ["issuer", "broadcaster", "verifier", "sink", "host", "operator"];
+
+impl Directory {
+    /// The directory at this path; nothing is read yet.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The signed trust bundle.
+    pub fn bundle_file(&self) -> PathBuf {
+        self.root.join("bundle.jwt")
+    }
+
+    /// The bundle's fingerprint, to be compared and pinned.
+    pub fn fingerprint_file(&self) -> PathBuf {
+        self.root.join("bundle.digest")
+    }
+
+    /// The seed file of a service, a host or the operator.
+    pub fn key_file(&self, name: &str) -> PathBuf {
+        self.root.join("keys").join(format!("{name}.key"))
+    }
+
+    /// The broker password of a role.
+    pub fn password_file(&self, role: BusRole) -> PathBuf {
+        self.root.join("passwords").join(role.as_str())
+    }
+
+    /// The broker's configuration.
+    pub fn nats_conf(&self) -> PathBuf {
+        self.root.join("nats.conf")
+    }
+
+    /// The broker's URL as commands on this machine reach it.
+    pub fn nats_url_file(&self) -> PathBuf {
+        self.root.join("nats.url")
+    }
+
+    /// The blueprints.
+    pub fn blueprints(&self) -> PathBuf {
+        self.root.join("blueprints")
+    }
+
+    /// The configuration file of a service.
+    pub fn config_file(&self, service: &str) -> PathBuf {
+        self.root.join("config").join(format!("{service}.toml"))
+    }
+
+    /// The fingerprint that was installed with this directory.
+    pub fn fingerprint(&self) -> Result<Digest, Failure> {
+        let path = self.fingerprint_file();
+        read_line(&path)?
+            .parse()
+            .map_err(|error| Failure::new(Code::ConfigInvalid, format!("{}: {error}", path.display())))
+    }
+
+    /// The trust bundle, checked against the fingerprint that lies beside it.
+    pub fn bundle(&self) -> Result<TrustBundle, Failure> {
+        let path = self.bundle_file();
+        let text = std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, &error))?;
+        TrustBundle::open(&text, Some(self.fingerprint()?))
+            .map_err(|error| Failure::new(error.code(), format!("{}: {error}", path.display())))
+    }
+
+    /// The bundle's text.
+    pub fn bundle_text(&self) -> Result<String, Failure> {
+        read_line(&self.bundle_file())
+    }
+
+    /// A key of this directory.
+    pub fn key(&self, name: &str) -> Result<SigningKey, Failure> {
+        read_key(&self.key_file(name))
+    }
+
+    /// A role's password at the broker.
+    pub fn password(&self, role: BusRole) -> Result<String, Failure> {
+        read_secret(&self.password_file(role))
+    }
+
+    /// The broker's URL, if the directory names one.
+    pub fn nats_url(&self) -> Result<String, Failure> {
+        read_line(&self.nats_url_file())
+    }
+}
+
+/// The one line of a small file.
+pub fn read_line(path: &Path) -> Result<String, Failure> {
+    let wrong = |error: &std::io::Error| Failure::file(path, error);
+    let size = std::fs::metadata(path).map_err(|error| wrong(&error))?.len();
+    if size > LINE_BYTES_MAX {
+        return Err(Failure::new(Code::Oversize, format!("{} has {size} bytes", path.display())));
+    }
+    Ok(std::fs::read_to_string(path).map_err(|error| wrong(&error))?.trim().to_owned())
+}
+
+/// The one line of a file that only its owner may read.
+pub fn read_secret(path: &Path) -> Result<String, Failure> {
+    keys::read_secret(path).map(|secret| secret.expose().to_owned()).map_err(key_failure)
+}
+
+/// Reads a seed file: 32 bytes in base64url on one line, readable by its owner alone.
+pub fn read_key(path: &Path) -> Result<SigningKey, Failure> {
+    keys::read_signing_key(path).map_err(key_failure)
+}
+
+/// Makes a key and writes its seed, never over another.
+pub fn write_new_key(path: &Path) -> Result<SigningKey, Failure> {
+    keys::create_signing_key(path).map_err(key_failure)
+}
+
+/// Makes a password and writes it, never over another.
+pub fn write_new_password(path: &Path) -> Result<String, Failure> {
+    let password = keys::random_password().map_err(key_failure)?;
+    keys::create_secret(path, password.expose()).map_err(key_failure)?;
+    Ok(password.expose().to_owned())
+}
+
+fn key_failure(error: KeyFileError) -> Failure {
+    match &error {
+        KeyFileError::Io { path, source } => Failure::file(path, source),
+        KeyFileError::Readable { .. } => {
+            Failure { exit: crate::Exit::NoPermission, ..Failure::new(Code::ConfigInvalid, error.to_string()) }
+                .hint("chmod 600 the file")
+        }
+        KeyFileError::Malformed { .. } => Failure::new(Code::ConfigInvalid, error.to_string())
+            .hint("`marque bootstrap` and `marque agent enrol` make key files"),
+        KeyFileError::Randomness => Failure::new(Code::Unavailable, error.to_string()),
+    }
+}
+
+/// Writes a file that must not exist yet, with this mode.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file =
+        options.write(true).create_new(true).mode(mode).open(path).map_err(|error| Failure::file(path, &error))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| Failure::file(path, &error))
+}
+
+/// Makes a directory that only its owner may enter, and its parents.
+pub fn make_private(path: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| Failure::file(path, &error))
+}
+
+/// The first and last characters of a fingerprint, for reading aloud; the whole of it decides.
+pub fn short(digest: &Digest) -> String {
+    let text = digest.to_string();
+    format!("{}…{}", &text[..8], &text[text.len() - 8..])
+}

@@ -1,0 +1,194 @@
+//! `marque token inspect -`: any of our tokens, decoded. No trust is needed, none is given.
+
+use std::io::Read;
+use std::path::Path;
+
+use clap::Args;
+use marque_identity::{Code, Did, Digest};
+use marque_json::{Json, Limits};
+use marque_signing::jws::Compact;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::output::{Answer, Output, Paint};
+use crate::{Exit, Failure};
+
+/// The largest thing that holds tokens is a request around a chain (PROTOCOL §2: 256 KiB).
+const INPUT_BYTES_MAX: usize = 512 * 1024;
+
+/// What to decode.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// File, or `-` for stdin: a token, a chain joined by `~`, or a JSON document that holds tokens.
+    #[arg(default_value = "-")]
+    file: String,
+}
+
+/// One token, decoded.
+#[derive(Debug, Serialize)]
+struct Decoded {
+    /// What it is, by its `typ`.
+    kind: &'static str,
+    /// SHA-256 of the signing input: how directives and records name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<Value>,
+    /// The DID of the key that it is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<Did>,
+    /// What could not be decoded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Decodes.
+pub(crate) fn run(args: &InspectArgs, out: &Output) -> Result<Answer, Failure> {
+    let input = read_bounded(&args.file, INPUT_BYTES_MAX)?;
+    let texts = tokens_in(&input)?;
+    let decoded: Vec<Decoded> = texts.iter().map(|text| decode(text)).collect();
+    let all = decoded.iter().all(|token| token.error.is_none());
+    let text = decoded.iter().enumerate().map(|(at, token)| describe(at, token, out)).collect::<Vec<_>>().join("\n\n");
+    let answer = Answer::yes(serde_json::json!({ "verified": false, "tokens": decoded }), text);
+    Ok(answer.exit(if all { Exit::Yes } else { Exit::No }))
+}
+
+/// All of a file, or of stdin for `-`, if it is not larger than `bytes_max`.
+pub(crate) fn read_bounded(file: &str, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut input = Vec::new();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let read = match file {
+        "-" => std::io::stdin().lock().take(limit).read_to_end(&mut input),
+        file => std::fs::File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut input)),
+    };
+    read.map_err(|error| Failure::file(Path::new(file), &error))?;
+    if input.len() > bytes_max {
+        return Err(Failure::new(Code::Oversize, format!("{file} holds more than {bytes_max} bytes")));
+    }
+    Ok(input)
+}
+
+/// The tokens of an input: itself, the parts of a chain, or every string with two dots in a JSON document.
+fn tokens_in(input: &[u8]) -> Result<Vec<String>, Failure> {
+    let text = std::str::from_utf8(input)
+        .map_err(|_| Failure::new(Code::Malformed, "the input is not UTF-8, so it is no token"))?
+        .trim();
+    if text.is_empty() {
+        return Err(Failure::new(Code::Malformed, "the input is empty"));
+    }
+    if !text.starts_with(['{', '[', '"']) {
+        return Ok(text.split('~').map(|part| part.trim().to_owned()).collect());
+    }
+    let document = marque_json::parse(text.as_bytes(), Limits::bytes(INPUT_BYTES_MAX))?;
+    let mut found = Vec::new();
+    collect(&document, &mut found);
+    if found.is_empty() {
+        return Err(Failure::new(Code::Malformed, "the JSON document holds no token"));
+    }
+    Ok(found)
+}
+
+fn collect(json: &Json<'_>, found: &mut Vec<String>) {
+    match json {
+        Json::String(text) => {
+            found.extend(text.split('~').filter(|part| Compact::split(part).is_ok()).map(str::to_owned));
+        }
+        Json::Array(elements) => elements.iter().for_each(|element| collect(element, found)),
+        Json::Object(object) => object.iter().for_each(|(_, value)| collect(value, found)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+fn decode(text: &str) -> Decoded {
+    let empty = Decoded {
+        kind: "unknown",
+        digest: None,
+        bytes: text.len(),
+        header: None,
+        claims: None,
+        holder: None,
+        error: None,
+    };
+    let token = match Compact::split(text) {
+        Ok(token) => token,
+        Err(error) => return Decoded { error: Some(error.to_string()), ..empty },
+    };
+    let part = |name: &str, bytes: Result<Vec<u8>, marque_signing::JwsError>| {
+        let bytes = bytes.map_err(|error| format!("{name}: {error}"))?;
+        let json = marque_json::parse(&bytes, Limits::DEFAULT).map_err(|error| format!("{name}: {error}"))?;
+        Ok::<Value, String>(Value::from(&json))
+    };
+    let header = part("header", token.header_bytes());
+    let claims = part("claims", token.payload());
+    let typ = header.as_ref().ok().and_then(|header| header.get("typ")).and_then(Value::as_str).unwrap_or_default();
+    let errors: Vec<String> = [&header, &claims].into_iter().filter_map(|part| part.as_ref().err().cloned()).collect();
+    Decoded {
+        kind: kind(typ, claims.as_ref().ok()),
+        digest: Some(token.signing_digest()),
+        holder: claims.as_ref().ok().and_then(holder),
+        header: header.ok(),
+        claims: claims.ok(),
+        error: (!errors.is_empty()).then(|| errors.join("; ")),
+        ..empty
+    }
+}
+
+fn kind(typ: &str, claims: Option<&Value>) -> &'static str {
+    match typ {
+        "vc+jwt" => "identity credential",
+        "aat+jwt" if claims.is_some_and(|claims| claims.get("par_hash").is_some()) => "derived token",
+        "aat+jwt" => "root token",
+        "aat-pop+jwt" => "proof of an action",
+        "secevent+jwt" => "directive",
+        "marque-heartbeat+jwt" => "heartbeat",
+        "marque-ack+jwt" => "acknowledgement",
+        "marque-directive-request+jwt" => "directive request",
+        "marque-join+jwt" => "join token",
+        "marque-enrol+jwt" => "enrol request",
+        "marque-issue+jwt" => "issue request",
+        "marque-renew+jwt" => "renew request",
+        "marque-record+jwt" => "record",
+        "marque-bundle+jwt" => "trust bundle",
+        _ => "unknown",
+    }
+}
+
+fn holder(claims: &Value) -> Option<Did> {
+    let jwk: marque_signing::Jwk = serde_json::from_value(claims.get("cnf")?.get("jwk")?.clone()).ok()?;
+    Some(jwk.public_key().ok()?.did())
+}
+
+fn describe(at: usize, token: &Decoded, out: &Output) -> String {
+    let mut lines = vec![out.paint(Paint::Bold, &format!("{at}: {}", token.kind))];
+    if let Some(digest) = &token.digest {
+        lines.push(format!("digest  {digest}"));
+    }
+    if let Some(holder) = &token.holder {
+        lines.push(format!("holder  {holder}"));
+    }
+    for (name, value) in [("header", &token.header), ("claims", &token.claims)] {
+        if let Some(value) = value {
+            lines.push(format!("{name}  {}", serde_json::to_string_pretty(value).unwrap_or_default()));
+        }
+    }
+    if let Some(error) = &token.error {
+        lines.push(format!("{} {error}", out.paint(Paint::Red, "not decodable:")));
+    }
+    lines.push(out.paint(Paint::Dim, "decoded only: no signature was checked"));
+    lines.join("\n")
+}
+
+/// The digest that names a token in directives, from the digest itself, a token, or a chain (its leaf).
+pub(crate) fn token_digest(text: &str) -> Result<Digest, Failure> {
+    if let Ok(digest) = text.trim().parse() {
+        return Ok(digest);
+    }
+    let leaf = text.trim().rsplit('~').next().unwrap_or_default();
+    let token = Compact::split(leaf).map_err(|_| {
+        Failure::new(Code::TargetInvalid, "a token is named by 64 hexadecimal digits, by itself, or by its chain")
+    })?;
+    Ok(token.signing_digest())
+}

@@ -1,0 +1,293 @@
+//! `marque log`: copies of the audit log. Exported from a sink, verified from the files alone.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use marque_bus::Bus;
+use marque_bus::permissions::BusRole;
+use marque_identity::{Code, Digest};
+use marque_json::Limits;
+use marque_judgement::record;
+use marque_ledger::Files as _;
+use marque_ledger::verify::{RecordCheck, Report};
+use marque_ledger::{Checkpoint, Entry, KeyKind, VerifierKey, layout, plumbing};
+use marque_signing::PublicKey;
+use marque_signing::bundle::{Role, TrustBundle, fingerprint};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::cli::Common;
+use crate::directory::{Directory, make_private};
+use crate::lines::{LineAnswer, answer_each};
+use crate::output::{Answer, Output, facts};
+use crate::time::measured;
+use crate::verify::pipe;
+use crate::{Exit, Failure, call_failure};
+
+/// Files of the log, piece by piece.
+const AUDIT_FILE: &str = "marque.audit.file";
+/// Findings that people are shown; JSON has them all.
+const FINDINGS_SHOWN: usize = 10;
+/// How long one piece of a file may take.
+const PIECE_TIME: Duration = Duration::from_secs(10);
+/// The checkpoint of a log is a few hundred bytes.
+const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
+
+/// What to do with a log.
+#[derive(Debug, Subcommand)]
+pub enum LogVerb {
+    /// Copy a sink's log into a directory.
+    Export(ExportArgs),
+    /// Verify a copy: every entry, tile, record and the checkpoint. Needs no network.
+    Verify(VerifyArgs),
+    /// Check proofs: one JSON question on each line of stdin.
+    VerifyProof {
+        /// Read from stdin.
+        #[arg(long, required = true)]
+        stdin: bool,
+    },
+    /// Show a copy's checkpoint.
+    Info {
+        /// The copy.
+        #[arg(value_name = "DIR")]
+        log: PathBuf,
+    },
+}
+
+/// To where.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The copy's directory.
+    #[arg(value_name = "DIR")]
+    log: PathBuf,
+}
+
+/// Which copy, under which bundle.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The copy.
+    #[arg(value_name = "DIR")]
+    log: PathBuf,
+    /// File with the trust bundle; the default is the bootstrap directory's, else the copy's own.
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// The bundle's fingerprint.
+    #[arg(long, value_name = "DIGEST")]
+    pin: Option<Digest>,
+}
+
+/// Does it.
+pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    match verb {
+        LogVerb::Export(args) => {
+            let bus = common.connection.resolve(BusRole::Operator)?.connect("marque log").await?;
+            let exported = export(&bus, &args.log).await?;
+            let text = facts(&[
+                ("log", args.log.display().to_string()),
+                ("leaves", exported.leaves.to_string()),
+                ("files", exported.files.to_string()),
+                ("bytes", exported.bytes.to_string()),
+                ("next", format!("marque log verify {}", args.log.display())),
+            ]);
+            Ok(Answer::yes(
+                json!({ "leaves": exported.leaves, "files": exported.files, "bytes": exported.bytes }),
+                text,
+            ))
+        }
+        LogVerb::Verify(args) => {
+            let (bundle, trusted) = trusted_bundle(args, common)?;
+            if !trusted {
+                out.talk(
+                    "the bundle is the copy's own and was not compared: pass --pin with its fingerprint, or --dir",
+                );
+            }
+            let begun = Instant::now();
+            let report = verify(&args.log, &bundle)?;
+            Ok(verdict(&report, begun.elapsed()))
+        }
+        LogVerb::VerifyProof { .. } => {
+            let answered = answer_each(std::io::stdin().lock(), std::io::stdout().lock(), proof_answer, proof_refused);
+            Ok(Answer::silent().exit(if pipe(answered)? { Exit::Yes } else { Exit::No }))
+        }
+        LogVerb::Info { log } => info(log),
+    }
+}
+
+fn proof_answer(line: &[u8]) -> LineAnswer {
+    match std::str::from_utf8(line) {
+        Ok(line) => {
+            let text = plumbing::answer(line);
+            let yes = text.starts_with(r#"{"valid":true"#);
+            LineAnswer { text, yes }
+        }
+        Err(_) => proof_refused(Failure::new(Code::Malformed, "not UTF-8")),
+    }
+}
+
+fn proof_refused(failure: Failure) -> LineAnswer {
+    LineAnswer { text: json!({ "valid": false, "error": failure.message }).to_string(), yes: false }
+}
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Exported {
+    /// Leaves of the copied checkpoint.
+    pub leaves: u64,
+    /// Files of the copy.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Copies a sink's log. The checkpoint is written last: a copy that breaks off has none, or an older one.
+pub(crate) async fn export(bus: &Bus, to: &Path) -> Result<Exported, Failure> {
+    let checkpoint = fetch(bus, layout::CHECKPOINT, None).await?;
+    let size = checkpoint_size(&checkpoint)?;
+    let mut exported = Exported { leaves: size, ..Exported::default() };
+    for path in layout::files(size) {
+        let file = to.join(&path);
+        if let Some(folder) = file.parent() {
+            make_private(folder)?;
+        }
+        let bytes = if path == layout::CHECKPOINT { checkpoint.clone() } else { fetch(bus, &path, Some(size)).await? };
+        std::fs::write(&file, &bytes).map_err(|error| Failure::file(&file, &error))?;
+        exported.files += 1;
+        exported.bytes += bytes.len() as u64;
+    }
+    Ok(exported)
+}
+
+/// A part of a file, as the sink hands it out.
+#[derive(Debug, Deserialize)]
+struct Piece {
+    data: String,
+    #[serde(default)]
+    next: Option<u64>,
+}
+
+/// One file of the log of this size, piece by piece.
+async fn fetch(bus: &Bus, path: &str, tree_size: Option<u64>) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut question = json!({ "path": path, "offset": bytes.len() });
+        if let Some(size) = tree_size {
+            question["tree_size"] = size.into();
+        }
+        let question = question.to_string().into_bytes();
+        let reply = bus.request(AUDIT_FILE, Default::default(), question, PIECE_TIME).await.map_err(call_failure)?;
+        let piece: Piece = marque_json::from_slice(&reply.payload, Limits::DEFAULT)?;
+        let data = STANDARD.decode(&piece.data);
+        bytes.extend(
+            data.map_err(|_| Failure::new(Code::Malformed, format!("the sink's answer for {path} is not base64")))?,
+        );
+        match piece.next {
+            None => return Ok(bytes),
+            // A sink that does not go on would keep us here for ever.
+            Some(next) if next == bytes.len() as u64 && !piece.data.is_empty() => {}
+            Some(next) => {
+                return Err(Failure::new(
+                    Code::Malformed,
+                    format!("the sink goes on at {next} of {path}, not at {}", bytes.len()),
+                ));
+            }
+        }
+    }
+}
+
+fn checkpoint_size(bytes: &[u8]) -> Result<u64, Failure> {
+    let stated = marque_ledger::Note::parse(bytes).and_then(|note| Checkpoint::parse(note.text()));
+    stated.map(|checkpoint| checkpoint.size).map_err(|error| Failure::new(error.code(), error.to_string()))
+}
+
+/// The bundle to verify under, and whether it was compared with anything.
+fn trusted_bundle(args: &VerifyArgs, common: &Common) -> Result<(TrustBundle, bool), Failure> {
+    let open = |file: &Path, pin: Option<Digest>| {
+        let token = crate::directory::read_line(file)?;
+        TrustBundle::open(&token, pin)
+            .map_err(|error| Failure::new(error.code(), format!("{}: {error}", file.display())))
+    };
+    match (&args.bundle, &common.connection.dir) {
+        (Some(file), _) => Ok((open(file, args.pin)?, true)),
+        (None, Some(dir)) if args.pin.is_none() => Ok((Directory::at(dir).bundle()?, true)),
+        (None, _) => Ok((open(&args.log.join(layout::BUNDLE), args.pin)?, args.pin.is_some())),
+    }
+}
+
+/// Checks a copy from its files alone.
+pub(crate) fn verify(log: &Path, bundle: &TrustBundle) -> Result<Report, Failure> {
+    let files = marque_ledger::Directory::new(log);
+    let keys = checkpoint_keys(bundle)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let check = |entry: &Entry<'_>| {
+        let judged = record::judge(entry.payload, bundle);
+        RecordCheck { record: judged.id, verdict: judged.verdict }
+    };
+    Ok(marque_ledger::verify::verify(&files, &keys, threads, &check, &|_| {}))
+}
+
+/// The keys that may sign the checkpoint: the sinks', under the log's name.
+fn checkpoint_keys(bundle: &TrustBundle) -> Result<Vec<VerifierKey>, Failure> {
+    let origin = marque_ledger::origin(&bundle.trust_domain);
+    let key = |key: PublicKey| VerifierKey::new(&origin, KeyKind::Ed25519, key);
+    bundle
+        .keys(Role::Sink)
+        .into_iter()
+        .map(key)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failure::new(error.code(), error.to_string()))
+}
+
+fn verdict(report: &Report, took: Duration) -> Answer {
+    let verdicts: Vec<String> = report.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    let mut text = facts(&[
+        ("log", report.origin.clone()),
+        (
+            "verdict",
+            if report.is_ok() {
+                "holds".to_owned()
+            } else {
+                format!("DOES NOT HOLD: {} findings", report.findings.len())
+            },
+        ),
+        ("leaves", format!("{} of {}", report.leaves_checked, report.tree_size)),
+        ("root", report.root.clone()),
+        ("records", verdicts.join(", ")),
+        ("took", measured(took)),
+    ]);
+    for finding in report.findings.iter().take(FINDINGS_SHOWN) {
+        let leaf = finding.leaf.map(|leaf| format!(", leaf {leaf}")).unwrap_or_default();
+        text.push_str(&format!("\n  {}{leaf}: {}", finding.file, finding.what));
+    }
+    let exit = if report.is_ok() { Exit::Yes } else { Exit::No };
+    let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    Answer::yes(json!({ "valid": report.is_ok(), "report": report, "took_us": took }), text).exit(exit)
+}
+
+/// How many leaves a copy's checkpoint states.
+pub(crate) fn size(log: &Path) -> Result<u64, Failure> {
+    let file = log.join(layout::CHECKPOINT);
+    checkpoint_size(&std::fs::read(&file).map_err(|error| Failure::file(&file, &error))?)
+}
+
+fn info(log: &Path) -> Result<Answer, Failure> {
+    let files = marque_ledger::Directory::new(log);
+    let bytes =
+        files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX).map_err(|why| Failure::new(Code::Unavailable, why))?;
+    let bytes = bytes.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", log.display())))?;
+    let note = marque_ledger::Note::parse(&bytes).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let stated = Checkpoint::parse(note.text()).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let bundle = files.read(layout::BUNDLE, 64 * 1024).ok().flatten();
+    let pin = bundle.map(|bytes| fingerprint(&String::from_utf8_lossy(&bytes)).to_string()).unwrap_or_default();
+    let text = facts(&[
+        ("log", stated.origin.clone()),
+        ("leaves", stated.size.to_string()),
+        ("root", stated.root.to_base64()),
+        ("bundle", pin.clone()),
+        ("verified", "no: `marque log verify` does".to_owned()),
+    ]);
+    let data = json!({ "origin": stated.origin, "leaves": stated.size, "root": stated.root.to_base64(), "bundle": pin, "verified": false });
+    Ok(Answer::yes(data, text))
+}

@@ -1,0 +1,7 @@
+//! The command line of Marque. What it says and does stands in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    marque::run(std::env::args_os()).into()
+}

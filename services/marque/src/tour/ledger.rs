@@ -1,0 +1,152 @@
+//! The last chapter: asking the log, taking it home, and catching a cheat.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use marque_identity::{Code, TaskId};
+use marque_ledger::layout;
+use serde_json::Value;
+
+use super::expect::otherwise;
+use super::people::SubAgent;
+use super::stage::Stage;
+use super::teller::Teller;
+use crate::audit::{self, Query};
+use crate::{Failure, dev, log};
+
+/// The sink reads, signs and indexes behind the stream; on an idle machine within a second.
+const SINK_TIME: Duration = Duration::from_secs(20);
+/// How often it is asked again.
+const POLL_TIME: Duration = Duration::from_millis(50);
+
+/// Tells it.
+pub(super) async fn tell(
+    stage: &Stage,
+    task: &TaskId,
+    researcher: &SubAgent,
+    first: &str,
+    last: &str,
+    teller: &mut Teller,
+) -> Result<(), Failure> {
+    let bus = &stage.operator_bus;
+    teller
+        .step("who did what", async {
+            // The sink has everything once it has the last decision.
+            until_logged(stage, last).await?;
+            let agent = researcher.commission.key().did().to_string();
+            let by_agent = Query { agent: Some(agent), kind: Some("decided".into()), ..Query::default() };
+            let decided = audit::query(bus, &by_agent, audit::ASK_TIME).await?;
+            let by_task = Query { task: Some(task.to_string()), ..Query::default() };
+            let all = audit::query(bus, &by_task, audit::ASK_TIME).await?;
+            let denied = decided.iter().filter(|record| decision(record) == Some("deny")).count();
+            if decided.is_empty() || denied == 0 {
+                return Err(otherwise("the log does not know the sub-agent's decisions"));
+            }
+            let told = format!(
+                "{} records of the task; the sub-agent: {} decisions, {denied} of them denials",
+                all.len(),
+                decided.len()
+            );
+            Ok(((), told))
+        })
+        .await?;
+    for (name, record) in [("why it was permitted", first), ("why its child was denied", last)] {
+        teller
+            .step(name, async {
+                let explained = audit::explain(bus, record, audit::ASK_TIME).await?;
+                Ok(((), audit::in_short(&explained)))
+            })
+            .await?;
+    }
+    let home = dev::temporary_folder("marque-tour-log-")?;
+    let copy = home.path().join("log");
+    teller
+        .step("the log is taken home", async {
+            let exported = log::export(bus, &copy).await?;
+            Ok((
+                (),
+                format!("{} leaves in {} files, C2SP tiles and a signed checkpoint", exported.leaves, exported.files),
+            ))
+        })
+        .await?;
+    teller
+        .step("and verified there", async {
+            let report = log::verify(&copy, &stage.bundle)?;
+            if !report.is_ok() {
+                let first = report.findings.first().map(|f| format!("{}: {}", f.file, f.what)).unwrap_or_default();
+                return Err(otherwise(format!("the log does not hold: {first}")));
+            }
+            Ok((
+                (),
+                format!(
+                    "holds: {} leaves, each record's signature, the root, without any network",
+                    report.leaves_checked
+                ),
+            ))
+        })
+        .await?;
+    teller
+        .step("a tampered copy", async {
+            let cheat = home.path().join("cheat");
+            copy_folder(&copy, &cheat)?;
+            let file = touch_one_record(&cheat)?;
+            let report = log::verify(&cheat, &stage.bundle)?;
+            let finding =
+                report.findings.first().ok_or_else(|| otherwise(format!("nobody noticed that {file} was changed")))?;
+            let leaf = finding.leaf.map(|leaf| format!(", leaf {leaf}")).unwrap_or_default();
+            Ok(((), format!("CAUGHT in {}{leaf}: {}", finding.file, finding.what)))
+        })
+        .await
+}
+
+fn decision(record: &Value) -> Option<&str> {
+    record.get("decision").or_else(|| record.pointer("/record/decision")).and_then(Value::as_str)
+}
+
+async fn until_logged(stage: &Stage, record: &str) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + SINK_TIME;
+    loop {
+        match audit::explain(&stage.operator_bus, record, audit::ASK_TIME).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if failure.code == Code::NotFound && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(POLL_TIME).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
+    let wrong = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error: std::io::Error| Failure::file(&path, &error)
+    };
+    std::fs::create_dir_all(to).map_err(wrong(to))?;
+    for entry in std::fs::read_dir(from).map_err(wrong(from))? {
+        let entry = entry.map_err(wrong(from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_folder(&source, &target)?;
+        } else {
+            std::fs::copy(&source, &target).map_err(wrong(&target))?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes one byte in the middle of the first file of entries.
+fn touch_one_record(log: &Path) -> Result<String, Failure> {
+    let size = log::size(log)?;
+    let entries: PathBuf = layout::files(size)
+        .map(PathBuf::from)
+        .find(|path| path.starts_with("tile/entries"))
+        .ok_or_else(|| otherwise("the log has no entries"))?;
+    let file = log.join(&entries);
+    let mut bytes = std::fs::read(&file).map_err(|error| Failure::file(&file, &error))?;
+    let middle = bytes.len() / 2;
+    if let Some(byte) = bytes.get_mut(middle) {
+        *byte ^= 1;
+    }
+    std::fs::write(&file, &bytes).map_err(|error| Failure::file(&file, &error))?;
+    Ok(entries.display().to_string())
+}

@@ -1,0 +1,282 @@
+//! The story, step after step. What must happen stands beside what is done.
+
+use std::time::{Duration, Instant};
+
+use marque_agent::Why;
+use marque_credential::IdentityCredential;
+use marque_identity::{Code, TaskId};
+use marque_revocation::{Op, Target};
+use marque_runtime::Clock;
+use marque_signing::SigningKey;
+use marque_signing::bundle::Role;
+use serde_json::json;
+
+use super::expect::{denied, otherwise, permitted, told};
+use super::people::{self, SubAgent};
+use super::stage::{ARCHIVE, CRM, MAIL, Place, Stage};
+use super::teller::Teller;
+use super::{forge, ledger};
+use crate::Failure;
+use crate::directive::ask::{Question, Who, ask_on};
+use crate::time::measured;
+use marque_revocation::DirectiveReply;
+
+/// How long a directive's answer is waited for.
+const ASK_TIME: Duration = Duration::from_secs(20);
+
+/// Tells the story on a running system.
+pub(super) async fn tell(place: &Place, teller: &mut Teller) -> Result<(), Failure> {
+    teller.chapter("Who it is, and what it may do");
+    let stage = teller
+        .step("trust bundle, tool hosts", async {
+            let stage = place.set().await?;
+            let pin = place.directory.fingerprint()?;
+            let told = format!(
+                "{}, fingerprint {}; two tools enforce in their host",
+                stage.domain,
+                crate::directory::short(&pin)
+            );
+            Ok((stage, told))
+        })
+        .await?;
+    let agent = teller
+        .step("enrol", async {
+            let agent = people::enrol(&stage).await?;
+            let verified =
+                IdentityCredential::verify(agent.credential(), &stage.bundle.keys(Role::Issuer), Clock::new().unix());
+            let claims = verified.map_err(|error| otherwise(error.to_string()))?.claims().clone();
+            let told = format!("one-time join token → credential for a {} of {}", claims.blueprint, claims.sponsor);
+            Ok((agent, told))
+        })
+        .await?;
+    let task = task()?;
+    let root = teller
+        .step("commission", async {
+            let root = people::commission(&agent, &task).await?;
+            Ok((root, format!("root token for {task}: 3 tools, 15 minutes, 3 links")))
+        })
+        .await?;
+    let (researcher, reader, writer) = teller
+        .step("delegate, offline", async {
+            let begun = Instant::now();
+            let researcher = people::researcher(&root)?;
+            let reader = people::reader(&researcher.commission)?;
+            let writer = people::writer(&root)?;
+            let each = measured(begun.elapsed() / 3);
+            let told = format!("researcher → reader, and writer: {each} each, no service was asked");
+            Ok(((researcher, reader, writer), told))
+        })
+        .await?;
+
+    teller.chapter("It acts: each call is a signed action, decided and recorded before the tool runs");
+    let first = acts(&stage, &researcher, teller).await?;
+    is_held_to_its_grant(&stage, &root, &researcher, teller).await?;
+
+    teller.chapter("It is narrowed, and ended, while it runs");
+    is_narrowed(&stage, &researcher, teller).await?;
+    let last = is_revoked(&stage, &researcher, &reader, &writer, teller).await?;
+
+    teller.chapter("What it did stands in the log");
+    ledger::tell(&stage, &task, &researcher, &first, &last, teller).await
+}
+
+/// A task of its own for each tour, so that its records can be told from others'.
+fn task() -> Result<TaskId, Failure> {
+    let id = uuid::Uuid::now_v7().simple().to_string();
+    format!("urn:task:tour-{}", &id[id.len() - 12..]).parse().map_err(|error| otherwise(format!("{error}")))
+}
+
+/// Permits: in the tool's own host, and at the gate. Answers the id of the first *decided* record.
+async fn acts(stage: &Stage, researcher: &SubAgent, teller: &mut Teller) -> Result<String, Failure> {
+    let actor = researcher.commission.on(&stage.agent_bus);
+    let first = teller
+        .step("a call, in the tool's host", async {
+            let why = Why::because("the report needs acme's open invoices");
+            let answer = permitted(actor.call(CRM, &json!({ "customer": "acme" }), why).await)?;
+            let record = answer.record.clone().ok_or_else(|| otherwise("the answer names no decided record"))?;
+            let reply = String::from_utf8_lossy(&answer.payload).into_owned();
+            Ok((record, format!("permitted: {reply}")))
+        })
+        .await?;
+    teller
+        .step("the same, chain known", async {
+            let args = json!({ "customer": "globex", "limit": 5 });
+            permitted(actor.call(CRM, &args, Why::default()).await)?;
+            Ok(((), "permitted: the chain went as its digest, one signature was checked".to_owned()))
+        })
+        .await?;
+    teller
+        .step("a call through the gate", async {
+            let answer = permitted(actor.call_via_gate(ARCHIVE, &json!({ "customer": "acme" }), Why::default()).await)?;
+            let reply = String::from_utf8_lossy(&answer.payload).into_owned();
+            Ok(((), format!("permitted: {reply}, by a tool that knows nothing of chains")))
+        })
+        .await?;
+    Ok(first)
+}
+
+/// Denials: beyond the grant, a forged wider token, a replayed proof, an overheard chain.
+async fn is_held_to_its_grant(
+    stage: &Stage,
+    root: &marque_agent::Commission,
+    researcher: &SubAgent,
+    teller: &mut Teller,
+) -> Result<(), Failure> {
+    let actor = researcher.commission.on(&stage.agent_bus);
+    let bus = &stage.agent_bus;
+    teller
+        .step("asks for another customer", async {
+            let outcome = actor.call(CRM, &json!({ "customer": "initech" }), Why::default()).await;
+            Ok(((), told(&denied(outcome, Code::ArgumentRefused)?)))
+        })
+        .await?;
+    teller
+        .step("asks for another tool", async {
+            let args = json!({ "to": "board@acme.example", "subject": "hi", "body": "…" });
+            let outcome = actor.call(MAIL, &args, Why::default()).await;
+            Ok(((), told(&denied(outcome, Code::ToolNotGranted)?)))
+        })
+        .await?;
+    teller
+        .step("forges itself a wider token", async {
+            let accomplice = people::reader(&researcher.commission)?;
+            let any = json!({ "customer": { "constraint_type": "wildcard" } });
+            let chain = forge::widen(accomplice.commission.chain(), &researcher.by_hand, &format!("nats:{CRM}"), any)?;
+            let commission = marque_agent::Commission::adopt(accomplice.commission.key().clone(), chain)?;
+            let outcome = commission.on(bus).call(CRM, &json!({ "customer": "initech" }), Why::default()).await;
+            Ok(((), told(&denied(outcome, Code::AuthorityWidened)?)))
+        })
+        .await?;
+    teller
+        .step("replays a proof", async {
+            let args = json!({ "customer": "acme" });
+            let (tool, audience) = (format!("nats:{CRM}"), stage.domain.audience(CRM));
+            let text = args.to_string();
+            let signed = actor
+                .prove(&tool, text.as_bytes(), Some(audience), None, Why::default())
+                .map_err(|error| otherwise(error.to_string()))?;
+            let chain = researcher.commission.chain();
+            if let Some((code, _, message)) = forge::send(bus, CRM, chain, &signed.proof, &args).await? {
+                return Err(otherwise(format!("the first use must be permitted, not denied as {code}: {message}")));
+            }
+            let told = forge::send_denied(bus, CRM, chain, &signed.proof, &args, Code::ProofReplayed).await?;
+            Ok(((), told))
+        })
+        .await?;
+    teller
+        .step("a thief uses its chain", async {
+            let thief = SigningKey::generate().map_err(|error| otherwise(error.to_string()))?;
+            let (args, audience) = (json!({ "customer": "acme" }), stage.domain.audience(CRM));
+            let chain = root.chain();
+            let proof = forge::proof_without_the_key(chain, &thief, &format!("nats:{CRM}"), &args, audience)?;
+            let told = forge::send_denied(bus, CRM, chain, &proof, &args, Code::SignatureInvalid).await?;
+            Ok(((), told))
+        })
+        .await
+}
+
+async fn is_narrowed(stage: &Stage, researcher: &SubAgent, teller: &mut Teller) -> Result<(), Failure> {
+    let actor = researcher.commission.on(&stage.agent_bus);
+    let globex = json!({ "customer": "globex" });
+    let narrowed = teller
+        .step("the operator narrows it", async {
+            let only_acme = json!({ "tools": { format!("nats:{CRM}"): { "customer": { "constraint_type": "exact", "value": "acme" }, "*": { "constraint_type": "wildcard" } } } });
+            let question = Question { narrow: Some(only_acme), ..aimed(Op::Narrow, researcher, "globex has objected") };
+            reach(stage, question).await
+        })
+        .await?;
+    teller
+        .step("what it still signed for", async {
+            let outcome = actor.call(CRM, &globex, Why::default()).await;
+            Ok(((), told(&denied(outcome, Code::Narrowed)?)))
+        })
+        .await?;
+    teller
+        .step("what is left", async {
+            permitted(actor.call(CRM, &json!({ "customer": "acme" }), Why::default()).await)?;
+            Ok(((), "permitted: acme was not touched".to_owned()))
+        })
+        .await?;
+    teller
+        .step("the narrowing is lifted", async {
+            let question = Question {
+                target: None,
+                lifts: Some(narrowed.id),
+                ..aimed(Op::Lift, researcher, "globex agrees after all")
+            };
+            let (_, told) = reach(stage, question).await?;
+            permitted(actor.call(CRM, &globex, Why::default()).await)?;
+            Ok(((), format!("{told}; globex is permitted again, nothing beyond")))
+        })
+        .await
+}
+
+/// The sub-agent is ended, its child with it, its sibling not. Answers the id of the grandchild's *decided* record.
+async fn is_revoked(
+    stage: &Stage,
+    researcher: &SubAgent,
+    reader: &SubAgent,
+    writer: &SubAgent,
+    teller: &mut Teller,
+) -> Result<String, Failure> {
+    teller
+        .step("the operator revokes it", async {
+            reach(stage, aimed(Op::Revoke, researcher, "its prompts were injected")).await
+        })
+        .await?;
+    teller
+        .step("the sub-agent", async {
+            let actor = researcher.commission.on(&stage.agent_bus);
+            let outcome = actor.call(CRM, &json!({ "customer": "acme" }), Why::default()).await;
+            Ok(((), told(&denied(outcome, Code::Revoked)?)))
+        })
+        .await?;
+    let last = teller
+        .step("its child, never seen before", async {
+            let actor = reader.commission.on(&stage.agent_bus);
+            let outcome = actor.call(CRM, &json!({ "customer": "acme" }), Why::because("go on reading")).await;
+            let denial = denied(outcome, Code::Revoked)?;
+            let record = denial.record.clone().ok_or_else(|| otherwise("the denial names no decided record"))?;
+            Ok((record, told(&denial)))
+        })
+        .await?;
+    teller
+        .step("its sibling", async {
+            let actor = writer.commission.on(&stage.agent_bus);
+            let args = json!({ "to": "research@acme.example", "subject": "report", "body": "three invoices are open" });
+            permitted(actor.call(MAIL, &args, Why::because("the report is due")).await)?;
+            Ok(((), "permitted: the mail went out, once in the whole cluster".to_owned()))
+        })
+        .await?;
+    Ok(last)
+}
+
+fn aimed(op: Op, at: &SubAgent, reason: &str) -> Question {
+    Question {
+        op,
+        target: Some(Target::Token(at.commission.leaf_digest())),
+        until: None,
+        narrow: None,
+        lifts: None,
+        reason: reason.to_owned(),
+        chain: None,
+        wait: true,
+        key: None,
+    }
+}
+
+/// Asks as the operator, and tells how far it reached. Every verifier must have applied it.
+async fn reach(stage: &Stage, question: Question) -> Result<(DirectiveReply, String), Failure> {
+    let who = Who { key: SigningKey::from_seed(&stage.operator.seed()), domain: stage.domain.clone() };
+    let reply = ask_on(&stage.operator_bus, &who, question, ASK_TIME).await?;
+    let receipt = reply.receipt.as_ref().ok_or_else(|| otherwise("the broadcaster gave no receipt"))?;
+    if receipt.acked < receipt.of || receipt.of == 0 {
+        return Err(otherwise(format!(
+            "it reached {} of {} verifiers; silent: {:?}",
+            receipt.acked, receipt.of, receipt.silent
+        )));
+    }
+    let slowest = measured(Duration::from_micros(receipt.max_us));
+    let told = format!("applied by {} of {} verifiers, the slowest after {slowest}", receipt.acked, receipt.of);
+    Ok((reply, told))
+}
