@@ -216,11 +216,8 @@ pub fn decide(
     replay: &ReplayGuard,
     now: Now,
 ) -> Decision {
-    let basis = Basis {
-        epoch: view.epoch(),
-        view_age: view.age(now.monotonic),
-        staleness_bound: policy.staleness_bound,
-    };
+    let basis =
+        Basis { epoch: view.epoch(), view_age: view.age(now.monotonic), staleness_bound: policy.staleness_bound };
     let side_effecting = policy.side_effecting;
     match judge(chain, call, proof, policy, view, replay, now) {
         Ok(proof) => Decision::Permit(Permit { proof, basis, side_effecting }),

@@ -10,7 +10,7 @@ fn ask(root: &str, proof: &str, rest: &str) -> serde_json::Value {
     let line = format!(
         r#"{{"chain":["{root}"],"trust_anchors":[{ANCHOR}],"tool":"read_file","args":{{"path":"/data/q3-report.pdf"}},"pop":{proof},"now":1704067500{rest}}}"#
     );
-    serde_json::from_str(&answer(line.as_bytes())).unwrap()
+    serde_json::from_str(&answer(line.as_bytes())).expect("an answer is JSON")
 }
 
 #[test]

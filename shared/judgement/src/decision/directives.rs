@@ -24,8 +24,9 @@ pub(super) fn check(chain: &VerifiedChain, call: &Call<'_>, domain: &TrustDomain
         Overlay::Narrow(_) => Ok(()),
     })?;
     visit(chain, domain, view, |active| match active.overlay() {
-        Overlay::Narrow(narrow) => narrowing::check(narrow, call)
-            .map_err(|refusal| Refused::by(refusal, active.id().to_string())),
+        Overlay::Narrow(narrow) => {
+            narrowing::check(narrow, call).map_err(|refusal| Refused::by(refusal, active.id().to_string()))
+        }
         Overlay::Revoked | Overlay::Suspended => Ok(()),
     })
 }
