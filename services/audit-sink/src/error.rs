@@ -40,6 +40,9 @@ pub enum SinkError {
     /// A question can't be answered as it is asked.
     #[error("{0}")]
     Asked(String),
+    /// A question that is not of its form.
+    #[error("the question can't be read: {1}")]
+    Question(Code, String),
     /// There is no such leaf, record or file.
     #[error("{0}")]
     NotFound(String),
@@ -58,6 +61,7 @@ impl SinkError {
             Self::Ledger(error) => error.code(),
             Self::Bus(_) => Code::Unavailable,
             Self::Asked(_) => Code::Malformed,
+            Self::Question(code, _) => *code,
             Self::NotFound(_) => Code::NotFound,
         }
     }

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::RwLock;
 
+use marque_judgement::record::{Body, RECORD_BYTES_MAX, Record, Verb, What};
 use marque_ledger::layout::{CONFLICT, DUPLICATE, VALID, VerdictLine};
+use marque_signing::jws;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::SinkError;
-use crate::judge::{Facts, Verdict};
+use crate::judge::Verdict;
 use crate::postings::{Field, ListKey, POSTINGS, append};
 
 /// Record id → its first leaf.
@@ -131,24 +133,25 @@ impl Index {
         let mut lists: HashMap<ListKey, Vec<u64>> = HashMap::new();
         for entry in batch {
             let mut line = VerdictLine { leaf: entry.leaf, record: None, verdict: VALID.to_owned(), first: None };
-            let mut post = |field, value: &str| lists.entry(ListKey::new(field, value)).or_default().push(entry.leaf);
+            let mut post = |field, value: &[u8]| lists.entry(ListKey::new(field, value)).or_default().push(entry.leaf);
             match &entry.verdict {
-                Err(code) => {
-                    line.verdict = code.as_str().to_owned();
-                    post(Field::Verdict, &line.verdict);
+                Err(bad) => {
+                    line.record.clone_from(&bad.id);
+                    line.verdict.clone_from(&bad.verdict);
+                    post(Field::Verdict, line.verdict.as_bytes());
                 }
-                Ok(facts) => {
-                    line.record = Some(facts.id.clone());
-                    let known = ids.get(facts.id.as_str())?.map(|first| first.value());
+                Ok(record) => {
+                    line.record = Some(record.id.clone());
+                    let known = ids.get(record.id.as_str())?.map(|first| first.value());
                     match known.filter(|first| *first != entry.leaf) {
                         None => {
-                            ids.insert(facts.id.as_str(), entry.leaf)?;
-                            facts.post(&mut post);
+                            ids.insert(record.id.as_str(), entry.leaf)?;
+                            fields(record, &mut post);
                         }
                         Some(first) => {
                             line.first = Some(first);
                             line.verdict = if same_payload(first, entry.leaf)? { DUPLICATE } else { CONFLICT }.into();
-                            post(Field::Verdict, &line.verdict);
+                            post(Field::Verdict, line.verdict.as_bytes());
                         }
                     }
                 }
@@ -194,6 +197,14 @@ impl IndexView {
         Ok(self.txn.open_table(IDS)?.get(record)?.map(|leaf| leaf.value()))
     }
 
+    /// The line of a leaf, if the index reaches it.
+    pub fn line(&self, leaf: u64) -> Result<Option<VerdictLine>, SinkError> {
+        let damaged = |error| SinkError::ForeignStore(format!("the line of leaf {leaf} is damaged: {error}"));
+        let table = self.txn.open_table(VERDICTS)?;
+        let line = table.get(leaf)?.map(|line| serde_json::from_str(line.value()).map_err(damaged));
+        line.transpose()
+    }
+
     /// The lines on `from..until`, as far as the index reaches.
     pub fn lines(&self, from: u64, until: u64) -> Result<String, SinkError> {
         let mut text = String::new();
@@ -212,21 +223,64 @@ impl IndexView {
     }
 }
 
-impl Facts {
-    fn post(&self, post: &mut impl FnMut(Field, &str)) {
-        post(Field::Kind, &self.kind);
-        let single = [
-            (Field::Agent, &self.agent),
-            (Field::Task, &self.task),
-            (Field::Tool, &self.tool),
-            (Field::Decision, &self.decision),
-            (Field::Brings, &self.brings),
-            (Field::Answers, &self.answers),
-            (Field::Directive, &self.directive),
-            (Field::Blueprint, &self.blueprint),
-            (Field::Cause, &self.cause),
-        ];
-        single.iter().filter_map(|(field, value)| Some((*field, value.as_deref()?))).for_each(|(f, v)| post(f, v));
-        self.tokens.iter().for_each(|token| post(Field::Token, token));
+/// What a record is found by.
+pub(crate) fn fields(record: &Record, post: &mut impl FnMut(Field, &[u8])) {
+    post(Field::Kind, record.kind().as_str().as_bytes());
+    if let Some(agent) = &record.agent {
+        post(Field::Agent, agent.key_bytes());
     }
+    if let Some(task) = &record.task {
+        post(Field::Task, task.as_str().as_bytes());
+    }
+    if let Some(tool) = &record.tool {
+        post(Field::Tool, tool.as_bytes());
+    }
+    record.links.iter().for_each(|link| post(Field::Token, &link.0));
+    if let Some(token) = record.token.filter(|token| !record.links.contains(token)) {
+        post(Field::Token, &token.0);
+    }
+    match &record.body {
+        Body::Issued(issued) => {
+            post(Field::Blueprint, issued.blueprint.as_str().as_bytes());
+            if let (What::Root, Some(token)) = (issued.what, record.token) {
+                post(Field::Brings, &token.0);
+            }
+        }
+        Body::Delegated(_) => {
+            if let Some(token) = record.token {
+                post(Field::Brings, &token.0);
+            }
+        }
+        Body::Decided(decided) => {
+            post(Field::Decision, decision(decided.decision).as_bytes());
+            if let Some(cause) = &decided.cause {
+                post(Field::Cause, cause.as_bytes());
+            }
+        }
+        Body::Completed(completed) => post(Field::Answers, completed.decided.as_bytes()),
+        Body::Directive(issued) => {
+            if let Some(id) = directive_id(&issued.directive) {
+                post(Field::Directive, id.as_bytes());
+            }
+        }
+        Body::Receipt(receipt) => post(Field::Directive, receipt.directive_id.as_bytes()),
+        Body::Refused(_) | Body::Requested(_) | Body::Connected(_) | Body::Kicked(_) | Body::Risk(_) => {}
+    }
+}
+
+/// `permit` or `deny`, as queries write it.
+pub(crate) fn decision(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Permit => "permit",
+        Verb::Deny => "deny",
+    }
+}
+
+/// A directive's own id, its `jti`. The record around it is signed by the broadcaster, so is the directive.
+fn directive_id(compact: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        jti: String,
+    }
+    jws::unverified_payload::<Claims>(compact, RECORD_BYTES_MAX).ok().map(|claims| claims.jti)
 }

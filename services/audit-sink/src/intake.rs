@@ -77,24 +77,8 @@ impl Intake {
     /// Judges and indexes what the log has and the index lacks.
     pub async fn catch_up(&self) -> Result<(), SinkError> {
         while self.index.upto() < self.store.head().size {
-            let (from, this) = (self.index.upto(), self.clone());
-            let until = self.store.head().size.min(from + CATCH_UP_LEAVES);
-            let leaves = blocking(move || {
-                let mut leaves = Leaves::new();
-                this.store.view()?.scan(from, until, |leaf, frame| {
-                    let entry = Entry::decode(frame)?;
-                    let stored = Stored {
-                        sequence: entry.stream_seq,
-                        time_ns: entry.broker_ts_ns,
-                        subject: entry.bus_subject.to_owned(),
-                        payload: entry.payload.to_vec().into(),
-                    };
-                    leaves.push((leaf, stored));
-                    Ok(true)
-                })?;
-                Ok(leaves)
-            })
-            .await?;
+            let this = self.clone();
+            let leaves = blocking(move || lacking(&this.store, &this.index)).await?;
             let batch = self.spread(leaves).collect().await?;
             self.index_batch(batch).await?;
         }
@@ -188,14 +172,7 @@ impl Intake {
 
     async fn index_batch(&self, batch: Vec<Indexed>) -> Result<(), SinkError> {
         let (this, bad) = (self.clone(), batch.iter().filter(|entry| entry.verdict.is_err()).count());
-        blocking(move || {
-            this.index.apply(&batch, |first, second| {
-                let view = this.store.view()?;
-                let (first, second) = (view.entry(first)?, view.entry(second)?);
-                Ok(Entry::decode(&first)?.payload == Entry::decode(&second)?.payload)
-            })
-        })
-        .await?;
+        blocking(move || this.index.apply(&batch, |first, second| same_payload(&this.store, first, second))).await?;
         self.metrics.indexed(bad, self.index.upto());
         Ok(())
     }
@@ -207,14 +184,7 @@ impl Intake {
         while !rest.is_empty() {
             let behind = rest.split_off(share.min(rest.len()));
             let (part, judge) = (std::mem::replace(&mut rest, behind), Arc::clone(&self.judge));
-            parts.push(tokio::task::spawn_blocking(move || {
-                let judged = |(leaf, message): (u64, Stored)| Indexed {
-                    leaf,
-                    broker_ts_ns: message.time_ns,
-                    verdict: judge.judge(&message.subject, &message.payload),
-                };
-                part.into_iter().map(judged).collect()
-            }));
+            parts.push(tokio::task::spawn_blocking(move || part.iter().map(|leaf| judged(&judge, leaf)).collect()));
         }
         Judging(parts)
     }
@@ -231,6 +201,45 @@ impl Judging {
         }
         Ok(batch)
     }
+}
+
+/// The same as [`Intake::catch_up`] on this thread alone, for a store that nobody serves.
+pub fn catch_up_here(store: &LogStore, index: &Index, judge: &Judge) -> Result<(), SinkError> {
+    while index.upto() < store.head().size {
+        let batch: Vec<Indexed> = lacking(store, index)?.iter().map(|leaf| judged(judge, leaf)).collect();
+        index.apply(&batch, |first, second| same_payload(store, first, second))?;
+    }
+    Ok(())
+}
+
+/// The next leaves that the index lacks, out of the log.
+fn lacking(store: &LogStore, index: &Index) -> Result<Leaves, SinkError> {
+    let from = index.upto();
+    let until = store.head().size.min(from + CATCH_UP_LEAVES);
+    let mut leaves = Leaves::new();
+    store.view()?.scan(from, until, |leaf, frame| {
+        let entry = Entry::decode(frame)?;
+        let stored = Stored {
+            sequence: entry.stream_seq,
+            time_ns: entry.broker_ts_ns,
+            subject: entry.bus_subject.to_owned(),
+            payload: entry.payload.to_vec().into(),
+        };
+        leaves.push((leaf, stored));
+        Ok(true)
+    })?;
+    Ok(leaves)
+}
+
+fn judged(judge: &Judge, (leaf, message): &(u64, Stored)) -> Indexed {
+    Indexed { leaf: *leaf, broker_ts_ns: message.time_ns, verdict: judge.judge(&message.payload) }
+}
+
+/// Whether two leaves hold the same bytes: a duplicate, not another record under the same id.
+fn same_payload(store: &LogStore, first: u64, second: u64) -> Result<bool, SinkError> {
+    let view = store.view()?;
+    let (first, second) = (view.entry(first)?, view.entry(second)?);
+    Ok(Entry::decode(&first)?.payload == Entry::decode(&second)?.payload)
 }
 
 /// Runs what waits for the disk or burns a core where it blocks nobody.

@@ -1,11 +1,35 @@
 //! The audit sink: takes the audit stream into a Merkle log, signs its checkpoints, and answers what is asked of it.
+//!
+//! In scope: LOG.md's rules over one stream and one redb log. Out of scope: the formats themselves (`marque-ledger`),
+//! what a record means (`marque_judgement::record`), and cosigning with other sinks.
+//!
+//! ```text
+//!  guard ─► intake: fetch ─► store (leaves, tiles, size) ─► judge ─► index
+//!                              │                                      │
+//!                              ▼                                      ▼
+//!                            seal (checkpoints)          query · explain · prove · files
+//! ```
 
+mod config;
+pub mod desk;
 mod error;
+pub mod explain;
+pub mod files;
+mod guard;
 pub mod index;
 pub mod intake;
 pub mod judge;
 pub mod metrics;
 pub mod postings;
+pub mod prove;
+pub mod query;
+pub mod reader;
+pub mod row;
+pub mod seal;
+mod serve;
 pub mod store;
 
+pub use config::{AuditSink, Config};
 pub use error::SinkError;
+pub use files::export;
+pub use serve::{SPEC, serve};

@@ -17,13 +17,13 @@ const PREFIX_BYTES: usize = 17;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Field {
-    /// The agent it is about.
+    /// The agent it is about, by its key's 32 bytes.
     Agent = 1,
     /// The task.
     Task = 2,
     /// The tool.
     Tool = 3,
-    /// Any link of the presented chain, by digest: a token and all that descends from it.
+    /// Any link of the presented chain, by the digest's 32 bytes: a token and all that descends from it.
     Token = 4,
     /// `permit` or `deny`.
     Decision = 5,
@@ -49,9 +49,9 @@ pub struct ListKey([u8; PREFIX_BYTES]);
 
 impl ListKey {
     /// The list of this value.
-    pub fn new(field: Field, value: &str) -> Self {
+    pub fn new(field: Field, value: &[u8]) -> Self {
         let mut key = [field as u8; PREFIX_BYTES];
-        key[1..].copy_from_slice(&marque_signing::sha256(value.as_bytes()).0[..PREFIX_BYTES - 1]);
+        key[1..].copy_from_slice(&marque_signing::sha256(value).0[..PREFIX_BYTES - 1]);
         Self(key)
     }
 
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn finds_what_a_set_finds() {
         let db = database();
-        let (list, other) = (ListKey::new(Field::Agent, "a"), ListKey::new(Field::Agent, "b"));
+        let (list, other) = (ListKey::new(Field::Agent, b"a"), ListKey::new(Field::Agent, b"b"));
         let mut set = BTreeSet::new();
         let (mut leaf, mut state) = (0, 12345_u64);
         for batch in 0..40 {
@@ -226,7 +226,7 @@ mod tests {
                 "down {ask}"
             );
         }
-        let mut none = Cursor::new(&table, ListKey::new(Field::Task, "a"));
+        let mut none = Cursor::new(&table, ListKey::new(Field::Task, b"a"));
         assert_eq!(none.seek(0, Direction::Up).unwrap(), None);
         assert_eq!(none.seek(u64::MAX, Direction::Down).unwrap(), None);
     }

@@ -1,0 +1,126 @@
+//! The questions at the door: bytes in, answer or refusal out. Knows nothing of the bus.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use marque_identity::Refusal;
+use marque_json::Limits;
+use marque_signing::jws::json_code;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::SinkError;
+use crate::explain::explain;
+use crate::files::Shelf;
+use crate::intake::blocking;
+use crate::prove::{prove, standing};
+use crate::query::query;
+use crate::reader::Library;
+use crate::seal::Sealer;
+
+/// A question is a few hundred bytes.
+pub const QUESTION_BYTES_MAX: usize = 8 * 1024;
+
+/// Why the log halted, once it has: readable from everywhere, never unset.
+#[derive(Debug, Clone, Default)]
+pub struct Halted(Arc<Mutex<Option<String>>>);
+
+impl Halted {
+    /// Halts, for the first reason that is given.
+    pub fn set(&self, why: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Why, if it has.
+    pub fn why(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Search.
+    Query,
+    /// Explain one action.
+    Explain,
+    /// Prove one record.
+    Proof,
+    /// The newest checkpoint.
+    Checkpoint,
+}
+
+/// Answers out of the log. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    /// The log and its index.
+    pub library: Library,
+    /// The checkpoints.
+    pub sealer: Arc<Sealer>,
+    /// The trust bundle as it was signed.
+    pub bundle: Arc<str>,
+    /// Whether the log goes on.
+    pub halted: Halted,
+}
+
+impl Desk {
+    /// Answers a question in JSON. An empty body asks without any condition.
+    pub async fn answer(&self, question: Question, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let (desk, body) = (self.clone(), body.to_vec());
+        let answer = blocking(move || {
+            let reading = desk.library.read()?;
+            match question {
+                Question::Query => json(&query(&reading, &asked(&body)?)?),
+                Question::Explain => json(&explain(&reading, &desk.sealer, &asked(&body)?)?),
+                Question::Proof => json(&prove(&reading, &desk.sealer, &asked(&body)?)?),
+                Question::Checkpoint => {
+                    let (size, upto) = (reading.log.size(), reading.index.upto());
+                    json(&standing(size, upto, &desk.sealer, desk.halted.why()))
+                }
+            }
+        });
+        answer.await.map_err(Refusal::from)
+    }
+
+    /// A file of the log in the C2SP layout, of the tree that `tree_size=` names in the query, else of the newest
+    /// checkpoint's. Gives an HTTP status and the body.
+    pub async fn file(&self, path: String, parameters: Option<String>) -> (u16, Vec<u8>) {
+        let desk = self.clone();
+        let read = blocking(move || {
+            let reading = desk.library.read()?;
+            let signed = desk.sealer.last();
+            let asked = parameters.as_deref().and_then(|text| text.strip_prefix("tree_size="));
+            let tree_size = match asked {
+                Some(size) => size.parse().map_err(|_| SinkError::Asked("`tree_size` is not a number".into()))?,
+                None => signed.as_ref().map_or(0, |signed| signed.checkpoint.size),
+            };
+            let shelf = Shelf {
+                log: &reading.log,
+                index: &reading.index,
+                checkpoint: signed.as_ref().map(|signed| signed.note.as_str()),
+                bundle: &desk.bundle,
+            };
+            shelf.file(&path, tree_size)
+        });
+        match read.await {
+            Ok(bytes) => (200, bytes),
+            Err(error @ (SinkError::NotFound(_) | SinkError::Ledger(_))) => (404, format!("{error}\n").into_bytes()),
+            Err(error @ SinkError::Asked(_)) => (400, format!("{error}\n").into_bytes()),
+            Err(error) => {
+                tracing::error!(%error, "a file of the log can't be read");
+                (500, b"the log can't be read\n".to_vec())
+            }
+        }
+    }
+}
+
+fn asked<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, SinkError> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    marque_json::from_slice(body, Limits::bytes(QUESTION_BYTES_MAX))
+        .map_err(|error| SinkError::Question(json_code(&error), error.to_string()))
+}
+
+fn json(answer: &impl Serialize) -> Result<Vec<u8>, SinkError> {
+    serde_json::to_vec(answer).map_err(|error| SinkError::Asked(format!("the answer can't be written: {error}")))
+}

@@ -1,0 +1,206 @@
+//! `marque.audit.explain`: one action, from the sponsor down to the outcome.
+//!
+//! 1. The *decided* record (a *completed* one leads to it). 2. Its chain, root first, each link as its *issued* or
+//! *delegated* record brought it. 3. What decided. 4. What the agent claimed. 5. What came of it. 6. Where it stands.
+
+use marque_identity::Digest;
+use marque_judgement::record::{Body, Carried, Decided, Record};
+use marque_signing::Compact;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::SinkError;
+use crate::index::decision;
+use crate::postings::Field;
+use crate::prove::{Inclusion, ProofRequest, prove};
+use crate::reader::Reading;
+use crate::row::{Row, cut};
+use crate::seal::Sealer;
+
+/// Outcomes shown; an action has one, unless its host is broken.
+const OUTCOMES_MAX: usize = 8;
+/// An answer must pass the broker (`max_payload` 64 KiB): grants are left out when it would not.
+const ANSWER_BYTES_MAX: usize = 56 * 1024;
+
+/// Which action: by record id or leaf.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExplainRequest {
+    /// The record's id.
+    pub id: Option<String>,
+    /// Or the leaf's index.
+    pub leaf: Option<u64>,
+}
+
+/// One link of the delegation path.
+#[derive(Debug, Clone, Serialize)]
+pub struct PathLink {
+    /// The token, by the SHA-256 of its signing input.
+    pub token: Digest,
+    /// The leaf whose record brought it; none where no record of it is in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<u64>,
+    /// That record's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// Who holds it: an agent's DID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// Of a root: the kind of agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blueprint: Option<String>,
+    /// Of a root: who answers for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sponsor: Option<String>,
+    /// The token's claims, its grant in `authorization_details`, as signed; absent where only its digest is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Value>,
+}
+
+/// One action, explained.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// Leaves of the log.
+    pub tree_size: u64,
+    /// Leaves of the index.
+    pub indexed_upto: u64,
+    /// The record itself.
+    pub record: Row,
+    /// The delegation path, root first.
+    pub path: Vec<PathLink>,
+    /// What decided, and what the enforcement point knew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Value>,
+    /// What the agent said of it: claimed, not checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<Value>,
+    /// The directive that decided, as its record shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directive: Option<Row>,
+    /// What came of it.
+    pub completed: Vec<Row>,
+    /// Its proof; none before the first checkpoint over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inclusion: Option<Inclusion>,
+}
+
+/// Explains an action.
+pub fn explain(reading: &Reading, sealer: &Sealer, request: &ExplainRequest) -> Result<Explanation, SinkError> {
+    // 1. From an outcome to its decision.
+    let mut leaf = reading.find(request.id.as_deref(), request.leaf)?;
+    let (mut row, mut record) = reading.row(leaf)?;
+    if let Some(Record { body: Body::Completed(completed), .. }) = record.as_deref() {
+        leaf = reading.find(Some(&completed.decided), None)?;
+        (row, record) = reading.row(leaf)?;
+    }
+    let mut answer = Explanation {
+        tree_size: reading.log.size(),
+        indexed_upto: reading.index.upto(),
+        record: row,
+        path: Vec::new(),
+        decided: None,
+        claimed: None,
+        directive: None,
+        completed: Vec::new(),
+        inclusion: None,
+    };
+    if let Some(record) = &record {
+        // 2. The path.
+        let links = match (record.links.as_slice(), record.token) {
+            ([], token) => token.into_iter().collect(),
+            (links, _) => links.to_vec(),
+        };
+        answer.path = links.iter().map(|link| path_link(reading, *link)).collect::<Result<_, _>>()?;
+        // 3. and 4. The decision, and the claims beside it.
+        if let Body::Decided(decided) = &record.body {
+            answer.decided = Some(decided_by(decided));
+            answer.claimed = Some(cut(json!({ "why": decided.why, "cause": decided.cause })));
+            if let Some(directive) = &decided.directive {
+                let leaf = reading.first(Field::Directive, directive.as_bytes())?;
+                answer.directive = leaf.map(|leaf| reading.row(leaf)).transpose()?.map(|(row, _)| row);
+            }
+        }
+        // 5. The outcome.
+        for leaf in reading.firsts(Field::Answers, record.id.as_bytes(), OUTCOMES_MAX)? {
+            answer.completed.push(reading.row(leaf)?.0);
+        }
+    }
+    // 6. The proof, with the entry left to `marque.audit.proof`.
+    let proof = prove(reading, sealer, &ProofRequest { leaf: Some(leaf), ..ProofRequest::default() });
+    answer.inclusion = proof.ok().map(|proof| Inclusion { entry: None, ..proof });
+    Ok(fitting(answer))
+}
+
+fn decided_by(decided: &Decided) -> Value {
+    cut(json!({
+        "decision": decision(decided.decision),
+        "code": decided.code,
+        "step": decided.step,
+        "message": decided.message,
+        "blame": decided.blame,
+        "constraint": decided.constraint,
+        "directive": decided.directive,
+        "epoch": decided.epoch,
+        "view_age_ms": decided.view_age_ms,
+        "staleness_bound_ms": decided.staleness_bound_ms,
+        "audience": decided.audience,
+        "side_effecting": decided.side_effecting,
+    }))
+}
+
+fn path_link(reading: &Reading, token: Digest) -> Result<PathLink, SinkError> {
+    let mut link =
+        PathLink { token, leaf: None, record: None, holder: None, blueprint: None, sponsor: None, claims: None };
+    let Some(leaf) = reading.first(Field::Brings, &token.0)? else { return Ok(link) };
+    let (_, record) = reading.row(leaf)?;
+    let Some(record) = record else { return Ok(link) };
+    (link.leaf, link.record) = (Some(leaf), Some(record.id.clone()));
+    link.holder = record.agent.map(|agent| agent.to_string());
+    let carried = match &record.body {
+        Body::Issued(issued) => {
+            link.blueprint = Some(issued.blueprint.as_str().to_owned());
+            link.sponsor = Some(issued.sponsor.as_str().to_owned());
+            issued.root.as_ref()
+        }
+        Body::Delegated(delegated) => Some(&delegated.link),
+        Body::Refused(_)
+        | Body::Requested(_)
+        | Body::Decided(_)
+        | Body::Completed(_)
+        | Body::Directive(_)
+        | Body::Receipt(_)
+        | Body::Connected(_)
+        | Body::Kicked(_)
+        | Body::Risk(_) => None,
+    };
+    link.claims = carried.and_then(|carried| claims(carried, token)).map(cut);
+    Ok(link)
+}
+
+/// The claims of a carried token, if it is the token with this digest: the verifier checked that one.
+fn claims(carried: &Carried, token: Digest) -> Option<Value> {
+    let compact = Compact::split(carried.compact()?).ok()?;
+    if compact.signing_digest() != token {
+        return None;
+    }
+    serde_json::from_slice(&compact.payload().ok()?).ok()
+}
+
+/// Leaves grants out, and then claims, until the answer passes the broker.
+fn fitting(mut answer: Explanation) -> Explanation {
+    let size = |answer: &Explanation| serde_json::to_string(answer).map_or(0, |text| text.len());
+    if size(&answer) <= ANSWER_BYTES_MAX {
+        return answer;
+    }
+    for link in &mut answer.path {
+        if let Some(grant) = link.claims.as_mut().and_then(|claims| claims.get_mut("authorization_details")) {
+            *grant = json!({ "elided_bytes": grant.to_string().len() });
+        }
+    }
+    if size(&answer) > ANSWER_BYTES_MAX {
+        answer.path.iter_mut().for_each(|link| link.claims = None);
+        answer.completed.iter_mut().for_each(|row| row.record = None);
+        answer.directive.iter_mut().for_each(|row| row.record = None);
+    }
+    answer
+}

@@ -1,0 +1,180 @@
+//! Is this the stream that the log is drawn from? Asked at each start and whenever reading begins anew (LOG.md rule 5).
+//!
+//! A stream that was recreated, rolled back, emptied or edited passes every check of sequences that comes later, so
+//! that it is compared here: its identity, its reach, and stored messages byte for byte with their leaves.
+
+use marque_bus::streams::{AUDIT, StreamState, differences};
+use marque_bus::{Bus, Stored};
+use serde::{Deserialize, Serialize};
+
+use crate::SinkError;
+use crate::store::{LogStore, frame};
+
+/// Older messages that are read again beside the last: enough that a refilled stream is found, few enough to be quick.
+const SAMPLES: u64 = 4;
+
+/// What the log remembers of its stream.
+#[derive(Debug, Serialize, Deserialize)]
+struct Identity {
+    name: String,
+    created_ns: i64,
+    settings: serde_json::Value,
+}
+
+/// Compares the stream with the log; every difference is final.
+pub(crate) async fn examine(bus: &Bus, store: &LogStore) -> Result<(), SinkError> {
+    let state = bus.stream_state(AUDIT).await?;
+    same_stream(&state, store)?;
+    let size = store.head().size;
+    reaches(&state, size)?;
+    for sequence in samples(size, seed()) {
+        let message = bus.read(AUDIT, sequence, 1).await?.messages.into_iter().next();
+        same_message(store, sequence, message.as_ref())?;
+    }
+    Ok(())
+}
+
+/// 1. The stream's creation and settings are those that the log began with.
+fn same_stream(state: &StreamState, store: &LogStore) -> Result<(), SinkError> {
+    let Some(known) = store.stream()? else {
+        let identity = Identity { name: AUDIT.into(), created_ns: state.created_ns, settings: state.settings.clone() };
+        let text = serde_json::to_string(&identity).map_err(|error| SinkError::ForeignStore(error.to_string()))?;
+        return store.set_stream(&text);
+    };
+    let known: Identity = serde_json::from_str(&known)
+        .map_err(|error| SinkError::ForeignStore(format!("what it remembers of the stream: {error}")))?;
+    if known.created_ns != state.created_ns {
+        return Err(SinkError::Halted(format!(
+            "stream {AUDIT} was created at {} ns, the log's at {} ns: it was recreated, and needs a new epoch",
+            state.created_ns, known.created_ns
+        )));
+    }
+    let changed = differences(&known.settings, &state.settings);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(SinkError::Halted(format!("stream {AUDIT} was edited: {}", changed.join("; "))))
+}
+
+/// 2. It still begins at or before the next leaf, and reaches at least as far as the log.
+fn reaches(state: &StreamState, size: u64) -> Result<(), SinkError> {
+    if state.first_sequence > size + 1 {
+        let why =
+            format!("stream {AUDIT} begins at {}, the log ends at {size}: records are lost", state.first_sequence);
+        return Err(SinkError::Halted(why));
+    }
+    if state.last_sequence < size {
+        let why = format!("stream {AUDIT} ends at {}, the log at {size}: it was rolled back", state.last_sequence);
+        return Err(SinkError::Halted(why));
+    }
+    Ok(())
+}
+
+/// 3. The last message of the log and a few older ones are their leaves, byte for byte. One that the stream no longer
+///    holds can't be compared; the last must be there.
+fn same_message(store: &LogStore, sequence: u64, message: Option<&Stored>) -> Result<(), SinkError> {
+    let size = store.head().size;
+    let Some(message) = message.filter(|message| message.sequence == sequence) else {
+        if sequence == size {
+            return Err(SinkError::Halted(format!("stream {AUDIT} no longer holds message {sequence}")));
+        }
+        return Ok(());
+    };
+    if frame(message)? != store.view()?.entry(sequence - 1)? {
+        return Err(SinkError::Halted(format!("message {sequence} of stream {AUDIT} is not leaf {}", sequence - 1)));
+    }
+    Ok(())
+}
+
+/// The last sequence, and some before it.
+fn samples(size: u64, seed: u64) -> Vec<u64> {
+    if size == 0 {
+        return Vec::new();
+    }
+    let mut state = seed | 1;
+    let mut older = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        1 + state % size
+    };
+    std::iter::once(size).chain((0..SAMPLES.min(size - 1)).map(|_| older())).collect()
+}
+
+/// Which older ones: another choice at each start. Not a secret.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0_u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn store() -> (tempfile::TempDir, LogStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LogStore::open(&directory.path().join("audit.redb"), "acme.example/audit").unwrap();
+        (directory, store)
+    }
+
+    fn state(first: u64, last: u64, created_ns: i64) -> StreamState {
+        let settings = json!({ "name": AUDIT, "max_age": 0, "num_replicas": 1 });
+        StreamState { first_sequence: first, last_sequence: last, messages: 0, created_ns, settings }
+    }
+
+    fn message(sequence: u64, payload: &str) -> Stored {
+        let payload = payload.as_bytes().to_vec().into();
+        Stored { sequence, time_ns: 5, subject: "marque.record.decided.none".into(), payload }
+    }
+
+    #[test]
+    fn knows_its_stream_again_and_refuses_another() {
+        let (_directory, store) = store();
+        same_stream(&state(0, 0, 7), &store).unwrap();
+        same_stream(&state(1, 9, 7), &store).unwrap();
+        let mut moved = state(1, 9, 7);
+        moved.settings["num_replicas"] = json!(3);
+        same_stream(&moved, &store).unwrap();
+        assert!(
+            matches!(same_stream(&state(1, 9, 8), &store), Err(SinkError::Halted(why)) if why.contains("recreated"))
+        );
+        let mut edited = state(1, 9, 7);
+        edited.settings["max_age"] = json!(1_000_000);
+        assert!(matches!(same_stream(&edited, &store), Err(SinkError::Halted(why)) if why.contains("max_age")));
+    }
+
+    #[test]
+    fn refuses_a_stream_that_lost_its_start_or_its_end() {
+        for (first, last, size) in [(0, 0, 0), (1, 5, 5), (1, 9, 5), (6, 9, 5), (6, 5, 5)] {
+            reaches(&state(first, last, 7), size).unwrap();
+        }
+        for (first, last, size) in [(2, 9, 0), (7, 9, 5), (1, 4, 5), (0, 0, 1)] {
+            assert!(
+                matches!(reaches(&state(first, last, 7), size), Err(SinkError::Halted(_))),
+                "{first} {last} {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_a_refilled_stream() {
+        let (_directory, store) = store();
+        let entries: Vec<_> = (1..=3).map(|at| frame(&message(at, "good")).unwrap()).collect();
+        store.append(0, &entries).unwrap();
+        same_message(&store, 3, Some(&message(3, "good"))).unwrap();
+        same_message(&store, 2, None).unwrap();
+        assert!(same_message(&store, 3, None).is_err());
+        assert!(same_message(&store, 3, Some(&message(4, "good"))).is_err());
+        assert!(same_message(&store, 2, Some(&message(2, "other"))).is_err());
+        let late = Stored { time_ns: 6, ..message(2, "good") };
+        assert!(same_message(&store, 2, Some(&late)).is_err());
+    }
+
+    #[test]
+    fn samples_are_of_the_log() {
+        assert!(samples(0, 9).is_empty());
+        assert_eq!(samples(1, 9), [1]);
+        assert!(samples(1000, 9).iter().all(|sequence| (1..=1000).contains(sequence)));
+    }
+}

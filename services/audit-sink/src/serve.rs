@@ -1,0 +1,276 @@
+//! Wiring: from the configuration to a log that grows, until it is asked to stop.
+//!
+//! The page and the log under it answer before there is a broker. The first examination of the stream is fatal; a
+//! later one halts the log, which goes on answering and says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use marque_bus::service::Request;
+use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, streams, subjects};
+use marque_ledger::origin;
+use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
+use marque_signing::{Role, TrustBundle, bundle::fingerprint};
+use tokio::sync::watch;
+
+use crate::SinkError;
+use crate::config::Config;
+use crate::desk::{Desk, Halted, QUESTION_BYTES_MAX, Question};
+use crate::files::{BUNDLE_FILE, INDEX_FILE, LOG_FILE};
+use crate::guard::examine;
+use crate::index::Index;
+use crate::intake::{Intake, blocking};
+use crate::judge::Judge;
+use crate::metrics::Metrics;
+use crate::reader::Library;
+use crate::seal::{Sealer, Signed};
+use crate::store::LogStore;
+
+/// What the sink is called.
+pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
+    name: "marque-audit-sink",
+    section: "audit_sink",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Keeps the audit log: a Merkle tree over the audit stream, its checkpoints, and what can be asked of it.",
+};
+
+/// Between two tries at a broker that does not answer.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long a checkpoint's publish may take before the next one is tried.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(2);
+/// How long requests in hand may take at the end.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Serves until `context.shutdown`.
+pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
+    let Context { config, shutdown, clock, health } = context;
+    let sink = Sink::open(&config, clock, &health)?;
+    health.pending("broker", "not connected yet");
+    let bus = Bus::connect(connect_options(&config)?).await.map_err(Failure::fatal)?;
+    let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
+    // 1. The stream must be the log's own, and our last published checkpoint must be one of its roots.
+    let Some(found) = until(&shutdown, sink.begin(&bus)).await else { return Ok(()) };
+    found.map_err(Failure::fatal)?;
+    // 2. Questions, intake and checkpoints, each by itself.
+    let service = sink.answer(&bus).await.map_err(Failure::fatal)?;
+    health.ready("broker");
+    let head = sink.intake.store.head();
+    tracing::info!(instance = service.id(), size = head.size, root = %head.root, "serving");
+    let (stop, stopped) = watch::channel(false);
+    let sealing = sink.seal_until(&bus, stopped.clone(), config.audit_sink.checkpoint_interval()?);
+    let asked = async {
+        shutdown.requested().await;
+        stop.send_replace(true);
+    };
+    tokio::join!(sink.take_in_until(&bus, stopped), sealing, asked);
+    // 3. What was taken in last is signed, too.
+    if sink.desk.halted.why().is_none() {
+        sink.seal(&bus, &mut None).await;
+    }
+    service.drain(DRAIN_DEADLINE).await;
+    bus.drain().await.map_err(Failure::fatal)
+}
+
+struct Sink {
+    intake: Intake,
+    desk: Desk,
+    sealer: Arc<Sealer>,
+    clock: Clock,
+}
+
+impl Sink {
+    /// Opens everything that needs no broker.
+    fn open(config: &Config, clock: Clock, health: &Health) -> Result<Self, Failure> {
+        let key = config.common.signing_key()?;
+        let bundle = config.common.trust_bundle()?;
+        let bundle_text = bundle_text(config)?;
+        let threads = config.audit_sink.threads()?;
+        config.audit_sink.checkpoint_interval()?;
+        if !bundle.has_role(&key.did(), Role::Sink) {
+            return Err(unusable(format!("the trust bundle does not name {} as a sink", key.did())));
+        }
+        let state_dir = config.common.state_dir()?;
+        let path = state_dir.join(BUNDLE_FILE);
+        std::fs::write(&path, &bundle_text).map_err(|source| ConfigError::File { path, source })?;
+        let origin = origin(&bundle.trust_domain);
+        let store = LogStore::open(&state_dir.join(LOG_FILE), &origin).map_err(refused)?;
+        let print = fingerprint(&bundle_text).to_string();
+        let index = Index::open(&state_dir.join(INDEX_FILE), &print, store.head().size).map_err(refused)?;
+        let sealer = Arc::new(Sealer::open(&state_dir, &origin, key).map_err(refused)?);
+        let metrics = Metrics::default();
+        health.metrics(|registry| metrics.register(registry));
+        let judge: TrustBundle = bundle;
+        let library = Library { store: Arc::new(store), index: Arc::new(index), judge: Arc::new(Judge::new(judge)) };
+        let halted = Halted::default();
+        let seen = halted.clone();
+        health.check("log", move || seen.why());
+        let desk = Desk { library: library.clone(), sealer: Arc::clone(&sealer), bundle: bundle_text.into(), halted };
+        if config.audit_sink.serve_log {
+            let files = desk.clone();
+            health.files("/log/", move |path, query| {
+                let files = files.clone();
+                async move { files.file(path, query).await }
+            });
+        }
+        let Library { store, index, judge } = library;
+        Ok(Self { intake: Intake { store, index, judge, threads, metrics }, desk, sealer, clock })
+    }
+
+    /// Examines the stream and looks up our last published checkpoint; waits for the broker as long as it takes.
+    async fn begin(&self, bus: &Bus) -> Result<(), SinkError> {
+        loop {
+            match self.examine(bus).await {
+                Err(SinkError::Bus(error @ (BusError::Unavailable(_) | BusError::OutcomeUnknown(_)))) => {
+                    tracing::warn!(%error, "waiting for the broker");
+                }
+                done => return done,
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn examine(&self, bus: &Bus) -> Result<(), SinkError> {
+        bus.expect_stream(streams::AUDIT).await?;
+        bus.expect_stream(streams::CHECKPOINTS).await?;
+        examine(bus, &self.intake.store).await?;
+        let subject = subjects::checkpoint(&self.did());
+        if let Some(published) = bus.read_last(streams::CHECKPOINTS, &subject).await? {
+            self.sealer.remember(&published.payload)?;
+        }
+        Ok(())
+    }
+
+    fn did(&self) -> marque_identity::Did {
+        self.sealer.verifier().key().did()
+    }
+
+    /// Takes in the stream. A broker that is gone is waited for; anything else that stops the intake halts the log.
+    async fn take_in_until(&self, bus: &Bus, stopped: watch::Receiver<bool>) {
+        while !*stopped.borrow() {
+            let error = match self.take_in(bus, stopped.clone()).await {
+                Ok(()) => return,
+                Err(SinkError::Bus(error @ (BusError::Unavailable(_) | BusError::OutcomeUnknown(_)))) => error,
+                Err(error) => return self.halt(&error),
+            };
+            tracing::warn!(%error, "the stream can't be read: trying again");
+            let mut stopped = stopped.clone();
+            tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    async fn take_in(&self, bus: &Bus, mut stopped: watch::Receiver<bool>) -> Result<(), SinkError> {
+        self.intake.catch_up().await?;
+        let begun = async {
+            self.examine(bus).await?;
+            let next = self.intake.store.head().size + 1;
+            Ok::<_, SinkError>(bus.reader(streams::AUDIT, subjects::RECORDS_ALL, next).await?)
+        };
+        let reader = tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+            reader = begun => reader?,
+        };
+        self.intake.run(reader, stopped).await
+    }
+
+    fn halt(&self, error: &SinkError) {
+        tracing::error!(%error, "THE LOG HALTS: nothing more is taken in or signed");
+        self.desk.halted.set(&error.to_string());
+        self.intake.metrics.halted();
+    }
+
+    async fn seal_until(&self, bus: &Bus, mut stopped: watch::Receiver<bool>, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // What an earlier run signed and perhaps did not publish goes first.
+        let mut unpublished = self.sealer.last();
+        loop {
+            tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => return,
+                _ = ticks.tick() => {}
+            }
+            if self.desk.halted.why().is_some() {
+                return;
+            }
+            self.seal(bus, &mut unpublished).await;
+        }
+    }
+
+    /// Signs if there is something new, and publishes the newest that is not yet published.
+    async fn seal(&self, bus: &Bus, unpublished: &mut Option<Signed>) {
+        let (sealer, store) = (Arc::clone(&self.sealer), Arc::clone(&self.intake.store));
+        match blocking(move || sealer.seal(&store)).await {
+            Ok(None) => {}
+            Ok(Some(signed)) => {
+                self.intake.metrics.signed(signed.checkpoint.size, self.clock.unix().0);
+                tracing::debug!(size = signed.checkpoint.size, root = %signed.checkpoint.root, "signed");
+                *unpublished = Some(signed);
+            }
+            Err(error) => return self.halt(&error),
+        }
+        let Some(signed) = unpublished else { return };
+        let subject = subjects::checkpoint(&self.did());
+        match bus.publish_stored(&subject, signed.note.as_bytes(), None, PUBLISH_DEADLINE).await {
+            Ok(_) => *unpublished = None,
+            Err(error) => tracing::warn!(%error, "the checkpoint is not published yet"),
+        }
+    }
+
+    async fn answer(&self, bus: &Bus) -> Result<RunningService, BusError> {
+        let endpoint = |name: &'static str, subject: &'static str, question: Question| {
+            let desk = self.desk.clone();
+            let answer = move |request: Request| {
+                let desk = desk.clone();
+                async move { desk.answer(question, &request.payload).await }
+            };
+            Endpoint::new(name, subject, answer).bytes_max(QUESTION_BYTES_MAX)
+        };
+        let (store, index, halted) =
+            (Arc::clone(&self.intake.store), Arc::clone(&self.intake.index), self.desk.halted.clone());
+        let stats = move || serde_json::json!({ "tree_size": store.head().size, "indexed_upto": index.upto(), "halted": halted.why() });
+        Service::new(SPEC.name, SPEC.version, SPEC.about)
+            .endpoint(endpoint("query", subjects::AUDIT_QUERY, Question::Query))
+            .endpoint(endpoint("explain", subjects::AUDIT_EXPLAIN, Question::Explain))
+            .endpoint(endpoint("proof", subjects::AUDIT_PROOF, Question::Proof))
+            .endpoint(endpoint("checkpoint", subjects::AUDIT_CHECKPOINT, Question::Checkpoint))
+            .stats(stats)
+            .start(bus)
+            .await
+    }
+}
+
+async fn until<T>(shutdown: &Shutdown, wait: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        () = shutdown.requested() => None,
+        value = wait => Some(value),
+    }
+}
+
+fn connect_options(config: &Config) -> Result<ConnectOptions, ConfigError> {
+    let options = ConnectOptions::new(config.common.nats.url.clone(), SPEC.name);
+    Ok(match config.common.nats.credentials()? {
+        Some((user, password)) => options.credentials(user, password.expose()),
+        None => options,
+    })
+}
+
+/// The bundle as it was signed: `trust_bundle` has opened the same file.
+fn bundle_text(config: &Config) -> Result<String, ConfigError> {
+    let path = config.common.bundle.file.clone().unwrap_or_default();
+    let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File { path, source })?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// A state directory of another log is for an operator to mend; so is a halted one, which a restart won't help.
+fn refused(error: SinkError) -> Failure {
+    match error {
+        SinkError::ForeignStore(_) => unusable(error),
+        error => Failure::fatal(error),
+    }
+}
+
+fn unusable(error: impl std::fmt::Display) -> Failure {
+    Failure::Config(ConfigError::Value(error.to_string()))
+}
