@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{ConnectErrorKind, Event, ServerError};
+use bytes::Bytes;
+use futures::StreamExt;
 use tokio::sync::{broadcast, watch};
 
 use crate::BusError;
@@ -24,6 +26,8 @@ const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(20);
 const RECONNECT_DELAY_LAST: Duration = Duration::from_secs(2);
 /// Violations that a waiting publish may not have looked at yet.
 const VIOLATIONS_KEPT: usize = 64;
+/// A round trip takes a fraction of a millisecond; after this long it was lost.
+const SETTLE_TRY: Duration = Duration::from_secs(2);
 /// Events can be lost: the state is looked at again after this long.
 const STATE_RECHECK: Duration = Duration::from_millis(250);
 
@@ -190,9 +194,38 @@ impl Bus {
         self.client.drain().await.map_err(|error| BusError::Unavailable(error.to_string()))
     }
 
-    /// Waits until the server has taken everything that was sent so far.
+    /// Waits until everything that was sent so far is in the socket. Says nothing about the server having read it.
     pub async fn flush(&self) -> Result<(), BusError> {
         self.client.flush().await.map_err(|error| BusError::Unavailable(error.to_string()))
+    }
+
+    /// Waits, for a broker too, until the server has handled everything that was sent so far: subscriptions stand.
+    ///
+    /// By a message to ourselves, since the client has no ping of its own; for the roles that serve, which may
+    /// publish to inboxes. Others get [`BusError::Forbidden`].
+    pub async fn settle(&self) -> Result<(), BusError> {
+        let unavailable = |error: &dyn std::fmt::Display| BusError::Unavailable(error.to_string());
+        loop {
+            self.connected().await;
+            let mut violations = self.violations();
+            let inbox = self.client.new_inbox();
+            let mut echo = self.client.subscribe(inbox.clone()).await.map_err(|error| unavailable(&error))?;
+            self.client.publish(inbox.clone(), Bytes::new()).await.map_err(|error| unavailable(&error))?;
+            let until = tokio::time::Instant::now() + SETTLE_TRY;
+            loop {
+                tokio::select! {
+                    message = echo.next() => match message {
+                        Some(_) => return Ok(()),
+                        None => return Err(BusError::Unavailable("closed".into())),
+                    },
+                    Ok(text) = violations.recv() => if is_about(&text, &inbox) {
+                        return Err(BusError::Forbidden(text.to_string()));
+                    },
+                    // The connection was lost in between.
+                    () = tokio::time::sleep_until(until) => break,
+                }
+            }
+        }
     }
 }
 

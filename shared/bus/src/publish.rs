@@ -8,6 +8,7 @@ use marque_identity::{Did, Digest};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::subjects::SUBJECTS;
 use crate::{Bus, BusError, streams, subjects};
 
 /// A stored record with its headers is at most 60,000 bytes (LOG.md: an entry of a tile is at most 65,535, framing
@@ -110,7 +111,7 @@ impl Bus {
     }
 
     /// The same, if `last_sequence` is the last of the stream: else [`BusError::SequenceMoved`], and nothing is
-    /// stored. Who publishes thus knows the place before it signs.
+    /// stored. Who publishes thus knows the place before it signs. `subject` is one of the table's.
     pub async fn publish_after(
         &self,
         subject: &str,
@@ -121,7 +122,18 @@ impl Bus {
     ) -> Result<Recorded, BusError> {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Sequence", last_sequence.to_string());
-        self.publish_with(subject, payload, headers, ttl, deadline).await
+        let moved = match self.publish_with(subject, payload, headers, ttl, deadline).await {
+            Err(error @ BusError::SequenceMoved(_)) => error,
+            outcome => return outcome,
+        };
+        // The server looks at the place before the id: our own earlier try, of which the ack was lost, moved it.
+        let row = SUBJECTS.iter().find(|row| row.stream.is_some() && subjects::matches(&row.wildcard(), subject));
+        let Some(stream) = row.and_then(|row| row.stream) else { return Err(moved) };
+        let sequence = last_sequence + 1;
+        let batch =
+            self.read(stream, sequence, 1).await.map_err(|error| BusError::OutcomeUnknown(error.to_string()))?;
+        let ours = batch.messages.first().is_some_and(|held| held.sequence == sequence && held.payload == payload);
+        if ours { Ok(Recorded { sequence, duplicate: true }) } else { Err(moved) }
     }
 
     async fn publish_with(

@@ -75,7 +75,7 @@ impl Service {
         self
     }
 
-    /// Subscribes and serves until drained. Every subscription stands at the server when this returns.
+    /// Subscribes and serves until drained. Waits for the broker: every subscription stands when this returns.
     pub async fn start(self, bus: &Bus) -> Result<RunningService, BusError> {
         let name_is_valid =
             !self.name.is_empty() && self.name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'));
@@ -100,7 +100,7 @@ impl Service {
             data: self.stats,
         };
         let verbs = card.answer(bus).await?;
-        bus.flush().await?;
+        bus.settle().await?;
         Ok(RunningService { id, stop, tasks, verbs })
     }
 }

@@ -103,19 +103,26 @@ impl Endpoint {
         let mut draining = false;
         loop {
             // A place first, then a request: what can't be handled waits in the subscription, which is bounded.
-            let Ok(place) = places.clone().acquire_owned().await else { break };
-            let message = tokio::select! {
-                // An error says that the service was dropped.
-                () = async { drop(stopped.wait_for(|stop| *stop).await) }, if !draining => {
-                    draining = true;
-                    if requests.drain().await.is_err() {
-                        break;
-                    }
-                    continue;
-                }
-                message = requests.next() => message,
+            let next = async {
+                let place = places.clone().acquire_owned().await.ok()?;
+                Some((place, requests.next().await?))
             };
-            let Some(message) = message else { break };
+            let taken = tokio::select! {
+                // An error says that the service was dropped.
+                () = async { drop(stopped.wait_for(|stop| *stop).await) }, if !draining => None,
+                taken = next => match taken {
+                    Some(taken) => Some(taken),
+                    None => break,
+                },
+            };
+            let Some((place, message)) = taken else {
+                // Unsubscribes at once; what has been delivered is still handled.
+                draining = true;
+                if requests.drain().await.is_err() {
+                    break;
+                }
+                continue;
+            };
             let (endpoint, bus) = (self.clone(), bus.clone());
             tokio::spawn(async move {
                 endpoint.handle(&bus, message).await;

@@ -22,7 +22,7 @@ async fn setup() -> (Broker, TestBroadcaster, Bus) {
 
 async fn start(bus: &Bus, broadcaster: &TestBroadcaster) -> Feed {
     let feed = Feed::start(bus, vec![broadcaster.public()], FeedOptions::default()).await.unwrap();
-    bus.flush().await.unwrap();
+    bus.settle().await.unwrap();
     feed
 }
 
@@ -179,7 +179,7 @@ async fn acks_tell_presence_and_what_was_applied() {
     let (broker, mut broadcaster, bus) = setup().await;
     let listener = broker.connect(BusRole::Broadcaster).await;
     let mut acks = listener.client().subscribe(subjects::ACKS_ALL).await.unwrap();
-    listener.flush().await.unwrap();
+    listener.settle().await.unwrap();
     let ack_key = std::sync::Arc::new(SigningKey::from_seed(&[0xaa; 32]));
     let options = FeedOptions { ack_key: Some(ack_key.clone()) };
     let _feed = Feed::start(&bus, vec![broadcaster.public()], options).await.unwrap();
@@ -199,7 +199,7 @@ async fn acks_tell_presence_and_what_was_applied() {
 async fn the_committed_copy_carries_the_streams_sequence() {
     let (_broker, mut broadcaster, bus) = setup().await;
     let mut committed = bus.client().subscribe(subjects::COMMITTED_ALL).await.unwrap();
-    bus.flush().await.unwrap();
+    bus.settle().await.unwrap();
     let epoch = broadcaster.beat().await;
     let message = tokio::time::timeout(DEADLINE, committed.next()).await.unwrap().unwrap();
     assert_eq!(message.subject.as_str(), subjects::COMMITTED_HEARTBEAT);

@@ -99,7 +99,7 @@ async fn a_publish_at_another_place_than_expected_stores_nothing() {
     let moved = publish(2, 0).await;
     assert!(matches!(moved, Err(BusError::SequenceMoved(_))), "{moved:?}");
     assert_eq!(publish(2, 1).await.unwrap().sequence, 2);
-    // The same bytes again: it is a duplicate before its place is looked at.
+    // The same bytes again, as after a lost ack: they are there.
     assert!(publish(2, 1).await.unwrap().duplicate);
 }
 

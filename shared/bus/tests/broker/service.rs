@@ -83,7 +83,7 @@ async fn no_answer_goes_anywhere_but_to_an_inbox() {
     // A role of our own account: its reply subject reaches the service as it is.
     let operator = broker.connect(BusRole::Operator).await;
     let mut checkpoints = sink.client().subscribe(subjects::CHECKPOINTS_ALL).await.unwrap();
-    sink.flush().await.unwrap();
+    sink.settle().await.unwrap();
     let client = operator.client();
     client.publish_with_reply(subjects::AUDIT_QUERY, "marque.checkpoint.forged", "echo".into()).await.unwrap();
     // The answer to this later request is proof that the earlier one was handled.
