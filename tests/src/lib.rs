@@ -1,1 +1,7 @@
-//! (being built)
+//! End to end: a real broker, the real processes, what others wrote, and kills.
+
+pub mod binaries;
+pub mod cast;
+pub mod dojo;
+pub mod system;
+pub mod vectors;

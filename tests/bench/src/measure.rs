@@ -1,0 +1,72 @@
+//! Timing that survives a noisy machine: what is compared is measured in turns, and the quiet rounds count.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// Rounds in which each contender has its turn.
+const ROUNDS: usize = 60;
+/// What one turn lasts, about.
+const TURN: Duration = Duration::from_millis(4);
+
+/// A thing to be timed: its name and one call of it.
+pub struct Contender<'a> {
+    name: &'static str,
+    call: Box<dyn FnMut() + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    /// `call` is one operation; its result is kept from the optimizer.
+    pub fn new<T>(name: &'static str, mut call: impl FnMut() -> T + 'a) -> Self {
+        Self { name, call: Box::new(move || drop(black_box(call()))) }
+    }
+}
+
+/// What a contender took.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Its name.
+    pub name: &'static str,
+    /// Microseconds a call, the lower quartile over the rounds.
+    pub micros: f64,
+}
+
+/// Times the contenders in turns, round after round, and gives each its lower quartile.
+pub fn in_turns<'a>(contenders: impl IntoIterator<Item = Contender<'a>>) -> Vec<Timing> {
+    let mut contenders: Vec<_> = contenders.into_iter().map(|contender| (calls_a_turn(contender), Vec::new())).collect();
+    for _ in 0..ROUNDS {
+        for ((contender, calls), taken) in &mut contenders {
+            let start = Instant::now();
+            for _ in 0..*calls {
+                (contender.call)();
+            }
+            taken.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(*calls));
+        }
+    }
+    let quartile = |mut taken: Vec<f64>| {
+        taken.sort_by(f64::total_cmp);
+        taken[taken.len() / 4]
+    };
+    contenders.into_iter().map(|((contender, _), taken)| Timing { name: contender.name, micros: quartile(taken) }).collect()
+}
+
+/// Warms a contender up and learns how many calls fill a turn.
+fn calls_a_turn(mut contender: Contender<'_>) -> (Contender<'_>, u32) {
+    let mut calls = 1;
+    loop {
+        let start = Instant::now();
+        for _ in 0..calls {
+            (contender.call)();
+        }
+        if start.elapsed() >= TURN || calls > 1 << 20 {
+            return (contender, calls);
+        }
+        calls *= 2;
+    }
+}
+
+/// The value at a share of the sorted samples, such as 0.99.
+pub fn percentile(samples: &mut [f64], share: f64) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    let last = samples.len().saturating_sub(1);
+    samples.get(((last as f64) * share).round() as usize).copied().unwrap_or(f64::NAN)
+}

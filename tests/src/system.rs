@@ -1,0 +1,313 @@
+//! A whole system for one test: a real broker and the four services as processes, each of which can be killed.
+//!
+//! What an operator would do goes through the `marque` binary, as theirs would.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use marque::bootstrap::{self, Plan};
+use marque::dev::http;
+use marque::directory::Directory;
+use marque::service_config::Service;
+use marque_agent::enforce::{Enforcer, Policy};
+use marque_bus::permissions::BusRole;
+use marque_bus::{Bus, ConnectOptions, Feed, FeedOptions};
+use marque_identity::TrustDomain;
+use marque_judgement::record::{self, Body, Record};
+use marque_ledger::{Entry, TileId, TileKind, decode_bundle};
+use marque_runtime::nats_server::{self, NatsServer};
+use marque_signing::{Role, TrustBundle};
+use marque_test_support::ChildGuard;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::binaries;
+
+/// Long enough for two slow cores that are shared; what needs it has failed.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A running system. Its processes end with it.
+pub struct TestSystem {
+    services: BTreeMap<&'static str, ChildGuard>,
+    nats: Option<NatsServer>,
+    http: Vec<(Service, String)>,
+    directory: Directory,
+    bundle: TrustBundle,
+    url: String,
+    // Dropped last.
+    folder: TempDir,
+}
+
+/// A copy of the audit log, checked offline.
+#[derive(Debug, Clone, Default)]
+pub struct LogCopy {
+    /// Whether `marque log verify` said yes.
+    pub verified: bool,
+    /// What it said.
+    pub report: Value,
+    /// Every leaf's record, in order; none where the leaf holds no valid one.
+    pub records: Vec<Option<Record>>,
+    /// The ids of the *decided* records.
+    pub decided: Vec<String>,
+}
+
+impl TestSystem {
+    /// Bootstraps, starts the broker and the services, and waits until all are ready. `blueprints`: name and TOML.
+    pub async fn start(blueprints: &[(String, String)]) -> Result<Self, String> {
+        Self::start_with(blueprints, &[]).await
+    }
+
+    /// The same, with more TOML at the end of services' configuration files.
+    pub async fn start_with(blueprints: &[(String, String)], settings: &[(Service, &str)]) -> Result<Self, String> {
+        let folder = tempfile::Builder::new().prefix("marque-test-").tempdir().map_err(said)?;
+        let directory = Directory::at(folder.path().join("system"));
+        let ports = free_ports()?;
+        let http_listen = [ports[1], ports[2], ports[3], ports[4]].map(|port| format!("127.0.0.1:{port}"));
+        let plan = Plan {
+            domain: "acme.example".parse().map_err(said)?,
+            hosts: Vec::new(),
+            nats_url: format!("nats://127.0.0.1:{}", ports[0]),
+            nats_listen: format!("127.0.0.1:{}", ports[0]),
+            nats_store: directory.path().join("nats"),
+            sync_always: false,
+            http_listen: http_listen.clone(),
+        };
+        bootstrap::write(&directory, &plan).map_err(|failure| format!("{failure:?}"))?;
+        for (name, toml) in blueprints {
+            std::fs::write(directory.blueprints().join(format!("{name}.toml")), toml).map_err(said)?;
+        }
+        for (service, toml) in settings {
+            let file = directory.config_file(service.name());
+            let text = std::fs::read_to_string(&file).map_err(said)?;
+            std::fs::write(&file, format!("{text}\n{toml}\n")).map_err(said)?;
+        }
+        let bundle = directory.bundle().map_err(|failure| format!("{failure:?}"))?;
+        let http = Service::ALL.into_iter().zip(http_listen).collect();
+        let url = plan.nats_url;
+        let mut system = Self { services: BTreeMap::new(), nats: None, http, directory, bundle, url, folder };
+        system.start_broker()?;
+        system.bus(BusRole::Bootstrap).await?.bootstrap_streams(1).await.map_err(said)?;
+        for service in Service::ALL {
+            system.start_service(service);
+        }
+        for service in Service::ALL {
+            system.until_ready(service).await?;
+        }
+        Ok(system)
+    }
+
+    /// Starts the broker, or starts it again after [`kill_broker`](Self::kill_broker).
+    pub fn start_broker(&mut self) -> Result<(), String> {
+        let binary = nats_server::find(&binaries::folder().join("nats-server")).map_err(said)?;
+        let log = self.folder.path().join("nats-server.log");
+        let address = self.url.trim_start_matches("nats://");
+        let server = NatsServer::start(&binary, &self.directory.nats_conf(), address, &log, DEADLINE).map_err(said)?;
+        self.nats = Some(server);
+        Ok(())
+    }
+
+    /// Kills the broker as a crash would.
+    pub fn kill_broker(&mut self) {
+        if let Some(mut nats) = self.nats.take() {
+            nats.kill();
+        }
+    }
+
+    /// Starts a service, or starts it again after [`kill`](Self::kill).
+    pub fn start_service(&mut self, service: Service) {
+        let log = self.folder.path().join(format!("{}.log", service.name()));
+        let mut command = Command::new(binaries::path(service.binary()));
+        command.arg("--config").arg(self.directory.config_file(service.name()));
+        self.services.insert(service.name(), ChildGuard::spawn(&mut command, &log));
+    }
+
+    /// Kills a service as a crash would (SIGKILL).
+    pub fn kill(&mut self, service: Service) {
+        self.services.remove(service.name());
+    }
+
+    /// Kills a service, starts it again, and waits until it is ready.
+    pub async fn kill_and_restart(&mut self, service: Service) -> Result<(), String> {
+        self.kill(service);
+        self.start_service(service);
+        self.until_ready(service).await
+    }
+
+    /// Whether a service still runs.
+    pub fn is_running(&mut self, service: Service) -> bool {
+        self.services.get_mut(service.name()).is_some_and(ChildGuard::is_running)
+    }
+
+    /// Waits until a service says that nothing is pending.
+    pub async fn until_ready(&mut self, service: Service) -> Result<(), String> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let (status, said) = self.page(service, "/readyz").await;
+            if status == 200 {
+                return Ok(());
+            }
+            if !self.is_running(service) || Instant::now() > deadline {
+                let log = self.services.get(service.name()).map(ChildGuard::said).unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(12).collect();
+                return Err(format!(
+                    "{} is not ready: {said}\n{}",
+                    service.name(),
+                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                ));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// A page of a service's health server: status (0 if there is none) and body.
+    pub async fn page(&self, service: Service, path: &str) -> (u16, String) {
+        let address = self.http.iter().find(|(known, _)| *known == service).map_or("", |(_, address)| address);
+        http::get(address, path, Duration::from_secs(2)).await.unwrap_or_else(|why| (0, why))
+    }
+
+    /// The bootstrap directory.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The trust domain.
+    pub fn domain(&self) -> &TrustDomain {
+        &self.bundle.trust_domain
+    }
+
+    /// The trust bundle.
+    pub fn bundle(&self) -> &TrustBundle {
+        &self.bundle
+    }
+
+    /// A connection in this role.
+    pub async fn bus(&self, role: BusRole) -> Result<Bus, String> {
+        let password = self.directory.password(role).map_err(|failure| format!("{failure:?}"))?;
+        let options =
+            ConnectOptions::new(&self.url, format!("test-{}", role.as_str())).credentials(role.as_str(), password);
+        Bus::connect_now(options, DEADLINE).await.map_err(said)
+    }
+
+    /// A connection for agents.
+    pub async fn agent_bus(&self) -> Result<Bus, String> {
+        self.bus(BusRole::Agent).await
+    }
+
+    /// A tool host's enforcement in this process, with the host's key and a view that is fresh.
+    pub async fn enforcer(&self, policy: Policy) -> Result<Enforcer, String> {
+        let bus = self.bus(BusRole::Host).await?;
+        let key = Arc::new(self.directory.key("host").map_err(|failure| format!("{failure:?}"))?);
+        let options = FeedOptions { ack_key: Some(key.clone()), ..FeedOptions::default() };
+        let feed = Feed::start(&bus, self.bundle.keys(Role::Broadcaster), options).await.map_err(said)?;
+        let fresh = feed.fresh(Duration::from_secs(1));
+        tokio::time::timeout(DEADLINE, fresh).await.map_err(|_| "the host's view does not become fresh".to_owned())?;
+        Ok(Enforcer::new(&bus, key, &self.bundle, feed, policy))
+    }
+
+    /// Runs the `marque` binary in JSON mode on this system: exit code and document.
+    pub fn marque(&self, args: &[&str]) -> (i32, Value) {
+        let output = self.marque_command(args).output().expect("the command line starts");
+        let document = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{args:?}: {error}\n{}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code().unwrap_or(-1), document)
+    }
+
+    /// The same, for a test that does something while it runs.
+    pub fn marque_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binaries::path("marque"));
+        command.arg("-j").arg("--dir").arg(self.directory.path()).args(args);
+        command
+    }
+
+    /// A one-time join token for a blueprint, made by the operator's command.
+    pub fn join_token(&self, blueprint: &str) -> Result<String, String> {
+        let (code, document) = self.marque(&["agent", "invite", "--blueprint", blueprint]);
+        let token = document["join_token"].as_str().map(str::to_owned);
+        token.filter(|_| code == 0).ok_or_else(|| format!("no join token: {document}"))
+    }
+
+    /// How many records the audit stream holds.
+    pub async fn stream_size(&self) -> Result<u64, String> {
+        let bus = self.bus(BusRole::Sink).await?;
+        Ok(bus.stream_state(marque_bus::streams::AUDIT).await.map_err(said)?.last_sequence)
+    }
+
+    /// Waits until the sink has logged all that the stream holds now, copies the log and verifies the copy offline.
+    pub async fn copy_log(&self) -> Result<LogCopy, String> {
+        let wanted = self.stream_size().await?;
+        let deadline = Instant::now() + DEADLINE;
+        let mut tries = 0;
+        let folder = loop {
+            let folder = self.folder.path().join(format!("log-{tries}-{wanted}"));
+            let path = folder.display().to_string();
+            let (code, document) = self.marque(&["log", "export", &path]);
+            let size = document["leaves"].as_u64().unwrap_or(0);
+            if code == 0 && size >= wanted {
+                break folder;
+            }
+            if Instant::now() > deadline {
+                return Err(format!("the log has {size} leaves of {wanted}: {document}"));
+            }
+            tries += 1;
+            tokio::time::sleep(LOOK_EVERY * 5).await;
+        };
+        let (code, report) = self.marque(&["log", "verify", &folder.display().to_string()]);
+        let records = read_log(&folder, &self.bundle)?;
+        let decided = |record: &Record| matches!(record.body, Body::Decided(_)).then(|| record.id.clone());
+        let decided = records.iter().flatten().filter_map(decided).collect();
+        Ok(LogCopy { verified: code == 0, report, records, decided })
+    }
+
+    /// Lets the services drain, then ends the broker.
+    pub async fn stop(mut self) {
+        let drain = move || {
+            self.services.values().for_each(ChildGuard::terminate);
+            for child in self.services.values_mut() {
+                child.wait(DEADLINE);
+            }
+            if let Some(mut nats) = self.nats.take() {
+                nats.stop(DEADLINE);
+            }
+        };
+        // A panic in there is a test's failure already told.
+        let _ = tokio::task::spawn_blocking(drain).await;
+    }
+}
+
+/// The records of a copied log, read from its entries.
+fn read_log(folder: &Path, bundle: &TrustBundle) -> Result<Vec<Option<Record>>, String> {
+    let checkpoint = std::fs::read(folder.join(marque_ledger::layout::CHECKPOINT)).map_err(said)?;
+    let note = marque_ledger::Note::parse(&checkpoint).map_err(said)?;
+    let size = marque_ledger::Checkpoint::parse(note.text()).map_err(said)?.size;
+    let mut records = Vec::new();
+    for tile in TileId::all(size).filter(|tile| tile.kind == TileKind::Entries) {
+        let bytes = std::fs::read(folder.join(tile.path())).map_err(said)?;
+        for frame in decode_bundle(&bytes, tile.width).map_err(said)? {
+            let entry = Entry::decode(frame).map_err(said)?;
+            records.push(record::judge(entry.payload, bundle).record);
+        }
+    }
+    Ok(records)
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Five ports that were free a moment ago: held together, so that they differ.
+fn free_ports() -> Result<[u16; 5], String> {
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(TcpListener::bind("127.0.0.1:0").map_err(said)?);
+    }
+    let mut ports = [0; 5];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr().map_err(said)?.port();
+    }
+    Ok(ports)
+}
