@@ -1,5 +1,7 @@
 //! The layers of a configuration, each over the one below; unknown keys are named with their nearest.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 
 use marque_runtime::config::{Layers, OriginKind};

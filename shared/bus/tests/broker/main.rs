@@ -1,5 +1,7 @@
 //! The bus against a real nats-server with our own configuration.
 
+#![allow(clippy::unwrap_used)]
+
 mod feed;
 mod permissions;
 mod records;

@@ -40,7 +40,7 @@ impl Tree {
                 Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => return false,
             }
         }
-        !path.is_empty() && !at.as_object().is_some_and(|members| !members.is_empty())
+        !path.is_empty() && at.as_object().is_none_or(|members| members.is_empty())
     }
 
     pub(super) fn set(&mut self, path: &[&str], value: Value) {

@@ -22,10 +22,11 @@ impl Drop for Exporter {
     }
 }
 
+/// A layer over a subscriber `S`.
+type Traces<S> = Box<dyn Layer<S> + Send + Sync>;
+
 /// The layer and what keeps it alive; nothing where no endpoint is named.
-pub(super) fn layer<S>(
-    service: &'static str,
-) -> Result<Option<(Box<dyn Layer<S> + Send + Sync>, Exporter)>, ConfigError>
+pub(super) fn layer<S>(service: &'static str) -> Result<Option<(Traces<S>, Exporter)>, ConfigError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
