@@ -8,8 +8,8 @@
 #   cluster.sh status | logs   what runs; what it says
 #   cluster.sh down            end it, and delete its volumes, keys and passwords
 #
-# MARQUE_DIR (default: deploy/.cluster), MARQUE_NATS_PORT (4222), MARQUE_TAG (dev), MARQUE_PROJECT
-# (marque).
+# MARQUE_DIR (default: deploy/.cluster), MARQUE_NATS_PORT (4222), MARQUE_SINK_PORT (7070), MARQUE_TAG (dev),
+# MARQUE_PROJECT (marque).
 set -eu
 
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
@@ -18,7 +18,7 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 marque="${CARGO_TARGET_DIR:-$root/target}/$target/release/marque"
 project=${MARQUE_PROJECT:-marque}
 export MARQUE_DIR="${MARQUE_DIR:-$here/.cluster}" MARQUE_TAG="${MARQUE_TAG:-dev}"
-export MARQUE_NATS_PORT="${MARQUE_NATS_PORT:-4222}"
+export MARQUE_NATS_PORT="${MARQUE_NATS_PORT:-4222}" MARQUE_SINK_PORT="${MARQUE_SINK_PORT:-7070}"
 # Containers run as whoever owns the secrets: you, or where you are root, a user that is nobody.
 if [ "$(id -u)" = 0 ]; then
   export MARQUE_UID=65532 MARQUE_GID=65532
@@ -55,7 +55,8 @@ case "${1:-help}" in
   up)
     "$here/build-images.sh" "$MARQUE_TAG"
     if [ ! -e "$MARQUE_DIR/bundle.jwt" ]; then
-      "$marque" bootstrap "$MARQUE_DIR" --layout compose --nats-port "$MARQUE_NATS_PORT"
+      "$marque" bootstrap "$MARQUE_DIR" --layout compose \
+        --nats-port "$MARQUE_NATS_PORT" --sink-port "$MARQUE_SINK_PORT"
       if [ "$(id -u)" = 0 ]; then chown -R "$MARQUE_UID:$MARQUE_GID" "$MARQUE_DIR"; fi
     fi
     compose up -d
@@ -84,7 +85,7 @@ case "${1:-help}" in
   down)
     compose down -v --remove-orphans
     # By name, so that a MARQUE_DIR that points elsewhere loses nothing else.
-    for made in keys passwords blueprints config state nats.conf nats.url bundle.jwt bundle.digest; do
+    for made in keys passwords blueprints config state nats.conf nats.url sink.page bundle.jwt bundle.digest; do
       rm -rf "${MARQUE_DIR:?}/$made"
     done
     rmdir "$MARQUE_DIR" 2>/dev/null || true

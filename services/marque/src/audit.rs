@@ -1,5 +1,7 @@
 //! `marque audit`: what the log knows.
 
+pub(crate) mod explanation;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -17,6 +19,8 @@ use crate::{Failure, call_failure, time};
 
 /// How long the sink may search.
 pub(crate) const ASK_TIME: Duration = Duration::from_secs(10);
+/// Rows where nobody says how many.
+const LIMIT_DEFAULT: usize = 1_000;
 
 /// What to ask.
 #[derive(Debug, Subcommand)]
@@ -62,9 +66,12 @@ pub struct QueryArgs {
     /// Before: RFC 3339, or Unix seconds.
     #[arg(long, value_parser = time::moment)]
     until: Option<UnixSeconds>,
-    /// At most this many, the newest.
+    /// At most this many.
     #[arg(long, default_value_t = 50)]
-    limit: u32,
+    limit: usize,
+    /// From the oldest on, not from the newest back.
+    #[arg(long)]
+    oldest_first: bool,
 }
 
 /// Permits or denials.
@@ -99,13 +106,18 @@ pub(crate) struct Query {
     pub kind: Option<String>,
     /// Not before, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub since_ms: Option<i64>,
+    pub from_ms: Option<i64>,
     /// Before, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub until_ms: Option<i64>,
+    pub to_ms: Option<i64>,
     /// At most this many.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
+    pub limit: Option<usize>,
+    /// Where the answer before stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<u64>,
+    /// From the newest backwards.
+    pub newest_first: bool,
 }
 
 /// Asks.
@@ -115,17 +127,17 @@ pub(crate) async fn run(verb: &AuditVerb, common: &Common, _out: &Output) -> Res
     match verb {
         AuditVerb::Query(args) => {
             let records = query(&bus, &args.question()?, timeout).await?;
-            let rows: Vec<Vec<String>> = records.iter().map(row).collect();
-            let text = table(&["time", "kind", "decision", "code", "tool", "agent", "record"], &rows);
+            let rows: Vec<Vec<String>> = records.iter().map(cells).collect();
+            let text = table(&["leaf", "time", "kind", "decision", "code", "tool", "agent", "record"], &rows);
             Ok(Answer::yes(records, text))
         }
         AuditVerb::Explain { record } => {
             let explained = explain(&bus, record, timeout).await?;
-            let text = in_full(&explained);
+            let text = explanation::in_full(&explained);
             Ok(Answer::yes(explained, text))
         }
         AuditVerb::Proof { record } => {
-            let proof = ask(&bus, subjects::AUDIT_PROOF, &json!({ "record": record }), timeout).await?;
+            let proof = ask(&bus, subjects::AUDIT_PROOF, &json!({ "id": record }), timeout).await?;
             let text = serde_json::to_string_pretty(&proof).unwrap_or_default();
             Ok(Answer::yes(proof, text))
         }
@@ -145,9 +157,11 @@ impl QueryArgs {
                 DecisionArg::Deny => "deny".to_owned(),
             }),
             kind: self.kind.clone(),
-            since_ms: self.since.map(millis),
-            until_ms: self.until.map(millis),
+            from_ms: self.since.map(millis),
+            to_ms: self.until.map(millis),
             limit: Some(self.limit),
+            cursor: None,
+            newest_first: !self.oldest_first,
         })
     }
 }
@@ -158,44 +172,44 @@ async fn ask(bus: &Bus, subject: &str, question: &impl Serialize, timeout: Durat
     Ok(marque_json::from_slice(&reply.payload, Limits::DEFAULT)?)
 }
 
-/// The records that a question finds.
+/// The rows that a question finds, at most as many as it asks for, page after page.
 pub(crate) async fn query(bus: &Bus, question: &Query, timeout: Duration) -> Result<Vec<Value>, Failure> {
-    let reply = ask(bus, subjects::AUDIT_QUERY, question, timeout).await?;
-    Ok(reply.get("records").and_then(Value::as_array).cloned().unwrap_or_default())
+    let wanted = question.limit.unwrap_or(LIMIT_DEFAULT);
+    let mut question = question.clone();
+    let mut rows: Vec<Value> = Vec::new();
+    while rows.len() < wanted {
+        question.limit = Some(wanted - rows.len());
+        let reply = ask(bus, subjects::AUDIT_QUERY, &question, timeout).await?;
+        rows.extend(reply.get("records").and_then(Value::as_array).cloned().unwrap_or_default());
+        match reply.get("next").and_then(Value::as_u64) {
+            Some(next) if question.cursor != Some(next) => question.cursor = Some(next),
+            Some(_) | None => break,
+        }
+    }
+    rows.truncate(wanted);
+    Ok(rows)
 }
 
 /// What led to one decision.
 pub(crate) async fn explain(bus: &Bus, record: &str, timeout: Duration) -> Result<Value, Failure> {
-    ask(bus, subjects::AUDIT_EXPLAIN, &json!({ "record": record }), timeout).await
+    ask(bus, subjects::AUDIT_EXPLAIN, &json!({ "id": record }), timeout).await
 }
 
-/// A member of a record, wherever the sink has put the record itself.
-fn member<'a>(found: &'a Value, name: &str) -> Option<&'a Value> {
-    found.get(name).or_else(|| found.get("record")?.get(name))
-}
-
-fn word(found: &Value, name: &str) -> String {
-    match member(found, name) {
+/// A member of a row's record as a word; `-` where it has none.
+fn word(row: &Value, name: &str) -> String {
+    match row.pointer("/record").and_then(|record| record.get(name)) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => "-".to_owned(),
         Some(other) => other.to_string(),
     }
 }
 
-fn row(found: &Value) -> Vec<String> {
-    let at = member(found, "iat_ms").and_then(Value::as_i64).map(|ms| time::utc_millis(UnixMillis(ms)));
-    let agent = word(found, "agent");
-    let agent = agent.rsplit(':').next().unwrap_or(&agent).chars().take(16).collect();
-    let words = |name: &str| word(found, name);
-    vec![at.unwrap_or_default(), words("kind"), words("decision"), words("code"), words("tool"), agent, words("id")]
-}
-
-/// An explanation in one line.
-pub(crate) fn in_short(explained: &Value) -> String {
-    explained.to_string()
-}
-
-/// An explanation for a person.
-fn in_full(explained: &Value) -> String {
-    serde_json::to_string_pretty(explained).unwrap_or_default()
+fn cells(row: &Value) -> Vec<String> {
+    let at = row.get("broker_ms").and_then(Value::as_i64).map(|ms| time::utc_millis(UnixMillis(ms)));
+    let leaf = row.get("leaf").map(Value::to_string).unwrap_or_default();
+    let verdict = row.get("verdict").and_then(Value::as_str).unwrap_or_default();
+    let kind = if verdict == "valid" { word(row, "kind") } else { format!("({verdict})") };
+    let agent = explanation::short_did(&word(row, "agent"));
+    let words = |name: &str| word(row, name);
+    vec![leaf, at.unwrap_or_default(), kind, words("decision"), words("code"), words("tool"), agent, words("id")]
 }

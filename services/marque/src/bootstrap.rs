@@ -51,6 +51,9 @@ pub struct BootstrapArgs {
     /// First of four ports for the services' pages on loopback: broadcaster, sink, issuer, verifier.
     #[arg(long, value_name = "PORT", default_value_t = HTTP_PORT_FIRST)]
     http_port: u16,
+    /// The port on loopback under which the sink's page is published, where it runs in a container.
+    #[arg(long, value_name = "PORT", default_value_t = HTTP_PORT_FIRST)]
+    sink_port: u16,
     /// Also create the streams; needs the broker to run already on this configuration.
     #[arg(long)]
     streams: bool,
@@ -87,7 +90,8 @@ pub struct Plan {
     pub nats_port: u16,
     /// Whether the broker syncs each write.
     pub sync_always: bool,
-    /// The ports of the services' pages on loopback, in the order of [`Service::ALL`]; containers have one each.
+    /// The ports of the services' pages on loopback, in the order of [`Service::ALL`]. Of containers only the sink's
+    /// is published, under this one.
     pub http_ports: [u16; 4],
 }
 
@@ -111,7 +115,10 @@ pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<
         nats_url: args.nats_url.clone().unwrap_or_else(|| format!("nats://127.0.0.1:{}", args.nats_port)),
         nats_port: args.nats_port,
         sync_always: args.sync_always,
-        http_ports: ports_from(args.http_port)?,
+        http_ports: match args.layout {
+            Layout::Here => ports_from(args.http_port)?,
+            Layout::Compose => [args.sink_port; 4],
+        },
     };
     if args.dry_run {
         let files: Vec<String> = plan.files(&directory).iter().map(|file| file.display().to_string()).collect();
@@ -159,8 +166,13 @@ impl Plan {
         let passwords = BusRole::ALL.iter().map(|role| directory.password_file(*role));
         let configs = Service::ALL.iter().map(|service| directory.config_file(service.name()));
         let blueprints = BLUEPRINTS.iter().map(|(name, _)| directory.blueprints().join(name));
-        let single =
-            [directory.bundle_file(), directory.fingerprint_file(), directory.nats_conf(), directory.nats_url_file()];
+        let single = [
+            directory.bundle_file(),
+            directory.fingerprint_file(),
+            directory.nats_conf(),
+            directory.nats_url_file(),
+            directory.sink_page_file(),
+        ];
         keys.chain(hosts).chain(passwords).chain(configs).chain(blueprints).chain(single).collect()
     }
 }
@@ -231,6 +243,9 @@ pub fn write(directory: &Directory, plan: &Plan) -> Result<Digest, Failure> {
         };
         let text = service_config::text(service, &place, &pin);
         write_new(&directory.config_file(service.name()), text.as_bytes(), 0o644)?;
+        if service == Service::Sink {
+            write_new(&directory.sink_page_file(), format!("127.0.0.1:{port}\n").as_bytes(), 0o644)?;
+        }
     }
     Ok(pin)
 }

@@ -65,6 +65,11 @@ impl Directory {
         self.root.join("nats.url")
     }
 
+    /// The sink's page (`host:port`) as commands on this machine reach it: there lies the log for exporting.
+    pub fn sink_page_file(&self) -> PathBuf {
+        self.root.join("sink.page")
+    }
+
     /// The blueprints.
     pub fn blueprints(&self) -> PathBuf {
         self.root.join("blueprints")
@@ -104,6 +109,11 @@ impl Directory {
     /// A role's password at the broker.
     pub fn password(&self, role: BusRole) -> Result<String, Failure> {
         read_secret(&self.password_file(role))
+    }
+
+    /// The sink's page, if the directory names one.
+    pub fn sink_page(&self) -> Result<String, Failure> {
+        read_line(&self.sink_page_file())
     }
 
     /// The broker's URL, if the directory names one.

@@ -3,36 +3,33 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use marque_bus::Bus;
-use marque_bus::permissions::BusRole;
 use marque_identity::{Code, Digest};
-use marque_json::Limits;
 use marque_judgement::record;
 use marque_ledger::Files as _;
 use marque_ledger::verify::{RecordCheck, Report};
 use marque_ledger::{Checkpoint, Entry, KeyKind, VerifierKey, layout, plumbing};
 use marque_signing::PublicKey;
 use marque_signing::bundle::{Role, TrustBundle, fingerprint};
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::cli::Common;
+use crate::dev::http;
 use crate::directory::{Directory, make_private};
 use crate::lines::{LineAnswer, answer_each};
 use crate::output::{Answer, Output, facts};
 use crate::time::measured;
 use crate::verify::pipe;
-use crate::{Exit, Failure, call_failure};
+use crate::{Exit, Failure};
 
-/// Files of the log, piece by piece.
-const AUDIT_FILE: &str = "marque.audit.file";
 /// Findings that people are shown; JSON has them all.
 const FINDINGS_SHOWN: usize = 10;
-/// How long one piece of a file may take.
-const PIECE_TIME: Duration = Duration::from_secs(10);
+/// How long one file may take.
+const FILE_TIME: Duration = Duration::from_secs(30);
+/// How long the sink's index may lag behind its checkpoint.
+const INDEX_TIME: Duration = Duration::from_secs(10);
+/// How often it is asked again.
+const POLL_TIME: Duration = Duration::from_millis(50);
 /// The checkpoint of a log is a few hundred bytes.
 const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
 
@@ -57,12 +54,15 @@ pub enum LogVerb {
     },
 }
 
-/// To where.
+/// From where, to where.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// The copy's directory.
     #[arg(value_name = "DIR")]
     log: PathBuf,
+    /// The sink's page, `host:port`; the default stands in the bootstrap directory.
+    #[arg(long, value_name = "HOST:PORT")]
+    from: Option<String>,
 }
 
 /// Which copy, under which bundle.
@@ -83,8 +83,11 @@ pub struct VerifyArgs {
 pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     match verb {
         LogVerb::Export(args) => {
-            let bus = common.connection.resolve(BusRole::Operator)?.connect("marque log").await?;
-            let exported = export(&bus, &args.log).await?;
+            let from = match &args.from {
+                Some(from) => from.clone(),
+                None => common.connection.directory()?.sink_page()?,
+            };
+            let exported = export(&from, &args.log).await?;
             let text = facts(&[
                 ("log", args.log.display().to_string()),
                 ("leaves", exported.leaves.to_string()),
@@ -143,8 +146,8 @@ pub(crate) struct Exported {
 }
 
 /// Copies a sink's log. The checkpoint is written last: a copy that breaks off has none, or an older one.
-pub(crate) async fn export(bus: &Bus, to: &Path) -> Result<Exported, Failure> {
-    let checkpoint = fetch(bus, layout::CHECKPOINT, None).await?;
+pub(crate) async fn export(from: &str, to: &Path) -> Result<Exported, Failure> {
+    let checkpoint = fetch(from, layout::CHECKPOINT).await?;
     let size = checkpoint_size(&checkpoint)?;
     let mut exported = Exported { leaves: size, ..Exported::default() };
     for path in layout::files(size) {
@@ -152,7 +155,11 @@ pub(crate) async fn export(bus: &Bus, to: &Path) -> Result<Exported, Failure> {
         if let Some(folder) = file.parent() {
             make_private(folder)?;
         }
-        let bytes = if path == layout::CHECKPOINT { checkpoint.clone() } else { fetch(bus, &path, Some(size)).await? };
+        // The log grows meanwhile: each file as it was at this size.
+        let bytes = match path.as_str() {
+            layout::CHECKPOINT => checkpoint.clone(),
+            path => fetch_when_indexed(from, &format!("{path}?tree_size={size}")).await?,
+        };
         std::fs::write(&file, &bytes).map_err(|error| Failure::file(&file, &error))?;
         exported.files += 1;
         exported.bytes += bytes.len() as u64;
@@ -160,40 +167,28 @@ pub(crate) async fn export(bus: &Bus, to: &Path) -> Result<Exported, Failure> {
     Ok(exported)
 }
 
-/// A part of a file, as the sink hands it out.
-#[derive(Debug, Deserialize)]
-struct Piece {
-    data: String,
-    #[serde(default)]
-    next: Option<u64>,
+/// The sink's index lags behind its checkpoint for a moment: what is not there yet is asked for again.
+async fn fetch_when_indexed(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
+    let deadline = Instant::now() + INDEX_TIME;
+    loop {
+        match fetch(from, path).await {
+            Err(failure) if failure.code == Code::NotFound && Instant::now() < deadline => {
+                tokio::time::sleep(POLL_TIME).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
-/// One file of the log of this size, piece by piece.
-async fn fetch(bus: &Bus, path: &str, tree_size: Option<u64>) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    loop {
-        let mut question = json!({ "path": path, "offset": bytes.len() });
-        if let Some(size) = tree_size {
-            question["tree_size"] = size.into();
-        }
-        let question = question.to_string().into_bytes();
-        let reply = bus.request(AUDIT_FILE, Default::default(), question, PIECE_TIME).await.map_err(call_failure)?;
-        let piece: Piece = marque_json::from_slice(&reply.payload, Limits::DEFAULT)?;
-        let data = STANDARD.decode(&piece.data);
-        bytes.extend(
-            data.map_err(|_| Failure::new(Code::Malformed, format!("the sink's answer for {path} is not base64")))?,
-        );
-        match piece.next {
-            None => return Ok(bytes),
-            // A sink that does not go on would keep us here for ever.
-            Some(next) if next == bytes.len() as u64 && !piece.data.is_empty() => {}
-            Some(next) => {
-                return Err(Failure::new(
-                    Code::Malformed,
-                    format!("the sink goes on at {next} of {path}, not at {}", bytes.len()),
-                ));
-            }
-        }
+async fn fetch(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
+    let got = http::get_bytes(from, &format!("/log/{path}"), FILE_TIME).await;
+    let (status, body) = got.map_err(|why| {
+        Failure::new(Code::Unavailable, why).hint("name the sink's page with --from HOST:PORT (its `http_listen`)")
+    })?;
+    match status {
+        200 => Ok(body),
+        404 => Err(Failure::new(Code::NotFound, format!("the sink at {from} has no {path}"))),
+        other => Err(Failure::new(Code::Unavailable, format!("the sink at {from} answers {other} for {path}"))),
     }
 }
 

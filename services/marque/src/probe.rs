@@ -344,15 +344,13 @@ pub(crate) async fn clock(bus: &Bus, common: &Common) -> Finding {
 pub(crate) async fn audit(bus: &Bus, common: &Common) -> Finding {
     match bus.request(subjects::AUDIT_CHECKPOINT, Default::default(), Vec::new(), common.connection.timeout).await {
         Ok(reply) => {
-            let text = String::from_utf8_lossy(&reply.payload).into_owned();
-            let leaves = marque_ledger::Note::parse(text.as_bytes())
-                .and_then(|note| marque_ledger::Checkpoint::parse(note.text()))
-                .map(|checkpoint| checkpoint.size);
-            match leaves {
-                Ok(leaves) => {
-                    Finding::good("audit log", format!("checkpoint of {leaves} leaves")).value(leaves as f64, "")
-                }
-                Err(_) => Finding::good("audit log", "answers"),
+            let standing: Value = marque_json::from_slice(&reply.payload, Limits::DEFAULT).unwrap_or_default();
+            let number = |name: &str| standing.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let (leaves, sealed) = (number("tree_size"), number("checkpoint_size"));
+            match standing.get("halted").and_then(Value::as_str) {
+                Some(why) => Finding::new("audit log", Standing::Bad, format!("halted: {why}"), Code::LogHalted.hint()),
+                None => Finding::good("audit log", format!("{leaves} leaves, {sealed} under the newest checkpoint"))
+                    .value(leaves as f64, ""),
             }
         }
         Err(error) => Finding::failed("audit log", &crate::call_failure(error)),

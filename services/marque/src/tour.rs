@@ -23,6 +23,9 @@ use teller::Teller;
 /// On which system.
 #[derive(Debug, Args)]
 pub struct TourArgs {
+    /// The sink's page, `host:port`; the default stands in the bootstrap directory.
+    #[arg(long, value_name = "HOST:PORT")]
+    sink: Option<String>,
     /// Run the binaries as they are, even where cargo could build them.
     #[arg(long)]
     no_build: bool,
@@ -54,7 +57,7 @@ async fn tell(args: &TourArgs, common: &Common, out: &Output, own: &mut OwnSyste
     out.line(out.paint(Paint::Bold, "The story of an agent: who it is, what it may do, and what it did."));
     // 1. The system: one that runs, or one of our own.
     let place = match &common.connection.dir {
-        Some(dir) => running(common, Directory::at(dir))?,
+        Some(dir) => running(args, common, Directory::at(dir))?,
         None => {
             out.talk("starting a system of its own on loopback (development mode; it ends with the tour)");
             let folder = dev::temporary_folder("marque-tour-")?;
@@ -70,7 +73,11 @@ async fn tell(args: &TourArgs, common: &Common, out: &Output, own: &mut OwnSyste
                     Ok((system, told))
                 })
                 .await?;
-            let place = Place { directory: system.directory().clone(), url: system.url().to_owned() };
+            let place = Place {
+                directory: system.directory().clone(),
+                url: system.url().to_owned(),
+                sink_page: system.directory().sink_page()?,
+            };
             *own = Some((system, folder));
             place
         }
@@ -91,10 +98,14 @@ async fn tell(args: &TourArgs, common: &Common, out: &Output, own: &mut OwnSyste
     Ok(Answer::yes(json!({ "ok": true, "steps": steps }), text).exit(Exit::Yes))
 }
 
-fn running(common: &Common, directory: Directory) -> Result<Place, Failure> {
+fn running(args: &TourArgs, common: &Common, directory: Directory) -> Result<Place, Failure> {
     let url = match &common.connection.server {
         Some(url) => url.clone(),
         None => directory.nats_url()?,
     };
-    Ok(Place { directory, url })
+    let sink_page = match &args.sink {
+        Some(page) => page.clone(),
+        None => directory.sink_page()?,
+    };
+    Ok(Place { directory, url, sink_page })
 }

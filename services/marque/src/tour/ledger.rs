@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::expect::otherwise;
 use super::people::SubAgent;
-use super::stage::Stage;
+use super::stage::{Place, Stage};
 use super::teller::Teller;
-use crate::audit::{self, Query};
+use crate::audit::{self, Query, explanation};
 use crate::{Failure, dev, log};
 
 /// The sink reads, signs and indexes behind the stream; on an idle machine within a second.
@@ -21,6 +21,7 @@ const POLL_TIME: Duration = Duration::from_millis(50);
 
 /// Tells it.
 pub(super) async fn tell(
+    place: &Place,
     stage: &Stage,
     task: &TaskId,
     researcher: &SubAgent,
@@ -54,7 +55,7 @@ pub(super) async fn tell(
         teller
             .step(name, async {
                 let explained = audit::explain(bus, record, audit::ASK_TIME).await?;
-                Ok(((), audit::in_short(&explained)))
+                Ok(((), explanation::in_short(&explained)))
             })
             .await?;
     }
@@ -62,7 +63,7 @@ pub(super) async fn tell(
     let copy = home.path().join("log");
     teller
         .step("the log is taken home", async {
-            let exported = log::export(bus, &copy).await?;
+            let exported = log::export(&place.sink_page, &copy).await?;
             Ok((
                 (),
                 format!("{} leaves in {} files, C2SP tiles and a signed checkpoint", exported.leaves, exported.files),
@@ -100,7 +101,7 @@ pub(super) async fn tell(
 }
 
 fn decision(record: &Value) -> Option<&str> {
-    record.get("decision").or_else(|| record.pointer("/record/decision")).and_then(Value::as_str)
+    record.pointer("/record/decision").and_then(Value::as_str)
 }
 
 async fn until_logged(stage: &Stage, record: &str) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Who plays: an orchestrator, its two sub-agents, and a grandchild that no service has met.
 
 use marque_agent::{Agent, AgentKey, Commission, CommissionRequest, Delegation, RuntimeClaim};
+use marque_bus::subjects::issuer;
 use marque_credential::Tools;
 use marque_identity::{BlueprintName, TaskId};
 use marque_json::Json;
@@ -9,13 +10,11 @@ use serde_json::{Value, json};
 
 use super::expect::otherwise;
 use super::stage::{ARCHIVE, CRM, MAIL, Stage};
-use crate::Failure;
 use crate::agent::join_token;
+use crate::{Failure, call_failure};
 
 /// The kind of agent that the orchestrator is; `deploy/blueprints` holds it.
 const BLUEPRINT: &str = "research-orchestrator";
-/// A model that the blueprint allows.
-const MODEL: &str = "claude-opus-5";
 /// How long the invitation is good.
 const JOIN_TIME: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -38,8 +37,19 @@ pub(super) async fn enrol(stage: &Stage) -> Result<Agent, Failure> {
     let blueprint: BlueprintName = BLUEPRINT.parse().map_err(|_| otherwise("no blueprint's name"))?;
     let (join, _) = join_token(&stage.operator, &stage.domain, &blueprint, JOIN_TIME)?;
     let key = AgentKey::generate().map_err(|error| otherwise(error.to_string()))?;
-    let runtime = RuntimeClaim { model_id: MODEL.to_owned(), manifest_hash: None };
+    let model_id = allowed_model(stage, &blueprint).await?;
+    let runtime = RuntimeClaim { model_id, manifest_hash: None };
     Ok(Agent::enrol(&stage.agent_bus, &stage.domain, key, &join, &runtime).await?)
+}
+
+/// The first model that the issuer's blueprint allows.
+async fn allowed_model(stage: &Stage, blueprint: &BlueprintName) -> Result<String, Failure> {
+    let question = json!({ "name": blueprint }).to_string().into_bytes();
+    let reply = stage.agent_bus.request(issuer::BLUEPRINTS, Default::default(), question, JOIN_TIME).await;
+    let reply = reply.map_err(call_failure)?;
+    let shown: Value = marque_json::from_slice(&reply.payload, marque_json::Limits::DEFAULT)?;
+    let model = shown.pointer("/models/0").and_then(Value::as_str);
+    model.map(str::to_owned).ok_or_else(|| otherwise(format!("blueprint {blueprint} allows no model")))
 }
 
 /// The root: two customers, an archive, mail to two addresses.

@@ -37,6 +37,8 @@ pub(super) struct Place {
     pub directory: Directory,
     /// Its broker.
     pub url: String,
+    /// The sink's page.
+    pub(super) sink_page: String,
 }
 
 /// Everything that is on stage.

@@ -77,7 +77,7 @@ pub(super) async fn tell(place: &Place, teller: &mut Teller) -> Result<(), Failu
     let last = is_revoked(&stage, &researcher, &reader, &writer, teller).await?;
 
     teller.chapter("What it did stands in the log");
-    ledger::tell(&stage, &task, &researcher, &first, &last, teller).await
+    ledger::tell(place, &stage, &task, &researcher, &first, &last, teller).await
 }
 
 /// A task of its own for each tour, so that its records can be told from others'.
