@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use marque::bootstrap::{self, Plan};
+use marque::bootstrap::{self, Layout, Plan};
 use marque::dev::http;
 use marque::directory::Directory;
 use marque::service_config::Service;
@@ -67,15 +67,15 @@ impl TestSystem {
         let folder = tempfile::Builder::new().prefix("marque-test-").tempdir().map_err(said)?;
         let directory = Directory::at(folder.path().join("system"));
         let ports = free_ports()?;
-        let http_listen = [ports[1], ports[2], ports[3], ports[4]].map(|port| format!("127.0.0.1:{port}"));
+        let http_ports = [ports[1], ports[2], ports[3], ports[4]];
         let plan = Plan {
             domain: "acme.example".parse().map_err(said)?,
             hosts: Vec::new(),
+            layout: Layout::Here,
             nats_url: format!("nats://127.0.0.1:{}", ports[0]),
-            nats_listen: format!("127.0.0.1:{}", ports[0]),
-            nats_store: directory.path().join("nats"),
+            nats_port: ports[0],
             sync_always: false,
-            http_listen: http_listen.clone(),
+            http_ports,
         };
         bootstrap::write(&directory, &plan).map_err(|failure| format!("{failure:?}"))?;
         for (name, toml) in blueprints {
@@ -87,7 +87,7 @@ impl TestSystem {
             std::fs::write(&file, format!("{text}\n{toml}\n")).map_err(said)?;
         }
         let bundle = directory.bundle().map_err(|failure| format!("{failure:?}"))?;
-        let http = Service::ALL.into_iter().zip(http_listen).collect();
+        let http = Service::ALL.into_iter().zip(http_ports.map(|port| format!("127.0.0.1:{port}"))).collect();
         let url = plan.nats_url;
         let mut system = Self { services: BTreeMap::new(), nats: None, http, directory, bundle, url, folder };
         system.start_broker()?;

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use marque_agent::enforce::{Enforcer, Invocation, Policy, ServedTool};
 use marque_agent::{Actor, Agent, AgentKey, CallError, CommissionRequest, RuntimeClaim, Why};
 use marque_bus::Bus;
-use marque_credential::aat::Tools;
+use marque_credential::Tools;
 use marque_identity::TaskId;
 use serde::Serialize;
 use serde_json::Value;
