@@ -40,7 +40,7 @@ impl About {
 #[derive(Debug)]
 pub(crate) enum Matter {
     /// An identity credential.
-    Credential(IdentityClaims),
+    Credential(Box<IdentityClaims>),
     /// A root token.
     Root(Box<RootRequest>),
 }

@@ -74,7 +74,7 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
             credential: None,
         },
         join: Some(join.used_by(&agent, now)),
-        matter: Matter::Credential(IdentityClaims {
+        matter: Matter::Credential(Box::new(IdentityClaims {
             jti: TokenId::generate(),
             iat: now,
             exp: now.plus(blueprint.max_life_seconds),
@@ -84,6 +84,6 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
             runtime: Runtime { model_id, manifest_hash, assurance: ASSURANCE.to_owned() },
             evidence: vec![join.digest(), *request.digest()],
             status: None,
-        }),
+        })),
     })
 }

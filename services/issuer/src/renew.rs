@@ -34,7 +34,7 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
     Ok(Commitment {
         about: About::of(&held, None),
         join: None,
-        matter: Matter::Credential(IdentityClaims {
+        matter: Matter::Credential(Box::new(IdentityClaims {
             jti: TokenId::generate(),
             iat: now,
             exp: now.plus(blueprint.max_life_seconds),
@@ -44,6 +44,6 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
             runtime: claims.runtime.clone(),
             evidence,
             status: None,
-        }),
+        })),
     })
 }

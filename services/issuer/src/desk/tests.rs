@@ -389,3 +389,33 @@ async fn tidying_forgets_answers_but_not_join_tokens() {
     assert_eq!((totals.grants_remembered, totals.join_tokens_remembered, totals.credentials), (0, 1, 1));
     assert_eq!(code(desk.answer(Duty::Enrol, &body).await), Code::RequestStale);
 }
+
+#[tokio::test]
+async fn hostile_matter_in_a_good_envelope_is_refused() {
+    let (office, agent) = (Office::new(), testing::agent());
+    let desk = office.desk();
+    let frame = format!(r#""iat":{NOW},"jti":"x","aud":"acme.example""#);
+    let deep = format!(r#"{{{frame},"tools":{}1{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let payloads: [&[u8]; 9] = [
+        b"",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b"{\"iat\":1e400}",
+        b"{\"iat\":1,\"jti\":\"\\ud800\",\"aud\":\"acme.example\"}",
+        &format!("{{{frame}}}").into_bytes(),
+        &format!(r#"{{{frame},"credential":1,"join_token":[],"runtime":"x","jwk":{{}}}}"#).into_bytes(),
+        deep.as_bytes(),
+    ];
+    for duty in [Duty::Enrol, Duty::Issue, Duty::Renew] {
+        for payload in payloads {
+            let body = jws::sign(&agent, duty.typ(), Some(&agent.did().url()), payload);
+            let code = code(desk.answer(duty, body.as_bytes()).await);
+            assert!(
+                matches!(code, Code::Malformed | Code::ClaimsMalformed | Code::TooDeep),
+                "{duty:?} {payload:?}: {code}"
+            );
+        }
+    }
+    assert_eq!(office.log.of(RecordKind::Refused).len(), 27, "each is recorded");
+}
