@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use marque_identity::Refusal;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::request::Duty;
+use crate::standing::LiveDirectives;
 use crate::store::{GrantKind, Totals};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -99,5 +101,22 @@ impl Metrics {
         self.remembered.get_or_create(&join).set(gauge(totals.join_tokens_remembered));
         self.remembered.get_or_create(&Kind { kind: "request" }).set(gauge(totals.grants_remembered));
         self.pending.set(gauge(totals.grants_pending));
+    }
+}
+
+/// The view of the directives, looked at when it is asked for.
+pub(crate) struct ViewAge(pub(crate) LiveDirectives);
+
+impl std::fmt::Debug for ViewAge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ViewAge")
+    }
+}
+
+impl Collector for ViewAge {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(self.0.age().map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        let help = "Time since the view was last proven to be at the head of the feed";
+        gauge.encode(encoder.encode_descriptor("state_age_seconds", help, None, gauge.metric_type())?)
     }
 }

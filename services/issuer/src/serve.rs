@@ -4,22 +4,24 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use marque_bus::header;
 use marque_bus::service::Request;
 use marque_bus::{
     Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, RunningService, Service, streams, subjects,
 };
 use marque_identity::{Code, Refusal};
-use marque_runtime::{ConfigError, Context, Failure, Shutdown};
+use marque_runtime::{ConfigError, Context, Failure, Shutdown, telemetry};
 use marque_signing::Role;
 use serde_json::{Value, json};
+use tracing::Instrument;
 
 use crate::blueprint::Blueprints;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::documents;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ViewAge};
 use crate::records::StreamRecords;
-use crate::request::{Duty, REQUEST_BYTES_MAX};
+use crate::request::Duty;
 use crate::rules::Rules;
 use crate::standing::LiveDirectives;
 use crate::store::{Store, StoreError};
@@ -34,7 +36,7 @@ pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
 
 /// Between two looks at a broker that is not ready, and between two tidyings.
 const RETRY: Duration = Duration::from_secs(1);
-const TIDY_EVERY: Duration = Duration::from_secs(30);
+const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How long requests in hand may take at the end: one record's deadline and room.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
@@ -66,6 +68,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let directives = LiveDirectives::new(feed, rules.iss.clone(), domain, bound);
     let fresh = directives.clone();
     health.check("directives", move || fresh.pending());
+    health.metrics(|registry| registry.register_collector(Box::new(ViewAge(directives.clone()))));
 
     let desk = Arc::new(Desk {
         key,
@@ -91,9 +94,14 @@ async fn start(bus: &Bus, desk: &Arc<LiveDesk>, bundle: Arc<String>) -> Result<R
         let desk = desk.clone();
         let answer = move |request: Request| {
             let desk = desk.clone();
-            async move { desk.answer(duty, &request.payload).await }
+            let span = tracing::info_span!("issuer", duty = duty.as_str());
+            if let Some(traceparent) = request.header(header::TRACEPARENT) {
+                telemetry::traceparent::adopt(&span, traceparent);
+            }
+            async move { desk.answer(duty, &request.payload).await }.instrument(span)
         };
-        Endpoint::new(duty.as_str(), subject, answer).bytes_max(REQUEST_BYTES_MAX)
+        // The broker's own limit holds here; the desk refuses what is larger than ours, so that it is recorded.
+        Endpoint::new(duty.as_str(), subject, answer)
     };
     let rules = desk.rules.clone();
     let blueprints = move |request: Request| {

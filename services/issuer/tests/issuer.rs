@@ -3,6 +3,7 @@
 
 mod house;
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,10 +68,14 @@ struct Scene {
 
 impl Scene {
     async fn new(section: &str) -> Self {
+        Self::with("", section).await
+    }
+
+    async fn with(top: &str, section: &str) -> Self {
         let broker = Broker::start().await;
         let broadcaster = TestBroadcaster::new(broker.connect(BusRole::Broadcaster).await);
         let house = House::new(&broadcaster.public());
-        let config = house.configure(&broker.url(), "", section);
+        let config = house.configure(&broker.url(), top, section);
         let bus = broker.connect(BusRole::Agent).await;
         let sink = broker.connect(BusRole::Sink).await;
         let beating = Beating::start(Arc::new(Mutex::new(broadcaster)));
@@ -113,6 +118,15 @@ impl Scene {
     }
 }
 
+/// The body of a page.
+fn get(page: std::net::SocketAddr, path: &str) -> String {
+    let mut connection = std::net::TcpStream::connect(page).unwrap();
+    write!(connection, "GET {path} HTTP/1.1\r\nHost: {page}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 fn tools(json: Value) -> Tools {
     Tools::parse(&Json::from_serde(&json).unwrap()).unwrap()
 }
@@ -138,7 +152,8 @@ fn code<T>(outcome: Result<T, CallError>) -> Code {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn enrols_and_commissions_within_the_ceiling() {
-    let scene = Scene::new("").await;
+    let page = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let scene = Scene::with(&format!("http_listen = \"{page}\""), "").await;
     let mut issuer = scene.issuer().await;
     let mut agent = scene.enrol().await;
 
@@ -189,8 +204,22 @@ async fn enrols_and_commissions_within_the_ceiling() {
         assert_eq!(code(scene.ask(subject, body).await), Code::Malformed);
         assert_eq!(code(scene.ask(subject, &oversize).await), Code::Oversize);
     }
-    assert!(scene.records("refused").await >= refusals + 3);
+    assert!(scene.records("refused").await >= refusals + 6);
     assert_eq!(scene.records("issued").await, 4, "two enrolments, a root, a renewal; refusals and retries add none");
+
+    // What its operator sees.
+    let healthy = scene.house.command(&scene.config).args(["healthcheck", "--ready"]).output().unwrap();
+    assert!(healthy.status.success(), "{}", String::from_utf8_lossy(&healthy.stderr));
+    let metrics = get(page, "/metrics");
+    for line in [
+        "marque_issuer_requests_total{duty=\"enrol\",code=\"ok\"} 3",
+        "marque_issuer_requests_total{duty=\"issue\",code=\"ceiling_exceeded\"} 4",
+        "marque_issuer_refusals_unrecorded_total 0",
+        "marque_issuer_request_seconds_count ",
+        "marque_state_age_seconds ",
+    ] {
+        assert!(metrics.contains(line), "`{line}` is not in:\n{metrics}");
+    }
 
     issuer.terminate();
     assert_eq!(issuer.wait(DRAINED).code(), Some(0), "{}", issuer.said());
