@@ -33,6 +33,7 @@ const WITHIN: &[(&str, &str)] = &[
     ("marque-agent", "marque-bus"),
     ("marque-agent", "marque-runtime"),
     ("marque-bench", "marque-test-support"),
+    ("marque-bench", "marque-tests"),
     ("marque-tests", "marque-test-support"),
 ];
 

@@ -1,0 +1,163 @@
+//! What a decision costs: with its chain cached, with its chain cold, and the rival's way.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use ed25519_dalek::{Signature, VerifyingKey};
+use marque_identity::{Epoch, UnixMillis};
+use marque_json::Limits;
+use marque_judgement::{
+    Audience, Call, ChainCache, ChainLimits, Decision, DecisionPolicy, Now, ReplayGuard, decide, verify_chain,
+};
+use marque_revocation::{Event, Heartbeat, Item, SetDigest, View};
+use marque_signing::{Compact, PublicKey};
+
+use crate::fixture::{ARGS, Fixture, NOW, TOOL, prove, seeded};
+use crate::measure::{Contender, in_turns};
+use crate::report::Row;
+use crate::rival::Rival;
+
+/// Proofs made beforehand, since each is accepted once; more than are used in a turn.
+const PROOFS: usize = 4096;
+const MONOTONIC: Duration = Duration::from_secs(100);
+
+/// A signature, its message and its key, ready for the bare primitive.
+struct Bare {
+    key: VerifyingKey,
+    bytes: [u8; 32],
+    message: Vec<u8>,
+    signature: Signature,
+}
+
+impl Bare {
+    fn of(token: &str, key: &PublicKey) -> Self {
+        let compact = Compact::split(token).expect("our own token");
+        Self {
+            key: VerifyingKey::from_bytes(key.bytes()).expect("our own key"),
+            bytes: *key.bytes(),
+            message: compact.signing_input().to_vec(),
+            signature: Signature::from_bytes(compact.signature()),
+        }
+    }
+
+    fn verify(&self) -> bool {
+        self.key.verify_strict(&self.message, &self.signature).is_ok()
+    }
+
+    /// The same from the key's 32 bytes, as they stand in a token.
+    fn decode_and_verify(&self) -> bool {
+        VerifyingKey::from_bytes(&self.bytes).is_ok_and(|key| key.verify_strict(&self.message, &self.signature).is_ok())
+    }
+}
+
+/// The rows about decisions.
+pub fn rows() -> Vec<Row> {
+    let mut rows = cached(4);
+    for depth in [4, 8] {
+        rows.extend(cold(depth));
+        rows.extend(against_rival(depth));
+    }
+    rows
+}
+
+/// A view that is fresh: one heartbeat, seen live.
+fn fresh_view() -> View {
+    let broadcaster = seeded(99);
+    let beat = Heartbeat {
+        iss: broadcaster.did(),
+        t: UnixMillis(NOW.0 * 1000),
+        boot: UnixMillis(NOW.0 * 1000),
+        n: 1,
+        epoch: Epoch(1),
+        active: 0,
+        set_digest: SetDigest::default(),
+    };
+    let mut view = View::new();
+    view.on(Event::Committed { seq: Epoch(1), item: Item::Heartbeat(beat) }, MONOTONIC);
+    view
+}
+
+/// One decision with the chain in the cache: lookup, call, proof, directives, freshness, replay memory.
+fn decider<'a>(fixture: &'a Fixture, proofs: &'a [String]) -> impl FnMut() -> bool + 'a {
+    let mut cache = ChainCache::default();
+    let text = fixture.tokens.join("~");
+    let chain = verify_chain(&fixture.borrowed(), &[fixture.anchor.clone()], NOW, &ChainLimits::default());
+    cache.insert(chain.expect("the fixture's chain holds"));
+    let view = fresh_view();
+    let audience = Audience::new([fixture.audience.clone()]).demand_proof();
+    let cache = RefCell::new(cache);
+    let replay = RefCell::new(ReplayGuard::default());
+    let next = Cell::new(0);
+    move || {
+        let at = next.get();
+        if at == proofs.len() {
+            replay.replace(ReplayGuard::default());
+        }
+        let at = if at == proofs.len() { 0 } else { at };
+        next.set(at + 1);
+        let chain = cache.borrow_mut().get(&text).expect("it is cached");
+        let args = marque_json::parse(ARGS, Limits::DEFAULT).expect("fixed, valid JSON");
+        let policy = DecisionPolicy::new(&audience, &fixture.domain, Duration::from_secs(15));
+        let now = Now { unix: NOW, monotonic: MONOTONIC };
+        let call = Call { tool: TOOL, args: &args };
+        matches!(decide(&chain, &call, &proofs[at], &policy, &view, &replay.borrow(), now), Decision::Permit(_))
+    }
+}
+
+fn proofs(fixture: &Fixture) -> Vec<String> {
+    let args = marque_json::parse(ARGS, Limits::DEFAULT).expect("fixed, valid JSON");
+    let (leaf, holder) = (fixture.tokens.last().expect("a chain"), fixture.holders.last().expect("a chain"));
+    (0..PROOFS as u64).map(|seq| prove(holder, leaf, &args, &fixture.audience, seq)).collect()
+}
+
+fn cached(depth: usize) -> Vec<Row> {
+    let fixture = Fixture::new(depth);
+    let proofs = proofs(&fixture);
+    let leaf_key = fixture.holders.last().expect("a chain").public();
+    let bare = Bare::of(&proofs[0], &leaf_key);
+    let mut decide = decider(&fixture, &proofs);
+    assert!(decide(), "the benchmark's call is permitted");
+    let timings = in_turns([
+        Contender::new("decide", decide),
+        Contender::new("bare", || bare.verify()),
+        Contender::new("ours", || leaf_key.verify(&bare.message, &bare.signature.to_bytes()).is_ok()),
+    ]);
+    let (decide, bare, ours) = (timings[0].micros, timings[1].micros, timings[2].micros);
+    let rest = decide - ours;
+    vec![
+        Row::ratio(format!("decide, chain of {depth} cached"), decide, "one bare strict verification", bare, "≤ 1.25"),
+        Row::plain(format!("  of it not the signature, depth {depth}"), format!("{rest:.2} µs"), "≤ 2 µs"),
+    ]
+}
+
+fn cold(depth: usize) -> Vec<Row> {
+    let fixture = Fixture::new(depth);
+    let tokens = fixture.borrowed();
+    let keys = std::iter::once(fixture.anchor.key).chain(fixture.holders.iter().map(|holder| holder.public()));
+    let bare: Vec<Bare> = tokens.iter().zip(keys).map(|(token, key)| Bare::of(token, &key)).collect();
+    let anchors = [fixture.anchor.clone()];
+    let limits = ChainLimits::default();
+    let timings = in_turns([
+        Contender::new("chain", || verify_chain(&tokens, &anchors, NOW, &limits).is_ok()),
+        Contender::new("bare", || bare.iter().all(Bare::verify)),
+        Contender::new("decoded", || bare.iter().all(Bare::decode_and_verify)),
+    ]);
+    let (chain, bare, decoded) = (timings[0].micros, timings[1].micros, timings[2].micros);
+    vec![
+        Row::ratio(format!("cold chain of {depth}"), chain, format!("{depth} bare strict verifications"), bare, "≤ 1.1"),
+        Row::ratio(format!("  the same, depth {depth}"), chain, format!("{depth} that decode their key"), decoded, ""),
+    ]
+}
+
+fn against_rival(depth: usize) -> Vec<Row> {
+    let fixture = Fixture::new(depth);
+    let proofs = proofs(&fixture);
+    let rival = Rival::new(depth);
+    assert!(rival.authorize(), "the rival permits its call");
+    let timings = in_turns([
+        Contender::new("decide", decider(&fixture, &proofs)),
+        Contender::new("rival", || rival.authorize()),
+    ]);
+    let (ours, theirs) = (timings[0].micros, timings[1].micros);
+    vec![Row::ratio(format!("tenuo, a call at depth {depth}"), theirs, "our decide, chain cached", ours, "> 1")]
+}
