@@ -22,7 +22,7 @@ pub enum RevocationError {
     #[error("signed by none of the keys that may sign this")]
     SignerUnknown,
     /// The payload is not, byte for byte, the canonical form of what it says.
-    #[error("not the canonical form of the directive that it carries")]
+    #[error("not the canonical form of what it says")]
     NotCanonical,
     /// A target's value is not of its kind.
     #[error("a target of kind {kind} has no such value: {reason}")]

@@ -18,7 +18,7 @@ const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
 impl DirectiveId {
     /// The id of a UUID's bytes.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::DirectiveId;
 
+/// A receipt is a record of at most 60,000 bytes, and an answer of at most 64 KiB.
+const SILENT_NAMED_MAX: usize = 256;
+
 /// A convergence receipt. Times are on the broadcaster's one clock, from the publish to the ack's arrival.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -27,7 +30,8 @@ pub struct Receipt {
     pub p99_us: u64,
     /// Slowest, in microseconds.
     pub max_us: u64,
-    /// Who did not answer. They have failed closed once their bound has passed.
+    /// Who did not answer, at most 256 of them: `of` − `acked` counts all. They have failed closed once their bound
+    /// has passed.
     #[schemars(with = "Vec<String>")]
     pub silent: Vec<Did>,
 }
@@ -37,6 +41,8 @@ impl Receipt {
     pub fn new(id: DirectiveId, epoch: Epoch, mut took: Vec<Duration>, mut silent: Vec<Did>) -> Self {
         took.sort_unstable();
         silent.sort_unstable();
+        let of = (took.len() + silent.len()) as u64;
+        silent.truncate(SILENT_NAMED_MAX);
         // Nearest rank: the smallest time within which that share had answered.
         let at_percent = |percent: usize| {
             let rank = (took.len() * percent).div_ceil(100).max(1);
@@ -46,7 +52,7 @@ impl Receipt {
             id,
             epoch,
             acked: took.len() as u64,
-            of: (took.len() + silent.len()) as u64,
+            of,
             p50_us: at_percent(50),
             p99_us: at_percent(99),
             max_us: at_percent(100),

@@ -1,7 +1,8 @@
 //! The signed request for a directive, and what the broadcaster answers.
 
 use marque_identity::{Did, Epoch, TrustDomain, UnixSeconds};
-use marque_signing::{SigningKey, jws};
+use marque_json::Limits;
+use marque_signing::{Compact, JwsError, SigningKey, jws};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -76,16 +77,26 @@ impl DirectiveRequest {
     pub fn open(bytes: &[u8]) -> Result<(Did, Self), RevocationError> {
         let text = std::str::from_utf8(bytes).map_err(|_| RevocationError::NotUtf8)?;
         if text.len() > REQUEST_BYTES_MAX {
-            let error = marque_signing::JwsError::Oversize { bytes: text.len(), bytes_max: REQUEST_BYTES_MAX };
+            let error = JwsError::Oversize { bytes: text.len(), bytes_max: REQUEST_BYTES_MAX };
             return Err(error.into());
         }
         let signer = jws::claimed_signer(text)?;
         let request: Self = jws::verify_json(text, &signer, REQUEST_TYP, REQUEST_BYTES_MAX)?;
+        check_canonical(text)?;
         if request.jti.is_empty() || request.jti.len() > JTI_BYTES_MAX || request.jti.chars().any(char::is_control) {
             return Err(RevocationError::Shape { rule: "a `jti` is 1 to 128 bytes without control characters" });
         }
         Ok((signer.did(), request))
     }
+}
+
+/// A request is written canonically. So a number that would not survive the way into the directive as it is written
+/// (AAT §3.4) is refused here, where its text is still to be seen.
+fn check_canonical(token: &str) -> Result<(), RevocationError> {
+    let payload = Compact::split(token)?.payload()?;
+    let json = marque_json::parse(&payload, Limits::bytes(REQUEST_BYTES_MAX));
+    let json = json.map_err(|error| RevocationError::Token(JwsError::Payload(error)))?;
+    if json.canonical() == payload { Ok(()) } else { Err(RevocationError::NotCanonical) }
 }
 
 /// The answer to a request: the directive is durable.

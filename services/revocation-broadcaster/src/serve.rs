@@ -1,0 +1,260 @@
+//! Wiring: from the configuration to a service that answers, until it is asked to stop.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use marque_bus::service::Request;
+use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, streams, subjects};
+use marque_revocation::{REQUEST_BYTES_MAX, SignedDirective};
+use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
+use marque_signing::{PublicKey, Role, TrustBundle};
+use serde_json::json;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use crate::board::Board;
+use crate::config::Config;
+use crate::desk::{Desk, Parts};
+use crate::follow::Follow;
+use crate::metrics::Metrics;
+use crate::outbox::{Outbox, OutboxError};
+use crate::publisher::{Publisher, ToPublish};
+use crate::roster::Roster;
+use crate::stream::Head;
+use crate::{acks, records, status};
+
+/// What the broadcaster is called.
+pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
+    name: "marque-revocation-broadcaster",
+    section: "broadcaster",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Publishes directives for those who may ask, and tells which verifiers have applied them.",
+};
+
+/// Between two looks at a broker that is not ready, and between two tidyings.
+const RETRY: Duration = Duration::from_secs(1);
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// Requests that wait for their turn at the publisher; more wait in their tasks.
+const QUEUE_MAX: usize = 1024;
+/// Without a heartbeat for so long, critical tools are denied everywhere.
+const BEAT_AGE_MAX: Duration = Duration::from_secs(2);
+/// How long requests in hand may take at the end: a directive's wait and its verifiers'.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Serves until `context.shutdown`. Everything that only an operator can mend is refused before the broker is asked.
+pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
+    let Context { config, shutdown, clock, health } = context;
+    let key = Arc::new(config.common.signing_key()?);
+    let bundle = config.common.trust_bundle()?;
+    check_role(&bundle, &key.public())?;
+    let reach_wait = config.broadcaster.reach_wait()?;
+    let outbox = open_outbox(&config, &bundle, &key.public())?;
+    let metrics = Metrics::default();
+    health.metrics(|registry| metrics.register(registry));
+    watch_beats(&health, &metrics);
+
+    health.pending("broker", "not connected yet");
+    let bus = Bus::connect(connect_options(&config)?).await.map_err(Failure::fatal)?;
+    let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
+    for stream in [streams::DIRECTIVES, streams::AUDIT] {
+        let expected = patiently(|| bus.expect_stream(stream));
+        let Some(()) = until(&shutdown, expected).await.transpose()? else { return Ok(()) };
+    }
+
+    let (head, board, roster) = (Head::default(), Board::default(), Roster::default());
+    let to_record = Arc::new(Notify::new());
+    let follow = Follow {
+        key: key.clone(),
+        outbox: outbox.clone(),
+        board: board.clone(),
+        roster: roster.clone(),
+        to_record: to_record.clone(),
+        clock,
+        metrics: metrics.clone(),
+        reach_wait,
+    };
+    let publisher = Publisher {
+        bus: bus.clone(),
+        key: key.clone(),
+        broadcasters: bundle.keys(Role::Broadcaster),
+        head: head.clone(),
+        outbox: outbox.clone(),
+        roster: roster.clone(),
+        follow,
+        clock,
+        metrics: metrics.clone(),
+    };
+    let (queue, queued) = mpsc::channel(QUEUE_MAX);
+    let left = left_over(&outbox, &board, &key.public())?;
+
+    // Aborted when this returns.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(records::publish(bus.clone(), outbox.clone(), to_record));
+    tasks.spawn(tidy(outbox.clone(), roster.clone(), metrics.clone(), clock));
+    tasks.spawn(take_acks(bus.clone(), bundle.clone(), roster.clone(), metrics.clone()));
+    let publishing = tokio::spawn(publisher.run(left, queued, shutdown.clone()));
+
+    // Who asks is answered about what is active now: the stream is read first.
+    let Some(()) = until(&shutdown, first_beat(&metrics)).await else { return Ok(()) };
+    let desk = Desk::new(Parts {
+        key,
+        bundle,
+        bus: bus.clone(),
+        head: head.clone(),
+        outbox: outbox.clone(),
+        board,
+        queue,
+        clock,
+        metrics: metrics.clone(),
+        reach_wait,
+    });
+    let service = start(&bus, desk, head, outbox, roster, metrics).await.map_err(Failure::fatal)?;
+    health.ready("broker");
+    tracing::info!(instance = service.id(), "serving");
+
+    shutdown.requested().await;
+    service.drain(DRAIN_DEADLINE).await;
+    drop(publishing.await);
+    bus.drain().await.map_err(Failure::fatal)
+}
+
+async fn start(
+    bus: &Bus,
+    desk: Desk,
+    head: Head,
+    outbox: Outbox,
+    roster: Roster,
+    metrics: Metrics,
+) -> Result<RunningService, BusError> {
+    let desk = Arc::new(desk);
+    let stats_head = head.clone();
+    let request = move |request: Request| {
+        let desk = desk.clone();
+        async move { desk.answer(&request.payload).await }
+    };
+    let tell = move |request: Request| {
+        let (head, outbox, roster) = (head.clone(), outbox.clone(), roster.clone());
+        async move { status::answer(&head, &outbox, &roster, &request.payload).await }
+    };
+    let stats = move || {
+        let beat_age_ms = metrics.beat_age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        json!({ "epoch": stats_head.last(), "active": stats_head.active(), "heartbeat_age_ms": beat_age_ms })
+    };
+    Service::new(SPEC.name, SPEC.version, SPEC.about)
+        .endpoint(Endpoint::new("request", subjects::REVOCATION_REQUEST, request).bytes_max(REQUEST_BYTES_MAX))
+        .endpoint(Endpoint::new("status", subjects::REVOCATION_STATUS, tell))
+        .stats(stats)
+        .start(bus)
+        .await
+}
+
+/// What an earlier run accepted and did not see in the stream.
+fn left_over(outbox: &Outbox, board: &Board, key: &PublicKey) -> Result<VecDeque<ToPublish>, Failure> {
+    let mut left = VecDeque::new();
+    for (row_key, row) in outbox.unpublished().map_err(Failure::fatal)? {
+        let signed = SignedDirective::verify(row.compact.as_bytes(), &[*key]).map_err(Failure::fatal)?;
+        board.put_up(row.id);
+        left.push_back(ToPublish { key: row_key, signed: Arc::new(signed), gone_at: row.gone_at });
+    }
+    if !left.is_empty() {
+        tracing::info!(directives = left.len(), "publishing what an earlier run had accepted");
+    }
+    Ok(left)
+}
+
+async fn first_beat(metrics: &Metrics) {
+    while metrics.beat_age().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn take_acks(bus: Bus, bundle: TrustBundle, roster: Roster, metrics: Metrics) {
+    loop {
+        if let Err(error) = acks::take(bus.clone(), bundle.clone(), roster.clone(), metrics.clone()).await {
+            tracing::warn!(%error, "acks can't be taken");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn tidy(outbox: Outbox, roster: Roster, metrics: Metrics, clock: Clock) {
+    let mut every = tokio::time::interval(TIDY_EVERY);
+    loop {
+        every.tick().await;
+        let now = clock.unix();
+        let tidied = records::blocking(&outbox, move |outbox| {
+            outbox.forget(now)?;
+            outbox.waiting()
+        });
+        match tidied.await {
+            Ok((unpublished, unrecorded)) => {
+                metrics.waiting(unpublished, unrecorded, roster.present(Instant::now()).len());
+            }
+            Err(error) => tracing::warn!(%error, "the outbox could not be tidied"),
+        }
+    }
+}
+
+fn watch_beats(health: &Health, metrics: &Metrics) {
+    let metrics = metrics.clone();
+    health.check("heartbeat", move || match metrics.beat_age() {
+        None => Some("none yet".to_owned()),
+        Some(age) if age > BEAT_AGE_MAX => Some(format!("none for {} ms", age.as_millis())),
+        Some(_) => None,
+    });
+}
+
+fn check_role(bundle: &TrustBundle, key: &PublicKey) -> Result<(), Failure> {
+    if bundle.has_role(&key.did(), Role::Broadcaster) {
+        return Ok(());
+    }
+    let message = format!("key {} is no broadcaster of trust domain `{}`", key.did(), bundle.trust_domain);
+    Err(Failure::Config(ConfigError::Value(message)))
+}
+
+fn open_outbox(config: &Config, bundle: &TrustBundle, key: &PublicKey) -> Result<Outbox, Failure> {
+    let path = config.common.state_dir()?.join("outbox.redb");
+    Outbox::open(&path, &bundle.trust_domain, &key.did()).map_err(|error| match error {
+        OutboxError::Foreign { .. } => Failure::Config(ConfigError::Value(error.to_string())),
+        OutboxError::Disk(_)
+        | OutboxError::Locked
+        | OutboxError::Row(_)
+        | OutboxError::Full
+        | OutboxError::RequestDiffers => Failure::fatal(error),
+    })
+}
+
+fn connect_options(config: &Config) -> Result<ConnectOptions, ConfigError> {
+    let options = ConnectOptions::new(config.common.nats.url.clone(), SPEC.name);
+    Ok(match config.common.nats.credentials()? {
+        Some((user, password)) => options.credentials(user, password.expose()),
+        None => options,
+    })
+}
+
+/// Asks again while the broker does not answer; a stream that differs is for an operator.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, BusError>>,
+{
+    loop {
+        match ask().await {
+            Ok(value) => return Ok(value),
+            Err(error @ (BusError::Unavailable(_) | BusError::OutcomeUnknown(_))) => {
+                tracing::warn!(%error, "waiting for the broker");
+            }
+            Err(error) => return Err(Failure::fatal(error)),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What `wait` gives, or nothing if it is time to stop.
+async fn until<T>(shutdown: &Shutdown, wait: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        () = shutdown.requested() => None,
+        value = wait => Some(value),
+    }
+}
