@@ -1,0 +1,215 @@
+//! The real process on a real nats-server: records in, checkpoints out, killed and started again, copied and verified.
+#![allow(clippy::unwrap_used)]
+
+mod house;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use house::{ORIGIN, bundle, bundle_text, decided, key};
+use marque_bus::permissions::BusRole;
+use marque_bus::{Bus, subjects};
+use marque_judgement::record::{Verb, judge};
+use marque_ledger::verify::{RecordCheck, verify};
+use marque_ledger::{Checkpoint, Directory, Entry, KeyKind, Note, VerifierKey, layout};
+use marque_test_support::{Broker, ChildGuard, DEADLINE, eventually};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+struct Sink {
+    directory: TempDir,
+    page: String,
+    url: String,
+}
+
+impl Sink {
+    fn new(broker: &Broker) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| private(&directory.path().join(name), text);
+        write("key", &marque_signing::base64url(key(3).seed().as_slice()));
+        write("password", &Broker::password(BusRole::Sink));
+        write("bundle.jwt", &bundle_text());
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { page: format!("127.0.0.1:{port}"), url: broker.url(), directory }
+    }
+
+    fn start(&self) -> ChildGuard {
+        let path = |name: &str| self.directory.path().join(name).display().to_string();
+        let settings = [
+            format!("key_file={}", path("key")),
+            format!("bundle.file={}", path("bundle.jwt")),
+            format!("state_dir={}", path("state")),
+            format!("http_listen={}", self.page),
+            format!("nats.url={}", self.url),
+            "nats.user=sink".into(),
+            format!("nats.password_file={}", path("password")),
+            "audit_sink.checkpoint_interval_ms=100".into(),
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));
+        command.env_clear().args(settings.iter().flat_map(|setting| ["--set", setting]));
+        ChildGuard::spawn(&mut command, &self.directory.path().join("sink.log"))
+    }
+
+    fn get(&self, path: &str) -> Result<Vec<u8>, String> {
+        let mut stream = TcpStream::connect(&self.page).map_err(|error| error.to_string())?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: sink\r\nConnection: close\r\n\r\n")
+            .map_err(|error| error.to_string())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).map_err(|error| error.to_string())?;
+        let head = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no head")?;
+        if answer.starts_with(b"HTTP/1.1 200") {
+            Ok(answer.split_off(head + 4))
+        } else {
+            Err(String::from_utf8_lossy(&answer).into_owned())
+        }
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, String> {
+        let note = Note::parse(&self.get("/log/checkpoint")?).map_err(|error| error.to_string())?;
+        Checkpoint::parse(note.text()).map_err(|error| error.to_string())
+    }
+
+    async fn reaches(&self, size: u64) -> Checkpoint {
+        eventually("a checkpoint over every record", DEADLINE, || async {
+            match self.checkpoint() {
+                Ok(checkpoint) if checkpoint.size == size => Ok(checkpoint),
+                Ok(checkpoint) => Err(format!("at {}", checkpoint.size)),
+                Err(why) => Err(why),
+            }
+        })
+        .await
+    }
+
+    /// Copies the log by its files alone.
+    async fn copy(&self, to: &Path, size: u64) {
+        for path in layout::files(size) {
+            let bytes =
+                eventually(&path, DEADLINE, || async { self.get(&format!("/log/{path}?tree_size={size}")) }).await;
+            let file = to.join(&path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, bytes).unwrap();
+        }
+    }
+}
+
+fn private(path: &Path, text: &str) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+}
+
+async fn publish(verifier: &Bus, count: usize, tool: &str) -> Vec<String> {
+    let agent = key(10).did();
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        let record = decided(agent, &[], tool, Verb::Permit);
+        let compact = record.seal(&key(2)).unwrap();
+        verifier.publish_record("decided", Some(&agent), &compact).await.unwrap();
+        ids.push(record.id);
+    }
+    ids
+}
+
+async fn ask(bus: &Bus, subject: &str, body: Value) -> Result<Value, String> {
+    let reply =
+        bus.client().request(subject.to_owned(), body.to_string().into()).await.map_err(|error| error.to_string())?;
+    let value: Value = serde_json::from_slice(&reply.payload).map_err(|error| error.to_string())?;
+    if reply.headers.as_ref().is_some_and(|headers| headers.get("Nats-Service-Error-Code").is_some()) {
+        return Err(value.to_string());
+    }
+    Ok(value)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_and_started_again_it_loses_and_doubles_nothing() {
+    let mut broker = Broker::start().await;
+    let (verifier, operator) = (broker.connect(BusRole::Verifier).await, broker.connect(BusRole::Operator).await);
+    let sink = Sink::new(&broker);
+    let mut child = sink.start();
+    let mut ids = publish(&verifier, 60, "nats:tools.one").await;
+    sink.reaches(60).await;
+    // Killed in the middle of what comes in, and again.
+    for round in 0..2 {
+        ids.extend(publish(&verifier, 15, "nats:tools.two").await);
+        child.kill();
+        ids.extend(publish(&verifier, 10, "nats:tools.three").await);
+        child = sink.start();
+        sink.reaches(85 + 25 * round).await;
+    }
+    // The broker is killed under it.
+    broker.kill();
+    broker.restart();
+    eventually("the verifier's connection", DEADLINE, || async {
+        let record = decided(key(10).did(), &[], "nats:tools.one", Verb::Permit);
+        let compact = record.seal(&key(2)).unwrap();
+        verifier.publish_record("decided", Some(&key(10).did()), &compact).await.map(|_| ())
+    })
+    .await;
+    let size = eventually("the stream's size", DEADLINE, || async {
+        verifier.stream_state("MARQUE_AUDIT").await.map(|state| state.last_sequence)
+    })
+    .await;
+    let checkpoint = sink.reaches(size).await;
+    // Noise at every subject is refused and stops nothing.
+    for subject in [subjects::AUDIT_QUERY, subjects::AUDIT_EXPLAIN, subjects::AUDIT_PROOF] {
+        for body in [&b"\xff\xfe"[..], b"{", b"{\"id\":1}", b"{\"leaf\":0,\"leaf\":1}", b"[]", &[b'['; 4000]] {
+            let reply = operator.client().request(subject, body.to_vec().into()).await.unwrap();
+            assert!(reply.headers.unwrap().get("Nats-Service-Error-Code").is_some(), "{subject} {body:?}");
+        }
+    }
+    // Every record is there once, found by what it is, and proven.
+    let mut cursor = json!(0);
+    let mut seen = Vec::new();
+    while !cursor.is_null() {
+        let page =
+            ask(&operator, subjects::AUDIT_QUERY, json!({ "agent": key(10).did(), "cursor": cursor })).await.unwrap();
+        seen.extend(
+            page["records"].as_array().unwrap().iter().map(|row| row["record"]["id"].as_str().unwrap().to_owned()),
+        );
+        cursor = page["next"].clone();
+    }
+    assert_eq!(seen[..ids.len()], ids);
+    assert_eq!(seen.len() as u64, size);
+    let proof = ask(&operator, subjects::AUDIT_PROOF, json!({ "id": ids[70] })).await.unwrap();
+    assert_eq!(proof["leaf"], 70);
+    let explained = ask(&operator, subjects::AUDIT_EXPLAIN, json!({ "id": ids[70] })).await.unwrap();
+    assert_eq!(explained["claimed"]["why"], "the customer asked");
+    let standing = ask(&operator, subjects::AUDIT_CHECKPOINT, json!({})).await.unwrap();
+    assert_eq!(standing["checkpoint_size"], size);
+    // The published checkpoint is the one that the page shows, under the key that the bundle names.
+    let keys = [VerifierKey::new(ORIGIN, KeyKind::Ed25519, key(3).public()).unwrap()];
+    let published = eventually("the published checkpoint", DEADLINE, || async {
+        let last = operator.read_last("MARQUE_CHECKPOINTS", &subjects::checkpoint(&key(3).did())).await;
+        let last = last.map_err(|error| error.to_string())?.ok_or("none")?;
+        let checkpoint = Checkpoint::open(&last.payload, &keys).map_err(|error| error.to_string())?;
+        if checkpoint.size == size { Ok(checkpoint) } else { Err(format!("at {}", checkpoint.size)) }
+    })
+    .await;
+    assert_eq!(published, checkpoint);
+    // A copy of its files verifies offline; so does what the stopped sink exports.
+    let bundle = bundle();
+    let check = |entry: &Entry<'_>| {
+        let judged = judge(entry.payload, &bundle);
+        RecordCheck { record: judged.id, verdict: judged.verdict }
+    };
+    let copy = tempfile::tempdir().unwrap();
+    sink.copy(copy.path(), size).await;
+    let report = verify(&Directory::new(copy.path()), &keys, 2, &check, &|_| {});
+    assert!(report.is_ok(), "{:?}", report.findings);
+    assert_eq!(report.verdicts["valid"], size);
+    child.terminate();
+    assert_eq!(child.wait(Duration::from_secs(20)).code(), Some(0), "{}", child.said());
+    let exported = tempfile::tempdir().unwrap();
+    assert_eq!(marque_audit_sink::export(&sink.directory.path().join("state"), exported.path()).unwrap(), size);
+    assert!(verify(&Directory::new(exported.path()), &keys, 2, &check, &|_| {}).is_ok());
+}

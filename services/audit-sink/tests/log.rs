@@ -1,0 +1,235 @@
+//! The log without a broker: what a kill, a hole, a doubled delivery or a touched byte does to it.
+#![allow(clippy::unwrap_used)]
+
+mod house;
+
+use std::path::Path;
+
+use house::{House, ORIGIN, bundle, decided, key, mixed, sealed, stream};
+use marque_audit_sink::store::{LogStore, frame};
+use marque_audit_sink::{SinkError, export, files};
+use marque_judgement::record::{Verb, judge};
+use marque_ledger::verify::{RecordCheck, Report, verify};
+use marque_ledger::{Directory, Entry, Hash, KeyKind, VerifierKey, root_at};
+use proptest::prelude::*;
+use tempfile::tempdir;
+
+fn verified(directory: &Path) -> Report {
+    let keys = [VerifierKey::new(ORIGIN, KeyKind::Ed25519, key(3).public()).unwrap()];
+    let bundle = bundle();
+    let check = |entry: &Entry<'_>| {
+        let judged = judge(entry.payload, &bundle);
+        RecordCheck { record: judged.id, verdict: judged.verdict }
+    };
+    verify(&Directory::new(directory), &keys, 2, &check, &|_| {})
+}
+
+fn root_of(messages: &[marque_bus::Stored]) -> Hash {
+    let directory = tempdir().unwrap();
+    let store = LogStore::open(&directory.path().join("l"), ORIGIN).unwrap();
+    let frames: Vec<_> = messages.iter().map(|message| frame(message).unwrap()).collect();
+    store.append(0, &frames).unwrap().root
+}
+
+#[tokio::test]
+async fn takes_in_good_and_bad_and_exports_what_verifies() {
+    let (state, copy) = (tempdir().unwrap(), tempdir().unwrap());
+    let messages = mixed(600);
+    {
+        let house = House::open(state.path());
+        house.take_in(&messages).await.unwrap();
+        assert_eq!(house.intake.store.head().size, 600);
+        assert_eq!(house.intake.index.upto(), 600);
+        assert!(house.sealer.seal(&house.intake.store).unwrap().is_some());
+        assert!(house.sealer.seal(&house.intake.store).unwrap().is_none());
+    }
+    assert_eq!(export(state.path(), copy.path()).unwrap(), 600);
+    let report = verified(copy.path());
+    assert!(report.is_ok(), "{:?}", report.findings);
+    assert_eq!(report.leaves_checked, 600);
+    for verdict in ["valid", "duplicate", "not_authorized", "signature_invalid", "malformed"] {
+        assert!(report.verdicts.get(verdict).is_some_and(|count| *count > 40), "{verdict}: {:?}", report.verdicts);
+    }
+    // A flipped byte anywhere in a few files is found.
+    for path in
+        ["checkpoint", "tile/0/000", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/001", "marque/verdicts.jsonl"]
+    {
+        let file = copy.path().join(path);
+        let good = std::fs::read(&file).unwrap();
+        for at in [0, good.len() / 2, good.len() - 1] {
+            let mut touched = good.clone();
+            touched[at] ^= 4;
+            std::fs::write(&file, &touched).unwrap();
+            let report = verified(copy.path());
+            assert!(report.findings.iter().any(|f| f.file == path || f.what.contains(path)), "{path} {at}");
+        }
+        std::fs::write(&file, &good).unwrap();
+    }
+    assert!(verified(copy.path()).is_ok());
+}
+
+#[tokio::test]
+async fn a_hole_halts_and_what_came_before_it_stays() {
+    let state = tempdir().unwrap();
+    let mut messages = mixed(40);
+    messages.remove(25);
+    let house = House::open(state.path());
+    let error = house.take_in(&messages).await.unwrap_err();
+    assert!(matches!(&error, SinkError::Halted(why) if why.contains("from sequence 25 to 27")), "{error}");
+    assert_eq!(house.intake.store.head().size, 25);
+    assert_eq!(house.intake.store.head().root, root_of(&messages[..25]));
+}
+
+#[tokio::test]
+async fn a_redelivery_is_passed_over() {
+    let state = tempdir().unwrap();
+    let messages = mixed(40);
+    let house = House::open(state.path());
+    house.take_in(&messages[..20]).await.unwrap();
+    house.take_in_as(&messages, 5, 7).await.unwrap();
+    assert_eq!(house.intake.store.head().size, 40);
+    assert_eq!(house.intake.store.head().root, root_of(&messages));
+}
+
+#[tokio::test]
+async fn a_lost_index_is_rebuilt_to_the_same_lines() {
+    let state = tempdir().unwrap();
+    let messages = mixed(300);
+    let lines = {
+        let house = House::open(state.path());
+        house.take_in(&messages).await.unwrap();
+        house.read().index.lines(0, 300).unwrap()
+    };
+    for damage in [None, Some(&b"not a database"[..])] {
+        let path = state.path().join(files::INDEX_FILE);
+        match damage {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+        }
+        let house = House::open(state.path());
+        assert_eq!(house.intake.index.upto(), 0);
+        house.take_in(&messages).await.unwrap();
+        assert_eq!(house.read().index.lines(0, 300).unwrap(), lines);
+    }
+}
+
+#[test]
+fn the_store_refuses_another_log_and_a_leaf_out_of_turn() {
+    let state = tempdir().unwrap();
+    let path = state.path().join("l");
+    let messages = mixed(3);
+    let frames: Vec<_> = messages.iter().map(|message| frame(message).unwrap()).collect();
+    {
+        let store = LogStore::open(&path, ORIGIN).unwrap();
+        store.append(0, &frames[..2]).unwrap();
+        for first in [0, 1, 3, u64::MAX] {
+            assert!(matches!(store.append(first, &frames[2..]), Err(SinkError::NotNext { next: 2, .. })));
+        }
+        store.append(2, &[]).unwrap();
+        assert_eq!(store.head().size, 2);
+    }
+    assert!(matches!(LogStore::open(&path, "other/audit"), Err(SinkError::ForeignStore(_))));
+}
+
+#[test]
+fn never_signs_two_roots_for_one_size() {
+    let (state, other) = (tempdir().unwrap(), tempdir().unwrap());
+    let record = |tool: &str| sealed(&decided(key(10).did(), &[], tool, Verb::Permit), 2);
+    let (one, two) = (stream([record("a"), record("b")]), stream([record("c"), record("d"), record("e")]));
+    let frames = |messages: &[marque_bus::Stored]| messages.iter().map(|m| frame(m).unwrap()).collect::<Vec<_>>();
+    let signed = {
+        let house = House::open(state.path());
+        house.intake.store.append(0, &frames(&one)).unwrap();
+        house.sealer.seal(&house.intake.store).unwrap().unwrap()
+    };
+    // The store is rolled back and refilled with other messages; the checkpoint beside it is not.
+    std::fs::remove_file(state.path().join(files::LOG_FILE)).unwrap();
+    let house = House::open(state.path());
+    house.intake.store.append(0, &frames(&two[..1])).unwrap();
+    assert!(house.sealer.seal(&house.intake.store).unwrap().is_none(), "signed before it came again to size 2");
+    house.intake.store.append(1, &frames(&two[1..])).unwrap();
+    assert!(matches!(house.sealer.seal(&house.intake.store), Err(SinkError::Halted(_))));
+    // The same without the file, when the published one is found.
+    let house = House::open(other.path());
+    house.intake.store.append(0, &frames(&two)).unwrap();
+    house.sealer.remember(signed.note.as_bytes()).unwrap();
+    assert!(matches!(house.sealer.seal(&house.intake.store), Err(SinkError::Halted(_))));
+    // And a file that is not ours is refused at the start.
+    std::fs::write(other.path().join("checkpoint"), signed.note.replace('A', "B")).unwrap();
+    drop(house);
+    assert!(House::try_open(other.path()).is_err());
+}
+
+#[test]
+fn signs_again_from_an_old_backup_once_it_agrees() {
+    let state = tempdir().unwrap();
+    let messages = mixed(30);
+    let frames: Vec<_> = messages.iter().map(|m| frame(m).unwrap()).collect();
+    {
+        let house = House::open(state.path());
+        house.intake.store.append(0, &frames[..20]).unwrap();
+        house.sealer.seal(&house.intake.store).unwrap().unwrap();
+    }
+    std::fs::remove_file(state.path().join(files::LOG_FILE)).unwrap();
+    let house = House::open(state.path());
+    house.intake.store.append(0, &frames[..10]).unwrap();
+    assert!(house.sealer.seal(&house.intake.store).unwrap().is_none());
+    house.intake.store.append(10, &frames[10..]).unwrap();
+    let signed = house.sealer.seal(&house.intake.store).unwrap().unwrap();
+    assert_eq!(signed.checkpoint.root, root_at(&house.read().log, 30).unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the batches and wherever it is killed: one root, one index, the messages in order.
+    #[test]
+    fn batches_and_kills_leave_no_trace(cuts in proptest::collection::vec((1_usize..60, 1_usize..20, 0_u8..4), 1..8)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+        let messages = mixed(120);
+        let state = tempdir().unwrap();
+        let mut reached = 0;
+        for (more, share, how) in cuts {
+            let house = House::open(state.path());
+            prop_assert!(house.intake.store.head().size as usize >= reached, "an acked leaf was lost");
+            let until = (house.intake.store.head().size as usize + more).min(messages.len());
+            let run = house.take_in_as(&messages[..until], house.intake.store.head().size as usize, share);
+            // Killed at once, a little later, or not at all; or with an index that lags behind the log.
+            match how {
+                0 => drop(run),
+                1 => { let _ = runtime.block_on(async { tokio::time::timeout(std::time::Duration::from_micros(1500), run).await }); }
+                2 => runtime.block_on(run).unwrap(),
+                _ => {
+                    drop(run);
+                    let size = house.intake.store.head().size as usize;
+                    let frames: Vec<_> = messages[size..until].iter().map(|m| frame(m).unwrap()).collect();
+                    house.intake.store.append(size as u64, &frames).unwrap();
+                }
+            }
+            reached = house.intake.store.head().size as usize;
+            prop_assert_eq!(house.intake.store.head().root, root_of(&messages[..reached]));
+            prop_assert!(house.intake.index.upto() as usize <= reached);
+            // A blocking commit that outlived its task is done before the store is opened again.
+            wait_for_the_last(house);
+        }
+        let house = House::open(state.path());
+        runtime.block_on(house.take_in(&messages)).unwrap();
+        prop_assert_eq!(house.intake.store.head().root, root_of(&messages));
+        let fresh = tempdir().unwrap();
+        let other = House::open(fresh.path());
+        runtime.block_on(other.take_in_as(&messages, 0, 1000)).unwrap();
+        prop_assert_eq!(house.read().index.lines(0, 120).unwrap(), other.read().index.lines(0, 120).unwrap());
+    }
+}
+
+/// Waits until nobody else holds the store: a commit in a thread of its own ends by itself.
+fn wait_for_the_last(house: House) {
+    let store = std::sync::Arc::clone(&house.intake.store);
+    let index = std::sync::Arc::clone(&house.intake.index);
+    drop(house);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while std::sync::Arc::strong_count(&store) > 1 || std::sync::Arc::strong_count(&index) > 1 {
+        assert!(std::time::Instant::now() < until, "a commit does not end");
+        std::thread::yield_now();
+    }
+}
