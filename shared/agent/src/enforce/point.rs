@@ -130,7 +130,7 @@ impl EnforcementPoint {
             chain: &chain,
             call: Call { tool, args: &presentation.args },
             proof: presentation.proof,
-            audience: Audience::new(presentation.audience.clone()),
+            audience: demanded(presentation.audience.clone()),
             nonce: presentation.nonce,
             demand,
         };
@@ -237,6 +237,11 @@ impl EnforcementPoint {
         received: Received<'_>,
     ) -> Ruling {
         let basis = self.basis(self.inner.policy.demand(tool));
+        if refusal.code == Code::ChainUnknown {
+            // Nothing is decided: the caller sends the same proof again with the whole chain.
+            let record = self.refuse(&refusal, received).await;
+            return Ruling::Denied(Denied { refusal, record, basis });
+        }
         let bytes = received.bytes();
         let presented = Presented {
             by: self.inner.by,
@@ -365,5 +370,13 @@ fn same_agent(chain: &VerifiedChain, believed: Option<Did>) -> Result<(), Refusa
             Err(Refusal::new(Code::PossessionUnproven, "the leaf is bound to another agent than `subject.id` names"))
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// A point that has a name accepts proofs made for it alone (PROTOCOL §4).
+fn demanded(name: Option<String>) -> Audience {
+    match name {
+        Some(name) => Audience::new([name]).demand_proof(),
+        None => Audience::default(),
     }
 }
