@@ -114,10 +114,9 @@ pub struct Compact<'a> {
 impl<'a> Compact<'a> {
     /// Splits a token into its parts. Refuses anything but two dots, base64url characters and a 64-byte signature.
     pub fn split(text: &'a str) -> Result<Self, JwsError> {
-        let mut dots = text.bytes().enumerate().filter(|(_, c)| *c == b'.').map(|(at, _)| at);
-        let (Some(header_end), Some(payload_end), None) = (dots.next(), dots.next(), dots.next()) else {
-            return Err(JwsError::NotCompact);
-        };
+        let header_end = text.find('.').ok_or(JwsError::NotCompact)?;
+        let payload_end = header_end + 1 + text[header_end + 1..].find('.').ok_or(JwsError::NotCompact)?;
+        // A third dot is no base64url, so that the signature's decoder refuses it.
         let signature = decode_array(&text.as_bytes()[payload_end + 1..]).ok_or(JwsError::NotCompact)?;
         Ok(Self { text, header_end, payload_end, signature })
     }

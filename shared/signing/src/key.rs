@@ -75,6 +75,13 @@ const SMALL_ORDER: [[u8; 32]; 8] = {
     ]
 };
 
+/// Whether an encoding below the field's order is that of a point of small order, the sign of a zero x aside.
+fn is_small_order(bytes: &[u8; 32]) -> bool {
+    let mut unsigned = *bytes;
+    unsigned[31] &= 0x7f;
+    SMALL_ORDER.contains(bytes) || unsigned == SMALL_ORDER[0] || unsigned == SMALL_ORDER[1]
+}
+
 /// A public Ed25519 key: a canonical curve point, not of small order.
 ///
 /// INVARIANT: only [`PublicKey::from_bytes`] makes one from outside bytes.
@@ -90,7 +97,7 @@ impl PublicKey {
             return Err(KeyError::NotAPoint);
         }
         let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
-        if key.is_weak() { Err(KeyError::SmallOrder) } else { Ok(Self(key)) }
+        if is_small_order(bytes) { Err(KeyError::SmallOrder) } else { Ok(Self(key)) }
     }
 
     /// The key that a DID names.
@@ -225,6 +232,11 @@ mod tests {
             assert!(PublicKey::from_bytes(&encoding).is_err());
             let point = ed25519_dalek::VerifyingKey::from_bytes(&encoding).unwrap();
             assert!(point.is_weak(), "the list holds a point that is not of small order");
+        }
+        // The two with x = 0 decode with either sign.
+        for mut encoding in [SMALL_ORDER[0], SMALL_ORDER[1]] {
+            encoding[31] |= 0x80;
+            assert!(PublicKey::from_bytes(&encoding).is_err());
         }
         let distinct: std::collections::BTreeSet<_> = SMALL_ORDER.iter().collect();
         assert_eq!(distinct.len(), 8);
