@@ -117,6 +117,10 @@ fn asked<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, SinkError> {
     if body.is_empty() {
         return Ok(T::default());
     }
+    // serde would read a list as a struct's members in order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(SinkError::Asked("the question is not a JSON object".into()));
+    }
     marque_json::from_slice(body, Limits::bytes(QUESTION_BYTES_MAX))
         .map_err(|error| SinkError::Question(json_code(&error), error.to_string()))
 }
