@@ -1,7 +1,11 @@
 //! `marque.audit.explain`: one action, from the sponsor down to the outcome.
 //!
-//! 1. The *decided* record (a *completed* one leads to it). 2. Its chain, root first, each link as its *issued* or
-//! *delegated* record brought it. 3. What decided. 4. What the agent claimed. 5. What came of it. 6. Where it stands.
+//! 1. The *decided* record; a *completed* one leads to it.
+//! 2. Its chain, root first, each link as its *issued* or *delegated* record brought it.
+//! 3. What decided.
+//! 4. What the agent claimed.
+//! 5. What came of it.
+//! 6. Where it stands.
 
 use marque_identity::Digest;
 use marque_judgement::record::{Body, Carried, Decided, Record};

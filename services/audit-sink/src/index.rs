@@ -50,13 +50,14 @@ impl Index {
     /// another bundle, another layout or another log is dropped and begun anew.
     pub fn open(path: &Path, bundle: &str, log_size: u64) -> Result<Self, SinkError> {
         let basis = format!("{VERSION} {bundle}");
-        let found = Self::open_as(path, &basis).and_then(|index| match index.upto() <= log_size {
-            true => Ok(Some(index)),
-            false => Ok(None),
-        });
+        let found = Self::open_as(path, &basis).map(|index| Some(index).filter(|index| index.upto() <= log_size));
         match found {
             Ok(Some(index)) => return Ok(index),
             Ok(None) => tracing::info!("the index does not belong to this log: it is rebuilt"),
+            // Another process has it: it is not ours to drop.
+            Err(SinkError::Store(error)) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
+                return Err(SinkError::Store(error));
+            }
             Err(error @ SinkError::ForeignStore(_)) => tracing::info!(%error, "the index is rebuilt"),
             Err(error) => tracing::warn!(%error, "the index can't be read: it is rebuilt"),
         }

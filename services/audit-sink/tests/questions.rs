@@ -41,7 +41,7 @@ async fn finds_by_every_field_with_the_index_and_without() {
             leaves(house, json!({ "agent": agent })),
             all(&|at| first(at) && (at - if at % 11 == 8 { 8 } else { 0 }) % 4 == 1)
         );
-        let denied = |at: u64| plain(at) && at % 3 == 0;
+        let denied = |at: u64| plain(at) && at.is_multiple_of(3);
         if indexed {
             assert_eq!(leaves(house, json!({ "decision": "deny" })), all(&denied));
             let tool = json!({ "decision": "deny", "tool": "nats:tools.t2", "kind": "decided", "limit": 2 });
