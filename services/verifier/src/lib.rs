@@ -92,7 +92,7 @@ impl Verifier {
     /// Starts the feed and both duties. Until the view is fresh every answer is a denial, and `/readyz` says so.
     pub async fn build(bus: &Bus, parts: Parts, health: &Health) -> Result<Self, BusError> {
         let Parts { key, bundle, policy, tool_timeout, requests_max } = parts;
-        let options = FeedOptions { ack_key: Some(key.clone()), ..FeedOptions::default() };
+        let options = FeedOptions { ack_key: Some(key.clone()) };
         let feed = Feed::start(bus, bundle.keys(Role::Broadcaster), options).await?;
         let bound = policy.bound(Tier::Standard);
         let metrics = Arc::new(registered(health, &feed));

@@ -1,4 +1,5 @@
 //! Both duties of the verifier, against a real nats-server.
+#![allow(clippy::unwrap_used)]
 
 mod decide;
 mod gate;

@@ -186,9 +186,9 @@ impl EnforcementPoint {
         };
 
         // 5. The view once more.
-        match self.still_permitted(&judgement, &in_force) {
-            Ok(()) => Ruling::Permitted(permitted),
-            Err(denial) => {
+        match self.withdrawn(&judgement, &in_force) {
+            None => Ruling::Permitted(permitted),
+            Some(denial) => {
                 let id = permitted.record.clone();
                 self.complete(permitted, Outcome::Failed(denial.code().as_str())).await;
                 denied(denial, Some(id))
@@ -211,20 +211,21 @@ impl EnforcementPoint {
         (decision, InForce { set: view.set_digest(), count: view.active_count() })
     }
 
-    /// Step 5: nothing is asked again while the view is fresh and the same directives are in force.
-    fn still_permitted(&self, judgement: &Judgement<'_>, before: &InForce) -> Result<(), Denial> {
+    /// Step 5: why the permit no longer holds, if it does not. Nothing is asked again while the view is fresh and the
+    /// same directives are in force.
+    fn withdrawn(&self, judgement: &Judgement<'_>, before: &InForce) -> Option<Denial> {
         let unchanged = {
             let view = self.inner.feed.view();
             let fresh = view.freshness(self.inner.feed.now(), judgement.demand.staleness_bound).is_fresh();
             fresh && *before == InForce { set: view.set_digest(), count: view.active_count() }
         };
         if unchanged {
-            return Ok(());
+            return None;
         }
         // The proof was accepted a moment ago: this look must not take it for a replay.
         match self.decide_now(judgement, &ReplayGuard::new(1)).0 {
-            Decision::Permit(_) => Ok(()),
-            Decision::Deny(denial) => Err(denial),
+            Decision::Permit(_) => None,
+            Decision::Deny(denial) => Some(denial),
         }
     }
 

@@ -1,4 +1,5 @@
 //! Tool hosts under enforcement, against a real nats-server.
+#![allow(clippy::unwrap_used)]
 
 mod chains;
 mod directives;
