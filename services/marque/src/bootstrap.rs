@@ -134,7 +134,8 @@ pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<
     }
     let pin = if existing { directory.fingerprint()? } else { write(&directory, &plan)? };
     if args.streams {
-        nats::create_streams(&common.connection, Some(&directory), 1, out).await?;
+        nats::create_streams(&common.connection, Some(&directory), 1).await?;
+        out.talk("the streams are there, as asked for");
     }
     let path = directory.path().display().to_string();
     let text = facts(&[

@@ -26,8 +26,8 @@ use crate::{Exit, Failure};
 const FINDINGS_SHOWN: usize = 10;
 /// How long one file may take.
 const FILE_TIME: Duration = Duration::from_secs(30);
-/// How long the sink's index may lag behind its checkpoint.
-const INDEX_TIME: Duration = Duration::from_secs(10);
+/// How long the sink's first checkpoint may take, and its index lag behind it.
+const LAG_TIME: Duration = Duration::from_secs(10);
 /// How often it is asked again.
 const POLL_TIME: Duration = Duration::from_millis(50);
 /// The checkpoint of a log is a few hundred bytes.
@@ -147,7 +147,7 @@ pub(crate) struct Exported {
 
 /// Copies a sink's log. The checkpoint is written last: a copy that breaks off has none, or an older one.
 pub(crate) async fn export(from: &str, to: &Path) -> Result<Exported, Failure> {
-    let checkpoint = fetch(from, layout::CHECKPOINT).await?;
+    let checkpoint = fetch_when_there(from, layout::CHECKPOINT).await?;
     let size = checkpoint_size(&checkpoint)?;
     let mut exported = Exported { leaves: size, ..Exported::default() };
     for path in layout::files(size) {
@@ -158,7 +158,7 @@ pub(crate) async fn export(from: &str, to: &Path) -> Result<Exported, Failure> {
         // The log grows meanwhile: each file as it was at this size.
         let bytes = match path.as_str() {
             layout::CHECKPOINT => checkpoint.clone(),
-            path => fetch_when_indexed(from, &format!("{path}?tree_size={size}")).await?,
+            path => fetch_when_there(from, &format!("{path}?tree_size={size}")).await?,
         };
         std::fs::write(&file, &bytes).map_err(|error| Failure::file(&file, &error))?;
         exported.files += 1;
@@ -167,9 +167,10 @@ pub(crate) async fn export(from: &str, to: &Path) -> Result<Exported, Failure> {
     Ok(exported)
 }
 
-/// The sink's index lags behind its checkpoint for a moment: what is not there yet is asked for again.
-async fn fetch_when_indexed(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
-    let deadline = Instant::now() + INDEX_TIME;
+/// A log that has just begun has no checkpoint for a moment, and its index lags: what is not there yet is asked for
+/// again.
+async fn fetch_when_there(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
+    let deadline = Instant::now() + LAG_TIME;
     loop {
         match fetch(from, path).await {
             Err(failure) if failure.code == Code::NotFound && Instant::now() < deadline => {

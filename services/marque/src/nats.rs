@@ -33,7 +33,8 @@ pub(crate) async fn run(verb: &NatsVerb, common: &Common, out: &Output) -> Resul
         NatsVerb::Streams { replicas, dry_run: true } => Ok(specs(usize::from(*replicas))),
         NatsVerb::Streams { replicas, dry_run: false } => {
             let directory = common.connection.dir.as_ref().map(Directory::at);
-            create_streams(&common.connection, directory.as_ref(), usize::from(*replicas), out).await?;
+            create_streams(&common.connection, directory.as_ref(), usize::from(*replicas)).await?;
+            out.talk("the streams are there, as asked for");
             Ok(specs(usize::from(*replicas)))
         }
         NatsVerb::Server => {
@@ -49,13 +50,11 @@ pub(crate) async fn create_streams(
     flags: &ConnectionFlags,
     directory: Option<&Directory>,
     replicas: usize,
-    out: &Output,
 ) -> Result<(), Failure> {
     let dir = directory.map(|directory| directory.path().to_path_buf());
     let flags = ConnectionFlags { dir, ..flags.clone() };
     let bus = flags.resolve(BusRole::Bootstrap)?.connect("marque bootstrap").await?;
     bus.bootstrap_streams(replicas).await.map_err(bus_failure)?;
-    out.talk("the streams are there, as asked for");
     Ok(())
 }
 

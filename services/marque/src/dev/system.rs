@@ -72,9 +72,8 @@ impl System {
         let start = move || NatsServer::start(&server, &conf, &address, &log, BROKER_START_TIME);
         let nats = tokio::task::spawn_blocking(start).await;
         let nats = nats.map_err(|error| Failure::new(Code::Internal, error.to_string()))?.map_err(nats_failure)?;
-        let quiet = Output::new(crate::output::Format::Ndjson, crate::output::Color::Never);
         let flags = ConnectionFlags { timeout: BROKER_START_TIME, ..ConnectionFlags::default() };
-        nats::create_streams(&flags, Some(&directory), 1, &quiet).await?;
+        nats::create_streams(&flags, Some(&directory), 1).await?;
         // 4. The services.
         let mut system = Self {
             url,

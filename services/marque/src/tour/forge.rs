@@ -2,12 +2,12 @@
 
 use marque_bus::async_nats::HeaderMap;
 use marque_bus::{Bus, CallError, header};
-use marque_credential::{ProofRequest, make_proof};
+use marque_credential::proof::PROOF_TYPE;
 use marque_identity::{Code, Refusal, TokenId};
-use marque_json::{Json, Limits};
+use marque_json::Limits;
 use marque_runtime::Clock;
-use marque_signing::{Compact, SigningKey, jws};
-use serde_json::Value;
+use marque_signing::{Compact, SigningKey, base64url, jws};
+use serde_json::{Value, json};
 
 use super::expect::otherwise;
 use crate::Failure;
@@ -27,35 +27,27 @@ pub(super) fn widen(chain: &str, holder: &SigningKey, tool: &str, arguments: Val
     Ok(format!("{parents}~{}", jws::sign(holder, TOKEN_TYP, None, &payload)))
 }
 
-/// A proof for a chain that was overheard, made with a key that is not the leaf's.
+/// A proof for a chain that was overheard, made with a key that is not the leaf's. The library makes none, so by hand.
 pub(super) fn proof_without_the_key(
     chain: &str,
     thief: &SigningKey,
     tool: &str,
     args: &Value,
-    aud: String,
+    audience: String,
 ) -> Result<String, Failure> {
-    let args = Json::from_serde(args)?;
-    let request = ProofRequest {
-        jti: TokenId::generate(),
-        iat: Clock::new().unix(),
-        tool,
-        args: &args,
-        aud: Some(aud),
-        nonce: None,
-        seq: 1,
-        prev: None,
-        task: None,
-        why: None,
-        cause: None,
-        traceparent: None,
-    };
-    let leaf = chain.rsplit('~').next().unwrap_or_default();
-    // A library that refuses another's key is in the way of a thief who writes his own: sign the same claims by hand.
-    if let Ok(proof) = make_proof(thief, leaf, &request) {
-        return Ok(proof);
-    }
-    Err(otherwise("a proof can't even be made without the key"))
+    let leaf = Compact::split(chain.rsplit('~').next().unwrap_or_default()).map_err(Refusal::from)?;
+    let claims: Value = marque_json::from_slice(&leaf.payload().map_err(Refusal::from)?, Limits::DEFAULT)?;
+    let proof = json!({
+        "jti": TokenId::generate(),
+        "iat": Clock::new().unix(),
+        "aat_id": claims.get("jti"),
+        "aat_hash": base64url(&leaf.signing_digest().0),
+        "aat_tool": tool,
+        "aat_aud": audience,
+        "hta": args,
+        "seq": 1,
+    });
+    Ok(jws::sign(thief, PROOF_TYPE, None, &marque_json::to_canonical(&proof)?))
 }
 
 /// Sends a call as it is given, past the library. `None`: it was permitted; else why not.

@@ -33,7 +33,7 @@ pub(super) async fn tell(
     teller
         .step("who did what", async {
             // The sink has everything once it has the last decision.
-            until_logged(stage, last).await?;
+            until_logged(stage, last, |_| true).await?;
             let agent = researcher.commission.key().did().to_string();
             let by_agent = Query { agent: Some(agent), kind: Some("decided".into()), ..Query::default() };
             let decided = audit::query(bus, &by_agent, audit::ASK_TIME).await?;
@@ -63,6 +63,8 @@ pub(super) async fn tell(
     let copy = home.path().join("log");
     teller
         .step("the log is taken home", async {
+            // The next checkpoint has it; the sink signs one each second.
+            until_logged(stage, last, |explained| explained.get("inclusion").is_some_and(Value::is_object)).await?;
             let exported = log::export(&place.sink_page, &copy).await?;
             Ok((
                 (),
@@ -104,16 +106,21 @@ fn decision(record: &Value) -> Option<&str> {
     record.pointer("/record/decision").and_then(Value::as_str)
 }
 
-async fn until_logged(stage: &Stage, record: &str) -> Result<(), Failure> {
+/// Waits until the sink knows a record, and says of it what is waited for.
+async fn until_logged(stage: &Stage, record: &str, so_far: impl Fn(&Value) -> bool) -> Result<(), Failure> {
     let deadline = tokio::time::Instant::now() + SINK_TIME;
     loop {
-        match audit::explain(&stage.operator_bus, record, audit::ASK_TIME).await {
-            Ok(_) => return Ok(()),
-            Err(failure) if failure.code == Code::NotFound && tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(POLL_TIME).await;
-            }
+        let outcome = audit::explain(&stage.operator_bus, record, audit::ASK_TIME).await;
+        match outcome {
+            Ok(explained) if so_far(&explained) => return Ok(()),
+            Ok(_) => {}
+            Err(failure) if failure.code == Code::NotFound => {}
             Err(failure) => return Err(failure),
         }
+        if tokio::time::Instant::now() > deadline {
+            return Err(otherwise(format!("the sink has not logged record {record} within {SINK_TIME:?}")));
+        }
+        tokio::time::sleep(POLL_TIME).await;
     }
 }
 
