@@ -35,7 +35,7 @@ struct Heard {
 struct Reach {
     published_at: Instant,
     silent: HashSet<Did>,
-    took: Vec<Duration>,
+    took: HashMap<Did, Duration>,
 }
 
 impl Roster {
@@ -46,11 +46,13 @@ impl Roster {
         inner.heard.insert(ack.verifier, Heard { at: now, epoch: ack.epoch });
         let id = ack.id.filter(|_| ack.kind == AckKind::Applied)?;
         let reach = inner.followed.get_mut(&id)?;
-        if !reach.silent.remove(&ack.verifier) {
+        if reach.took.contains_key(&ack.verifier) {
             return None;
         }
+        // One who was not known to be present counts too: after a start the roster fills within 5 s.
+        reach.silent.remove(&ack.verifier);
         let took = now.saturating_duration_since(reach.published_at);
-        reach.took.push(took);
+        reach.took.insert(ack.verifier, took);
         let all = reach.silent.is_empty();
         drop(inner);
         if all {
@@ -59,12 +61,12 @@ impl Roster {
         Some(took)
     }
 
-    /// A directive is about to be published: from now on acks of it count, of those who are present now.
+    /// A directive is about to be published: from now on acks of it count, and who is present now owes one.
     pub fn publishing(&self, id: DirectiveId, now: Instant) {
         let mut inner = self.locked();
         inner.heard.retain(|_, heard| now.saturating_duration_since(heard.at) <= PRESENT_FOR);
         let silent = inner.heard.keys().copied().collect();
-        inner.followed.entry(id).or_insert(Reach { published_at: now, silent, took: Vec::new() });
+        inner.followed.entry(id).or_insert(Reach { published_at: now, silent, took: HashMap::new() });
     }
 
     /// Waits until all have applied it, at most so long, and closes the account.
@@ -83,7 +85,9 @@ impl Roster {
             }
         }
         match self.locked().followed.remove(&id) {
-            Some(reach) => Receipt::new(id, epoch, reach.took, reach.silent.into_iter().collect()),
+            Some(reach) => {
+                Receipt::new(id, epoch, reach.took.into_values().collect(), reach.silent.into_iter().collect())
+            }
             None => Receipt::new(id, epoch, Vec::new(), Vec::new()),
         }
     }
@@ -140,9 +144,9 @@ mod tests {
         roster.publishing(ID, later);
         assert_eq!(roster.heard(&ack(2, Some(ID)), later + Duration::from_millis(3)), Some(Duration::from_millis(3)));
         assert_eq!(roster.heard(&ack(2, Some(ID)), later), None, "twice");
-        assert_eq!(roster.heard(&ack(4, Some(ID)), later), None, "was not present");
+        assert_eq!(roster.heard(&ack(4, Some(ID)), later), Some(Duration::ZERO), "was not known to be present");
         let receipt = roster.settle(ID, Epoch(7), Duration::from_millis(20)).await;
-        assert_eq!((receipt.acked, receipt.of, receipt.max_us), (1, 2, 3000));
+        assert_eq!((receipt.acked, receipt.of, receipt.max_us), (2, 3, 3000));
         assert_eq!(receipt.silent, [Did::from_key_bytes([3; 32])]);
     }
 

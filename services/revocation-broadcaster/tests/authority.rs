@@ -1,4 +1,5 @@
 //! Who may ask for what, with real chains.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use marque_credential::{DerivedRequest, MarqueClaims, RootRequest, Tools, derive, mint_root};
 use marque_identity::{Code, Did, Digest, TokenId, UnixSeconds};

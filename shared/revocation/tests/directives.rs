@@ -1,4 +1,5 @@
 //! Attacks on the bytes of a directive, each beside its accepting twin.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use marque_identity::{Code, Did, Digest, UnixSeconds};
 use marque_revocation::{

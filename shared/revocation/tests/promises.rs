@@ -2,6 +2,8 @@
 //! broadcaster is restarted with another clock, replicas lag. After every step promises 2 and 6 are checked
 //! against a model that is too simple to be wrong; at the end everything has arrived, and all must agree.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod broadcaster;
 
 use std::collections::{BTreeMap, BTreeSet};

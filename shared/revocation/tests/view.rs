@@ -1,4 +1,5 @@
 //! The view's rules one by one: what the random walks don't single out.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;
