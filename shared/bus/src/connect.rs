@@ -36,9 +36,20 @@ const STATE_RECHECK: Duration = Duration::from_millis(250);
 pub struct ConnectOptions {
     url: String,
     name: String,
-    credentials: Option<(String, String)>,
+    identity: Identity,
     inbox_prefix: Option<String>,
     request_timeout: Duration,
+}
+
+/// Proof of who one is towards the broker.
+#[derive(Clone)]
+enum Identity {
+    None,
+    Password(String, String),
+    /// The text of a credentials file: a user JWT and its seed.
+    Credentials(String),
+    /// A user seed, `SU…`.
+    Nkey(String),
 }
 
 impl ConnectOptions {
@@ -47,7 +58,7 @@ impl ConnectOptions {
         Self {
             url: url.into(),
             name: name.into(),
-            credentials: None,
+            identity: Identity::None,
             inbox_prefix: None,
             request_timeout: REQUEST_TIMEOUT,
         }
@@ -56,7 +67,21 @@ impl ConnectOptions {
     /// As this user.
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.credentials = Some((user.into(), password.into()));
+        self.identity = Identity::Password(user.into(), password.into());
+        self
+    }
+
+    /// By the text of a `.creds` file, as the `nats` tool takes it.
+    #[must_use]
+    pub fn credentials_text(mut self, text: impl Into<String>) -> Self {
+        self.identity = Identity::Credentials(text.into());
+        self
+    }
+
+    /// By a user's nkey seed, `SU…`.
+    #[must_use]
+    pub fn nkey_seed(mut self, seed: impl Into<String>) -> Self {
+        self.identity = Identity::Nkey(seed.into());
         self
     }
 
@@ -126,9 +151,14 @@ impl Bus {
                 told.take(event);
                 std::future::ready(())
             });
-        if let Some((user, password)) = options.credentials {
-            nats = nats.user_and_password(user, password);
-        }
+        nats = match options.identity {
+            Identity::None => nats,
+            Identity::Password(user, password) => nats.user_and_password(user, password),
+            Identity::Credentials(text) => nats
+                .credentials(&text)
+                .map_err(|error| BusError::Refused(format!("the credentials can't be read: {error}")))?,
+            Identity::Nkey(seed) => nats.nkey(seed),
+        };
         if let Some(prefix) = options.inbox_prefix {
             nats = nats.custom_inbox_prefix(prefix);
         }

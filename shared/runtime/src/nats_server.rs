@@ -49,17 +49,42 @@ impl NatsServer {
         log_file: &Path,
         deadline: Duration,
     ) -> Result<Self, NatsServerError> {
+        Self::spawn(Command::new(binary), config, address, log_file, deadline)
+    }
+
+    /// The same in a process group of its own: ctrl-c in a terminal reaches whoever started it, and not the server,
+    /// which is ended last. Whoever is killed outright leaves it running.
+    pub fn start_apart(
+        binary: &Path,
+        config: &Path,
+        address: &str,
+        log_file: &Path,
+        deadline: Duration,
+    ) -> Result<Self, NatsServerError> {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = Command::new(binary);
+        command.process_group(0);
+        Self::spawn(command, config, address, log_file, deadline)
+    }
+
+    fn spawn(
+        mut command: Command,
+        config: &Path,
+        address: &str,
+        log_file: &Path,
+        deadline: Duration,
+    ) -> Result<Self, NatsServerError> {
         let failed = |what: &dyn std::fmt::Display| NatsServerError::Start(what.to_string());
         let log = File::options().create(true).append(true).open(log_file).map_err(|error| failed(&error))?;
         let log_too = log.try_clone().map_err(|error| failed(&error))?;
-        let child = Command::new(binary)
+        let child = command
             .arg("-c")
             .arg(config)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(log_too)
             .spawn()
-            .map_err(|error| failed(&format!("{}: {error}", binary.display())))?;
+            .map_err(|error| failed(&format!("{}: {error}", command.get_program().to_string_lossy())))?;
         let mut server = Self { child };
         let until = Instant::now() + deadline;
         while !answers(address) {

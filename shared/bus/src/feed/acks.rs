@@ -13,14 +13,17 @@ use crate::{Bus, subjects};
 
 /// More directives than this at once are acked in part; the broadcaster then calls us silent, which is the safe side.
 const QUEUED_MAX: usize = 4096;
-/// Presence on joining and every 5 s, counted in ticks of 250 ms.
-const PRESENCE_EVERY_TICKS: u32 = 20;
+/// Presence every 5 s, counted in ticks of 250 ms.
+const PRESENCE_EVERY_TICKS: u64 = 20;
+/// And on joining, every half second for 3 s: a broadcaster that starts beside us may not be listening yet.
+const JOINING_TICKS: u64 = 12;
+const PRESENCE_EVERY_TICKS_JOINING: u64 = 2;
 
 /// Where the driving task leaves what is to be acked. Dropped, the sending task ends.
 pub(super) struct Acks {
     queue: mpsc::Sender<Option<DirectiveId>>,
     shared: Weak<Shared>,
-    ticks: u32,
+    ticks: u64,
 }
 
 impl Acks {
@@ -37,10 +40,11 @@ impl Acks {
 
     /// A quarter of a second has passed.
     pub(super) fn tick(&mut self) {
-        if self.ticks == 0 {
+        let every = if self.ticks < JOINING_TICKS { PRESENCE_EVERY_TICKS_JOINING } else { PRESENCE_EVERY_TICKS };
+        if self.ticks.is_multiple_of(every) {
             self.push(None);
         }
-        self.ticks = (self.ticks + 1) % PRESENCE_EVERY_TICKS;
+        self.ticks = self.ticks.wrapping_add(1);
     }
 
     fn push(&self, what: Option<DirectiveId>) {
