@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use marque_identity::UnixSeconds;
-use marque_judgement::{
-    Audience, Call, ChainLimits, ChainRefusal, ProofPolicy, ReplayGuard, TrustAnchor, check_call, check_proof, verify_chain,
-};
 use marque_json::Limits;
+use marque_judgement::{
+    Audience, Call, ChainLimits, ChainRefusal, ProofPolicy, ReplayGuard, TrustAnchor, check_call, check_proof,
+    verify_chain,
+};
 use marque_tests::vectors::token::{AUDIENCE, ISSUER, Who, canonical};
 use marque_tests::vectors::{Case, Expected, Group, cases, files};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ fn files_are_what_the_list_says() {
     }
     found.insert(files::DRAFT_FORMAT.to_owned());
     let names: BTreeSet<String> = expected.keys().cloned().collect();
-    let regenerate = "run `cargo run -p marque-tests --bin generate-vectors`";
+    let regenerate = "run `cargo run -p marque-tests --bin generate-schemas`";
     assert_eq!(found, names, "{regenerate}");
     for (path, text) in expected {
         assert!(std::fs::read_to_string(root.join(&path)).unwrap() == text, "{path} differs: {regenerate}");
