@@ -17,7 +17,7 @@ use crate::system::TestSystem;
 /// A tool whose host enforces.
 pub const HOSTED: &str = "tools.ledger.read";
 /// A tool that knows nothing of us, behind the verifier's gate.
-pub const GATED: &str = "tools.archive.find";
+pub const GATED: &str = "gated.archive.find";
 const BLUEPRINT: &str = "tester";
 const MODEL: &str = "test/model-1";
 

@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
         };
         match report {
             Ok(report) => {
-                println!("{}", serde_json::json!(report));
+                println!("{}", serde_json::to_string(&report).unwrap_or_default());
                 for shortcoming in report.shortcomings() {
                     eprintln!("{shortcoming}");
                     short = args.check;
