@@ -111,11 +111,14 @@ impl Drive {
     /// The only place that changes the view. The lock is held for the change alone.
     fn apply(&mut self, event: Event) {
         let now = self.shared.now();
+        let is_tick = matches!(event, Event::Tick);
         let effects = {
             let mut view = self.shared.view.write().unwrap_or_else(PoisonError::into_inner);
             view.on(event, now)
         };
-        self.shared.changes.send_modify(|count| *count = count.wrapping_add(1));
+        if !is_tick {
+            self.shared.changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
         for effect in effects {
             match effect {
                 Effect::Applied { id, epoch: _ } => {
