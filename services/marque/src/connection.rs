@@ -153,7 +153,11 @@ impl Connection {
         match &self.identity {
             Identity::Anonymous => {}
             Identity::Password(user, password) => options = options.credentials(user, password),
-            Identity::Credentials(_) | Identity::Nkey(_) => todo!("connect by creds and nkey"),
+            Identity::Credentials(file) => {
+                let text = std::fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
+                options = options.credentials_text(text);
+            }
+            Identity::Nkey(file) => options = options.nkey_seed(read_line(file)?),
         }
         Bus::connect_now(options, self.timeout).await.map_err(|error| {
             bus_failure(error)

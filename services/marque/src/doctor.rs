@@ -22,7 +22,7 @@ pub(crate) async fn run(_args: &DoctorArgs, common: &Common, out: &Output) -> Re
         findings.extend(probe::services(&bus).await);
         findings.push(probe::served_bundle(&bus, common).await);
         findings.push(probe::freshness(&bus, common).await);
-        findings.push(probe::clock(&bus, common).await);
+        findings.push(probe::clock(&bus).await);
         findings.push(probe::audit(&bus, common).await);
     }
     let worst = findings.iter().map(|finding| finding.standing).max().unwrap_or(Standing::Unknown);

@@ -308,36 +308,26 @@ pub(crate) async fn freshness(bus: &Bus, common: &Common) -> Finding {
     finding.value(status.verifiers.len() as f64, "")
 }
 
-/// Our clock against the time at which the sink signed its newest checkpoint or, if younger, the broker's own.
-pub(crate) async fn clock(bus: &Bus, common: &Common) -> Finding {
-    // A signed request that is too old or from the future is refused by its time alone; the broker's RTT bounds the
-    // error of this look.
-    let begun = marque_runtime::Clock::new();
-    let answer = gather(bus, "$SRV.STATS.marque-verifier").await.ok().and_then(|answers| answers.into_iter().next());
-    let _ = common;
-    let theirs = answer.as_ref().and_then(|answer| answer.pointer("/endpoints/0/data/unix_ms")).and_then(Value::as_i64);
-    match theirs {
-        None => Finding::new(
-            "clock",
-            Standing::Unknown,
-            "no service tells its time",
-            "compare the machines' clocks by hand: they must agree within 30 s",
-        ),
-        Some(theirs) => {
-            let skew = Duration::from_millis(begun.unix_millis().0.abs_diff(theirs));
-            if skew > CLOCK_SKEW_WARNED {
-                Finding::new(
-                    "clock",
-                    Standing::Bad,
-                    format!("{} from the verifier's", measured(skew)),
-                    "set the clocks right: proofs are good for ± 30 s",
-                )
-            } else {
-                Finding::good("clock", format!("within {} of the verifier's", measured(skew)))
-                    .value(skew.as_secs_f64(), "s")
-            }
-        }
+/// Our clock against the broker's, which stands in its answers about streams.
+pub(crate) async fn clock(bus: &Bus) -> Finding {
+    let subject = format!("$JS.API.STREAM.INFO.{}", streams::AUDIT);
+    let answer = bus.client().request(subject, Default::default()).await;
+    let info: Value = answer
+        .ok()
+        .and_then(|answer| marque_json::from_slice(&answer.payload, Limits::DEFAULT).ok())
+        .unwrap_or_default();
+    let theirs = info.get("ts").and_then(Value::as_str).and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    let Some(theirs) = theirs else {
+        let hint = "compare the machines' clocks by hand: they must agree within 30 s";
+        return Finding::new("clock", Standing::Unknown, "the broker does not tell its time", hint);
+    };
+    let ours = marque_runtime::Clock::new().unix_millis().0;
+    let skew = Duration::from_millis(ours.abs_diff(theirs.as_millisecond()));
+    let detail = format!("{} from the broker's", measured(skew));
+    if skew > CLOCK_SKEW_WARNED {
+        return Finding::new("clock", Standing::Bad, detail, "set the clocks right: proofs are good for ± 30 s");
     }
+    Finding::good("clock", detail).value(skew.as_secs_f64(), "s")
 }
 
 /// The newest checkpoint of the log.

@@ -95,7 +95,12 @@ async fn tell(args: &TourArgs, common: &Common, out: &Output, own: &mut OwnSyste
     }
     let text =
         format!("\n{} {seen} steps, each with the outcome that was expected.", out.paint(Paint::Green, "The end:"));
-    Ok(Answer::yes(json!({ "ok": true, "steps": steps }), text).exit(Exit::Yes))
+    // In NDJSON mode each step has had its line.
+    let data = match common.format() {
+        Format::Ndjson => json!({ "ok": true }),
+        Format::Human | Format::Json => json!({ "ok": true, "steps": steps }),
+    };
+    Ok(Answer::yes(data, text).exit(Exit::Yes))
 }
 
 fn running(args: &TourArgs, common: &Common, directory: Directory) -> Result<Place, Failure> {

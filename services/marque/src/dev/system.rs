@@ -69,7 +69,7 @@ impl System {
         let url = directory.nats_url()?;
         let address = url.trim_start_matches("nats://").to_owned();
         let (conf, log) = (directory.nats_conf(), logs.join("nats-server.log"));
-        let start = move || NatsServer::start(&server, &conf, &address, &log, BROKER_START_TIME);
+        let start = move || NatsServer::start_apart(&server, &conf, &address, &log, BROKER_START_TIME);
         let nats = tokio::task::spawn_blocking(start).await;
         let nats = nats.map_err(|error| Failure::new(Code::Internal, error.to_string()))?.map_err(nats_failure)?;
         let flags = ConnectionFlags { timeout: BROKER_START_TIME, ..ConnectionFlags::default() };

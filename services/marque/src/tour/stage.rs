@@ -7,12 +7,14 @@ use futures::StreamExt as _;
 use marque_agent::enforce::{Enforcer, Invocation, Policy, ServedTool, Tier, ToolError, ToolRule};
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, Feed, FeedOptions};
-use marque_identity::{Code, TrustDomain};
+use marque_identity::{Code, Did, TrustDomain};
+use marque_revocation::StatusRequest;
 use marque_signing::SigningKey;
 use marque_signing::bundle::{Role, TrustBundle};
 use serde_json::{Value, json};
 
 use crate::connection::{Connection, Identity};
+use crate::directive::status;
 use crate::directory::Directory;
 use crate::{Failure, bus_failure};
 
@@ -27,6 +29,8 @@ pub(super) const ARCHIVE: &str = "gated.archive.search";
 const FRESH_TIME: Duration = Duration::from_secs(20);
 /// How long the commands of the story wait for the broker.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How often the broadcaster is asked whom it hears.
+const POLL_TIME: Duration = Duration::from_millis(50);
 /// Enough for a story; a verifier's default.
 const TOOL_STALENESS: Duration = Duration::from_secs(15);
 
@@ -76,7 +80,8 @@ impl Place {
         let domain = bundle.trust_domain.clone();
         let host_bus = self.connect(BusRole::Host, "marque tour: tool host").await?;
         let key = Arc::new(self.directory.key("host")?);
-        let options = FeedOptions { ack_key: Some(key.clone()), ..FeedOptions::default() };
+        let key_did = key.did();
+        let options = FeedOptions { ack_key: Some(key.clone()) };
         let feed = Feed::start(&host_bus, bundle.keys(Role::Broadcaster), options).await.map_err(bus_failure)?;
         tokio::time::timeout(FRESH_TIME, feed.fresh(TOOL_STALENESS)).await.map_err(|_| {
             Failure::new(Code::ViewStale, "the tool host's view of the directives did not become fresh")
@@ -91,15 +96,34 @@ impl Place {
             enforcer.serve_tool(CRM, |call| answer(call, customers)).await.map_err(bus_failure)?,
             enforcer.serve_tool(MAIL, |call| answer(call, |_| json!({ "sent": true }))).await.map_err(bus_failure)?,
         ];
+        let operator_bus = self.connect(BusRole::Operator, "marque tour: operator").await?;
+        until_heard(&operator_bus, &key_did).await?;
         Ok(Stage {
             bundle,
             domain,
-            operator_bus: self.connect(BusRole::Operator, "marque tour: operator").await?,
+            operator_bus,
             agent_bus: self.connect(BusRole::Agent, "marque tour: agents").await?,
             operator: self.directory.key("operator")?,
             _tools: tools,
             archive: serve_archive(&host_bus).await?,
         })
+    }
+}
+
+/// Waits until the broadcaster has heard this tool host and another verifier, so that reach counts both.
+async fn until_heard(bus: &Bus, host: &Did) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + FRESH_TIME;
+    loop {
+        let verifiers = status::status(bus, StatusRequest::default(), CONNECT_TIME).await?.verifiers;
+        if verifiers.len() >= 2 && verifiers.iter().any(|heard| heard.verifier == *host) {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            let message =
+                format!("the broadcaster hears {} verifiers, not the verifier and the tool host", verifiers.len());
+            return Err(Failure::new(Code::Unavailable, message));
+        }
+        tokio::time::sleep(POLL_TIME).await;
     }
 }
 

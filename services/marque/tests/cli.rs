@@ -1,0 +1,357 @@
+//! The binary as a script meets it: exit codes, one document in JSON mode, plumbing that survives any bytes.
+#![allow(clippy::unwrap_used, reason = "a test's helper may")]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use marque_identity::Code;
+use serde_json::Value;
+
+fn marque(args: &[&str]) -> Output {
+    fed(args, b"")
+}
+
+fn fed(args: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_marque"))
+        .args(args)
+        .env_remove("MARQUE_DIR")
+        .env_remove("NATS_URL")
+        .env_remove("NATS_CONTEXT")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // It may end before it has read all.
+    let writer = std::thread::spawn(move || {
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+/// Exactly one JSON document on stdout, and nothing else there.
+fn document(output: &Output) -> Value {
+    serde_json::from_str(stdout(output)).unwrap_or_else(|error| panic!("{error}: {:?}", stdout(output)))
+}
+
+fn exit(output: &Output) -> i32 {
+    output.status.code().expect("ended by itself")
+}
+
+#[test]
+fn explains_every_code() {
+    for code in Code::ALL {
+        let output = marque(&["-j", "explain", code.as_str()]);
+        let told = document(&output);
+        assert_eq!((exit(&output), told["code"].as_str()), (0, Some(code.as_str())));
+        assert!(!told["why"].as_str().unwrap().is_empty() && !told["hint"].as_str().unwrap().is_empty(), "{code}");
+        assert!(matches!(told["exit"].as_u64(), Some(1..=6)), "{code}");
+    }
+    assert_eq!(document(&marque(&["explain", "--all", "-o", "json"])).as_array().unwrap().len(), Code::ALL.len());
+    let unknown = marque(&["explain", "revokd"]);
+    assert_eq!(exit(&unknown), 6);
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("marque explain revoked"));
+}
+
+#[test]
+fn json_mode_has_one_document_whatever_happens() {
+    for (args, code) in [
+        (&["-j", "explain", "revoked"][..], 0),
+        (&["-j", "explain", "nope"], 6),
+        (&["-j", "nope"], 2),
+        (&["-o", "json", "token"], 2),
+        (&["--output=json", "token", "issue"], 2),
+        (&["-ojson", "call"], 2),
+        (&["-j", "--help"], 0),
+        (&["-j", "--version"], 0),
+        (&["-j", "agent", "invite", "--blueprint", "x"], 2),
+        (&["-j", "agent", "info", "--home", "/nonexistent"], 6),
+        (&["-j", "token", "verify", "/nonexistent"], 6),
+        (&["-j", "token", "inspect", "-"], 1),
+        (&["-j", "log", "verify", "/nonexistent", "--dir", "/nonexistent"], 6),
+        (&["-j", "log", "info", "/nonexistent"], 6),
+        (&["-j", "blueprint", "check", "/nonexistent.toml"], 6),
+        (&["-j", "revoke", "token", "short", "--dir", "/nonexistent"], 2),
+        (&["-j", "revoke"], 2),
+        (&["-j", "nats", "streams", "--dry-run"], 0),
+        (&["-j", "revoke", "status", "-s", "nats://127.0.0.1:1", "--timeout", "300ms"], 3),
+        (&["-j", "doctor", "-s", "nats://127.0.0.1:1", "--timeout", "300ms"], 3),
+        (&["-j", "check", "page", "127.0.0.1:1/"], 1),
+        (&["-j", "completions", "bash"], 0),
+        (&["-j", "bootstrap", "/nonexistent/marque", "--dry-run"], 0),
+        (&["-j", "nats", "streams", "--context", "absent"], 6),
+        (&["-j", "nats", "streams", "--context", "../x"], 2),
+    ] {
+        let output = marque(args);
+        let told = document(&output);
+        assert_eq!(exit(&output), code, "{args:?}: {told}");
+        if let Some(error) = told.get("error") {
+            assert_eq!(error["exit"], code, "{args:?}");
+            assert!(Code::ALL.iter().any(|code| error["code"] == code.as_str()), "{args:?}: {told}");
+            assert!(!error["hint"].as_str().unwrap().is_empty() && error["blame"].is_string(), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn people_get_data_on_stdout_and_talk_on_stderr() {
+    let yes = marque(&["explain", "revoked"]);
+    assert!(stdout(&yes).contains("directive") && yes.stderr.is_empty());
+    let no = marque(&["agent", "info", "--home", "/nonexistent"]);
+    assert!(no.stdout.is_empty());
+    let said = String::from_utf8_lossy(&no.stderr).into_owned();
+    assert!(said.starts_with("error[not_found]: ") && said.contains("why: ") && said.contains("hint: "), "{said}");
+    assert!(!stdout(&yes).contains('\x1b') && !said.contains('\x1b'), "colour beyond a terminal");
+}
+
+/// Lines that no parser may stumble over.
+fn garbage() -> Vec<Vec<u8>> {
+    let mut lines: Vec<Vec<u8>> = [
+        &b""[..],
+        b"null",
+        b"{}",
+        b"[]",
+        b"{\"chain\":[],\"chain\":[]}",
+        b"\xff\xfe\x00",
+        b"{\"kind\":\"inclusion\"",
+        b"{\"chain\":[\"a.b.c\"],\"trust_anchors\":[],\"tool\":\"t\",\"args\":{},\"pop\":\"x\",\"now\":1}",
+        b"{\"chain\":[1],\"trust_anchors\":{},\"tool\":null}",
+        b"{\"kind\":\"consistency\",\"size1\":-1}",
+        b"{\"kind\":\"inclusion\",\"leafIdx\":18446744073709551615,\"treeSize\":1,\"leafHash\":\"\",\"root\":\"\"}",
+        b"\"\\ud800\"",
+        b"1e999999999",
+        b"{\"a\":\"\x00\"}",
+        b"\xef\xbb\xbf{}",
+        b"{\"now\":1.5}\r",
+    ]
+    .into_iter()
+    .map(<[u8]>::to_vec)
+    .collect();
+    lines.push(vec![b'['; 200_000]);
+    lines.push([b"{\"chain\":[\"".as_slice(), &vec![b'A'; 300_000], b"\"]}"].concat());
+    lines.push(vec![b'x'; 3 * 1024 * 1024]);
+    // Deterministic noise (xorshift), without newlines.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..200 {
+        let mut line = Vec::new();
+        for _ in 0..(state % 97) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            line.push(u8::try_from(state & 0xff).unwrap());
+        }
+        line.retain(|byte| *byte != b'\n');
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        lines.push(line);
+    }
+    lines
+}
+
+#[test]
+fn plumbing_gives_one_answer_for_each_line_of_garbage() {
+    let lines = garbage();
+    let input = lines.join(&b'\n');
+    for (args, member) in [(&["verify", "--stdin"][..], "decision"), (&["log", "verify-proof", "--stdin"], "valid")] {
+        let output = fed(args, &input);
+        assert_eq!(exit(&output), 1, "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let answers: Vec<&str> = stdout(&output).lines().collect();
+        assert_eq!(answers.len(), lines.len(), "{args:?}");
+        for answer in answers {
+            let answer: Value = serde_json::from_str(answer).unwrap();
+            assert!(answer[member] == "deny" || answer[member] == false, "{answer}");
+        }
+    }
+    for args in [&["verify", "--stdin"][..], &["log", "verify-proof", "--stdin"]] {
+        let output = fed(args, b"");
+        assert_eq!((exit(&output), stdout(&output)), (0, ""));
+    }
+}
+
+#[test]
+fn verify_proof_says_yes_and_no() {
+    let leaf = "DTrtAjFI/9KiWfvQzcf7PPl1ZYdg03dbgq9vkKrMLfw=";
+    let question = |size: u64| {
+        format!(
+            r#"{{"kind":"inclusion","leafIdx":0,"treeSize":{size},"leafHash":"{leaf}","root":"{leaf}","proof":[]}}"#
+        )
+    };
+    let yes = fed(&["log", "verify-proof", "--stdin"], question(1).as_bytes());
+    assert_eq!((exit(&yes), stdout(&yes)), (0, "{\"valid\":true}\n"));
+    let no = fed(&["log", "verify-proof", "--stdin"], format!("{}\n{}\n", question(1), question(2)).as_bytes());
+    assert_eq!((exit(&no), stdout(&no)), (1, "{\"valid\":true}\n{\"valid\":false}\n"));
+}
+
+#[test]
+fn verify_permits_what_the_libraries_made() {
+    let issuer = marque_signing::SigningKey::from_seed(&[1; 32]);
+    let agent = marque_signing::SigningKey::from_seed(&[2; 32]);
+    let args = marque_json::parse(br#"{"customer":"acme"}"#, marque_json::Limits::DEFAULT).unwrap();
+    let grant = marque_json::parse(
+        br#"{"crm":{"customer":{"constraint_type":"exact","value":"acme"}}}"#,
+        marque_json::Limits::DEFAULT,
+    )
+    .unwrap();
+    let now = marque_identity::UnixSeconds(1_704_067_500);
+    let root = marque_credential::mint_root(
+        &issuer,
+        &marque_credential::RootRequest {
+            iss: "https://acme.example".into(),
+            jti: marque_identity::TokenId("root".into()),
+            iat: now,
+            exp: now.plus(60),
+            del_max_depth: 0,
+            holder: agent.public(),
+            aud: None,
+            tools: marque_credential::Tools::parse(&grant).unwrap(),
+            marque: marque_credential::MarqueClaims {
+                task: "urn:task:t".parse().unwrap(),
+                purpose: "test".into(),
+                agent: marque_credential::AgentClaim {
+                    did: agent.did(),
+                    blueprint: "summarizer".parse().unwrap(),
+                    sponsor: "team".parse().unwrap(),
+                    manifest_hash: None,
+                    vc_hash: marque_identity::Digest([0; 32]),
+                },
+            },
+        },
+    )
+    .unwrap();
+    let proof = marque_credential::make_proof(
+        &agent,
+        &root,
+        &marque_credential::ProofRequest {
+            jti: marque_identity::TokenId("proof".into()),
+            iat: now,
+            tool: "crm",
+            args: &args,
+            aud: None,
+            nonce: None,
+            seq: 1,
+            prev: None,
+            task: None,
+            why: None,
+            cause: None,
+            traceparent: None,
+        },
+    )
+    .unwrap();
+    let question = |customer: &str| {
+        serde_json::json!({
+            "chain": [root], "trust_anchors": [{"iss": "https://acme.example", "jwk": issuer.public().jwk()}],
+            "tool": "crm", "args": {"customer": customer}, "pop": proof, "now": now,
+        })
+        .to_string()
+    };
+    let yes = fed(&["verify", "--stdin"], question("acme").as_bytes());
+    assert_eq!((exit(&yes), stdout(&yes)), (0, "{\"decision\":\"permit\"}\n"));
+    let no = fed(&["verify", "--stdin"], question("globex").as_bytes());
+    let told = document(&no);
+    assert_eq!((exit(&no), &told["decision"], &told["step"]), (1, &"deny".into(), &"6b".into()));
+    assert_eq!(told["code"], "argument_refused");
+    // The same token, decoded.
+    let seen = document(&fed(&["-j", "token", "inspect", "-"], root.as_bytes()));
+    assert_eq!((&seen["tokens"][0]["kind"], &seen["verified"]), (&"root token".into(), &false.into()));
+    assert_eq!(seen["tokens"][0]["holder"], agent.did().to_string());
+    assert_eq!(seen["tokens"][0]["claims"]["exp"], 1_704_067_560);
+}
+
+#[test]
+fn inspect_decodes_or_says_what_it_cannot() {
+    for input in [&b"x"[..], b"a.b.c", b"\xff", b"~", b"{\"a\":1}", b"[[[", b"{\"t\":\"a.b.c\"}"] {
+        let output = fed(&["-j", "token", "inspect", "-"], input);
+        assert_eq!(exit(&output), 1, "{input:?}");
+        document(&output);
+    }
+    let oversize = vec![b'A'; 600 * 1024];
+    assert_eq!(document(&fed(&["-j", "token", "inspect", "-"], &oversize))["error"]["code"], "oversize");
+}
+
+#[test]
+fn bootstraps_once_and_never_over_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("acme");
+    let dir = dir.to_str().unwrap();
+    let made = document(&marque(&["-j", "bootstrap", dir, "--domain", "acme.example", "--host", "crm"]));
+    assert_eq!(made["trust_domain"], "acme.example");
+    let again = marque(&["-j", "bootstrap", dir]);
+    assert_eq!((exit(&again), &document(&again)["error"]["code"]), (6, &"conflict".into()));
+    for secret in ["keys/issuer.key", "keys/operator.key", "keys/host-crm.key", "passwords/bootstrap", "nats.conf"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(format!("{dir}/{secret}")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+    for service in ["issuer", "verifier", "revocation-broadcaster", "audit-sink"] {
+        let text = std::fs::read_to_string(format!("{dir}/config/{service}.toml")).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        assert_eq!(table["bundle"]["pin"].as_str(), made["fingerprint"].as_str());
+    }
+    // The operator's key invites; the token can be read by anyone.
+    let invited = document(&marque(&["-j", "agent", "invite", "--blueprint", "summarizer", "--dir", dir]));
+    let seen = document(&fed(&["-j", "token", "inspect", "-"], invited["join_token"].as_str().unwrap().as_bytes()));
+    assert_eq!(
+        (&seen["tokens"][0]["kind"], &seen["tokens"][0]["claims"]["aud"]),
+        (&"join token".into(), &"acme.example".into())
+    );
+    // A bundle that was touched is not trusted.
+    let bundle = format!("{dir}/bundle.jwt");
+    let text = std::fs::read_to_string(&bundle).unwrap();
+    std::fs::write(&bundle, text.replacen('A', "B", 1)).unwrap();
+    let refused = marque(&["-j", "agent", "invite", "--blueprint", "summarizer", "--dir", dir]);
+    assert_eq!((exit(&refused), &document(&refused)["error"]["code"]), (1, &"bundle_untrusted".into()));
+}
+
+#[test]
+fn checks_a_blueprint_before_it_is_installed() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/blueprints");
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let file = entry.unwrap().path();
+        let output = marque(&["-j", "blueprint", "check", file.to_str().unwrap()]);
+        assert_eq!(exit(&output), 0, "{}: {}", file.display(), stdout(&output));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.toml");
+    std::fs::write(&file, "name = \"y\"\n").unwrap();
+    let output = marque(&["-j", "blueprint", "check", file.to_str().unwrap()]);
+    assert_eq!((exit(&output), &document(&output)["error"]["code"]), (2, &"config_invalid".into()));
+}
+
+#[test]
+fn writes_completions_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = marque(&["completions", shell]);
+        assert!(exit(&output) == 0 && stdout(&output).contains("bootstrap"), "{shell}");
+    }
+    assert_eq!(exit(&marque(&["completions", "tcsh"])), 2);
+}
+
+#[test]
+fn a_context_of_the_nats_tool_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let contexts = folder.path().join("nats/context");
+    std::fs::create_dir_all(&contexts).unwrap();
+    std::fs::write(
+        contexts.join("away.json"),
+        r#"{"description":"","url":"nats://127.0.0.1:2","user":"u","password":"p"}"#,
+    )
+    .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_marque"))
+        .args(["-j", "revoke", "status", "--context", "away", "--timeout", "300ms"])
+        .env_remove("MARQUE_DIR")
+        .env_remove("NATS_URL")
+        .env("XDG_CONFIG_HOME", folder.path())
+        .output()
+        .unwrap();
+    let told = document(&output);
+    assert_eq!(exit(&output), 3);
+    assert!(told["error"]["message"].as_str().unwrap().contains("127.0.0.1:2"), "{told}");
+}
