@@ -147,7 +147,7 @@ pub struct ServerSettings {
     pub passwords: Vec<(BusRole, String)>,
 }
 
-/// The text of the nats-server's configuration file. Source of each setting: NATS.md of the design.
+/// The text of the nats-server's configuration file.
 ///
 /// The passwords stand in it as they are: the file is a secret.
 pub fn server_config(settings: &ServerSettings) -> String {

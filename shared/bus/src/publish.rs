@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::subjects::SUBJECTS;
 use crate::{Bus, BusError, streams, subjects};
 
-/// A stored record with its headers is at most 60,000 bytes (LOG.md: an entry of a tile is at most 65,535, framing
+/// A stored record with its headers is at most 60,000 bytes (C2SP tlog-tiles: an entry is at most 65,535, our framing
 /// included); this leaves room for the headers.
 pub const RECORD_BYTES_MAX: usize = 59_000;
 /// How long a record's ack is waited for. Rides out a leader crash without quorum (4 to 8 s) where callers can wait.

@@ -21,7 +21,7 @@ pub const PROOFS: &str = "MARQUE_PROOFS";
 
 /// The server counts headers as well: our limit on a directive, and room for them.
 const DIRECTIVE_MESSAGE_BYTES_MAX: usize = marque_revocation::DIRECTIVE_BYTES_MAX + 1024;
-/// LOG.md: an entry of a tile is at most 65,535 bytes, framing included.
+/// C2SP tlog-tiles: an entry is at most 65,535 bytes, our framing included.
 const RECORD_MESSAGE_BYTES_MAX: usize = 60_000;
 const CHECKPOINT_BYTES_MAX: usize = 16 * 1024;
 /// A claim is a nonce, and headers.
