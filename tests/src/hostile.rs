@@ -7,12 +7,16 @@ use marque_credential::{Constraint, IdentityCredential, Tools};
 use marque_identity::{Did, Digest, TaskId, TrustDomain, UnixSeconds};
 use marque_json::{Json, Limits};
 use marque_judgement::record::{Record, judge};
-use marque_judgement::{Audience, Call, ChainLimits, ProofPolicy, TrustAnchor, VerifiedChain, check_proof, verify_chain};
+use marque_judgement::{
+    Audience, Call, ChainLimits, ProofPolicy, TrustAnchor, VerifiedChain, check_proof, verify_chain,
+};
 use marque_ledger::{Checkpoint, Entry, Hash, Note, TileId, VerifierKey, decode_bundle, encode_bundle};
 use marque_revocation::{Ack, DirectiveRequest, Heartbeat, Opener, SignedDirective};
 use marque_signing::{Algorithms, Compact, PublicKey, SigningKey, TrustBundle, jws};
 
-use crate::vectors::token::{AUDIENCE, ISSUER, NOW, Q3, Token, Who, numbered, proof as sealed, proof_claims, root, root_claims};
+use crate::vectors::token::{
+    AUDIENCE, ISSUER, NOW, Q3, Token, Who, numbered, proof as sealed, proof_claims, root, root_claims,
+};
 
 /// A target: its name and its body.
 pub type Target = (&'static str, fn(&[u8]));

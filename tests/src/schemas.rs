@@ -13,10 +13,8 @@ use serde_json::{Value, json};
 
 /// Every generated file below `schemas/`, by its name.
 pub fn files() -> BTreeMap<String, String> {
-    let mut files: BTreeMap<String, String> = schemas()
-        .into_iter()
-        .map(|(name, schema)| (format!("{name}.schema.json"), format!("{schema:#}\n")))
-        .collect();
+    let mut files: BTreeMap<String, String> =
+        schemas().into_iter().map(|(name, schema)| (format!("{name}.schema.json"), format!("{schema:#}\n"))).collect();
     files.insert("asyncapi.yaml".to_owned(), asyncapi::document());
     files
 }

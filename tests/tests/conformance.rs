@@ -136,9 +136,8 @@ fn wycheproof_compact_encoding() {
                     header.is_ok_and(|header| header.as_object().and_then(|o| o.get("alg")?.as_str()) == Some("HS256"))
                 })
                 && base64url_decode(parts[1]).is_some()
-                && base64url_decode(parts[2]).is_some_and(|mac| {
-                    mac == hmac(&key, format!("{}.{}", parts[0], parts[1]).as_bytes())
-                });
+                && base64url_decode(parts[2])
+                    .is_some_and(|mac| mac == hmac(&key, format!("{}.{}", parts[0], parts[1]).as_bytes()));
             if taken != (test["result"] == "valid") {
                 differing.push(test["tcId"].as_u64().unwrap());
             }

@@ -45,7 +45,8 @@ fn takes_oversize() {
 
 #[test]
 fn takes_what_is_not_utf8() {
-    let bytes: [&[u8]; 5] = [b"\xff", b"\"\xc0\x80\"", b"{\"a\xed\xa0\x80\":1}", b"\xef\xbb\xbf{}", b"{\"a\":\"\xf5\"}"];
+    let bytes: [&[u8]; 5] =
+        [b"\xff", b"\"\xc0\x80\"", b"{\"a\xed\xa0\x80\":1}", b"\xef\xbb\xbf{}", b"{\"a\":\"\xf5\"}"];
     for bytes in bytes {
         each(|(_, body)| body(bytes));
     }

@@ -102,8 +102,10 @@ struct Line {
 impl Line {
     fn new() -> Self {
         let root = root(&root_claims(&numbered(0x10), root_tools()));
-        let child =
-            derived(&child_claims(&numbered(0x11), &root, Who::Orchestrator, Who::Worker, child_tools()), Who::Orchestrator);
+        let child = derived(
+            &child_claims(&numbered(0x11), &root, Who::Orchestrator, Who::Worker, child_tools()),
+            Who::Orchestrator,
+        );
         let leaf = derived(&leaf_claims(&child), Who::Worker);
         Self { root, child, leaf }
     }

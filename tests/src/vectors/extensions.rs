@@ -39,16 +39,46 @@ fn nats_subjects() -> Vec<Case> {
         case("ext-nats-subject-star-not-two", "`*` is not two tokens", REFUSED, "tools.*", "tools.crm.query"),
         case("ext-nats-subject-tail", "`>` is one token or more", None, "tools.>", "tools.crm.query"),
         case("ext-nats-subject-tail-not-none", "`>` is not no token", REFUSED, "tools.>", "tools"),
-        case("ext-nats-subject-subscription-within", "A wildcard subscription within the pattern", None, "tools.>", "tools.*.query"),
-        case("ext-nats-subject-subscription-wider", "A wildcard subscription wider than the pattern", REFUSED, "tools.*", "tools.>"),
-        case("ext-nats-subject-subscription-under-plain", "A subscription where one subject is granted", REFUSED, "tools.crm", "tools.*"),
+        case(
+            "ext-nats-subject-subscription-within",
+            "A wildcard subscription within the pattern",
+            None,
+            "tools.>",
+            "tools.*.query",
+        ),
+        case(
+            "ext-nats-subject-subscription-wider",
+            "A wildcard subscription wider than the pattern",
+            REFUSED,
+            "tools.*",
+            "tools.>",
+        ),
+        case(
+            "ext-nats-subject-subscription-under-plain",
+            "A subscription where one subject is granted",
+            REFUSED,
+            "tools.crm",
+            "tools.*",
+        ),
         case("ext-nats-subject-case", "Subjects are compared as they are", REFUSED, "tools.crm", "tools.CRM"),
         case("ext-nats-subject-empty-token", "An argument with an empty token", REFUSED, ">", "tools..crm"),
         case("ext-nats-subject-space", "An argument with a space", REFUSED, ">", "tools.a b"),
         one("ext-nats-subject-number", "An argument that is a number", REFUSED, &of(">"), 5.into()),
-        case("ext-nats-subject-tail-in-the-middle", "A pattern with `>` in the middle", MALFORMED, "tools.>.x", "tools.a.x"),
+        case(
+            "ext-nats-subject-tail-in-the-middle",
+            "A pattern with `>` in the middle",
+            MALFORMED,
+            "tools.>.x",
+            "tools.a.x",
+        ),
         case("ext-nats-subject-empty-pattern", "An empty pattern", MALFORMED, "", "tools"),
-        one("ext-nats-subject-member-undefined", "A member that the registration does not define", MALFORMED, &with(of(">"), "queue", "q".into()), "tools".into()),
+        one(
+            "ext-nats-subject-member-undefined",
+            "A member that the registration does not define",
+            MALFORMED,
+            &with(of(">"), "queue", "q".into()),
+            "tools".into(),
+        ),
     ]
 }
 
@@ -60,7 +90,13 @@ fn subpaths() -> Vec<Case> {
         case("ext-subpath-slashes-and-dots", "Empty segments and `.` fall away", None, "/data", "/data//./q3"),
         case("ext-subpath-sibling", "A sibling whose name begins alike", REFUSED, "/data", "/database"),
         case("ext-subpath-dot-dot", "A path that climbs out", REFUSED, "/data", "/data/../etc/passwd"),
-        case("ext-subpath-dot-dot-inside", "A path that climbs, even if it stays inside", REFUSED, "/data", "/data/a/../b"),
+        case(
+            "ext-subpath-dot-dot-inside",
+            "A path that climbs, even if it stays inside",
+            REFUSED,
+            "/data",
+            "/data/a/../b",
+        ),
         case("ext-subpath-relative", "A relative path", REFUSED, "/data", "data/q3"),
         case("ext-subpath-backslash", "A path with a backslash", REFUSED, "/data", "/data/..\\etc"),
         case("ext-subpath-nul", "A path with a NUL", REFUSED, "/data", "/data/q3\u{0}.pdf"),
@@ -75,20 +111,63 @@ fn urls() -> Vec<Case> {
     let api = of("api.example.com", "/v1");
     let case = |id, title, at, value: &str| one(id, title, at, &api, value.into());
     vec![
-        case("ext-url-below-prefix", "A path below the prefix, with a query", None, "https://api.example.com/v1/users?id=1#top"),
+        case(
+            "ext-url-below-prefix",
+            "A path below the prefix, with a query",
+            None,
+            "https://api.example.com/v1/users?id=1#top",
+        ),
         case("ext-url-scheme-upper-case", "Scheme and host in capitals", None, "HTTPS://API.example.com/v1"),
         case("ext-url-other-scheme", "Another scheme", REFUSED, "http://api.example.com/v1"),
-        case("ext-url-user-information", "The granted host as user information", REFUSED, "https://api.example.com@evil.example/v1"),
+        case(
+            "ext-url-user-information",
+            "The granted host as user information",
+            REFUSED,
+            "https://api.example.com@evil.example/v1",
+        ),
         case("ext-url-other-port", "A port that is not granted", REFUSED, "https://api.example.com:8443/v1"),
         case("ext-url-prefix-sibling", "A path whose segment begins alike", REFUSED, "https://api.example.com/v10"),
         case("ext-url-dot-dot", "A path that climbs out", REFUSED, "https://api.example.com/v1/../admin"),
-        case("ext-url-dot-dot-encoded", "A path that climbs out, percent-encoded", REFUSED, "https://api.example.com/v1/%2e%2e/admin"),
-        case("ext-url-backslash", "A backslash that some read as a slash", REFUSED, "https://api.example.com\\@evil.example/v1"),
-        case("ext-url-host-suffix", "The granted host as a prefix of another", REFUSED, "https://api.example.com.evil.example/v1"),
+        case(
+            "ext-url-dot-dot-encoded",
+            "A path that climbs out, percent-encoded",
+            REFUSED,
+            "https://api.example.com/v1/%2e%2e/admin",
+        ),
+        case(
+            "ext-url-backslash",
+            "A backslash that some read as a slash",
+            REFUSED,
+            "https://api.example.com\\@evil.example/v1",
+        ),
+        case(
+            "ext-url-host-suffix",
+            "The granted host as a prefix of another",
+            REFUSED,
+            "https://api.example.com.evil.example/v1",
+        ),
         case("ext-url-tab", "A tab that some leave out", REFUSED, "https://api.exam\tple.com/v1"),
-        one("ext-url-star-host", "A host under a suffix", None, &of("*.example.com", "/"), "https://a.b.example.com/x".into()),
-        one("ext-url-star-not-apex", "The suffix itself is not under it", REFUSED, &of("*.example.com", "/"), "https://example.com/".into()),
-        one("ext-url-hosts-empty", "No host at all", MALFORMED, &json!({"constraint_type": "url", "schemes": ["https"], "hosts": []}), "https://a.example/".into()),
+        one(
+            "ext-url-star-host",
+            "A host under a suffix",
+            None,
+            &of("*.example.com", "/"),
+            "https://a.b.example.com/x".into(),
+        ),
+        one(
+            "ext-url-star-not-apex",
+            "The suffix itself is not under it",
+            REFUSED,
+            &of("*.example.com", "/"),
+            "https://example.com/".into(),
+        ),
+        one(
+            "ext-url-hosts-empty",
+            "No host at all",
+            MALFORMED,
+            &json!({"constraint_type": "url", "schemes": ["https"], "hosts": []}),
+            "https://a.example/".into(),
+        ),
     ]
 }
 
@@ -113,8 +192,10 @@ fn cidrs() -> Vec<Case> {
 fn limits() -> Vec<Case> {
     let wildcard = || json!({"constraint_type": "wildcard"});
     let optional = || with(wildcard(), "optional", true.into());
-    let tools = |count: usize| (0..count).fold(json!({}), |tools, n| with(tools, &format!("t{n}"), json!({"a": wildcard()})));
-    let arguments = |count: usize| (1..count).fold(json!({"a": wildcard()}), |map, n| with(map, &format!("a{n}"), optional()));
+    let tools =
+        |count: usize| (0..count).fold(json!({}), |tools, n| with(tools, &format!("t{n}"), json!({"a": wildcard()})));
+    let arguments =
+        |count: usize| (1..count).fold(json!({"a": wildcard()}), |map, n| with(map, &format!("a{n}"), optional()));
     let call = json!({"a": 1});
     let named_tool = |bytes: usize| "t".repeat(bytes);
     let value = |bytes: usize| json!({"act": {"a": wildcard(), "b": with(json!({"constraint_type": "exact", "value": "v".repeat(bytes)}), "optional", true.into())}});
@@ -122,11 +203,46 @@ fn limits() -> Vec<Case> {
     vec![
         at(granting("limit-tools-256", "256 tools", None, tools(256), "t0", &call)),
         at(granting("limit-tools-257", "257 tools", Some(("3m", "oversize")), tools(257), "t0", &call)),
-        at(granting("limit-arguments-64", "64 arguments of one tool", None, json!({"act": arguments(64)}), "act", &call)),
-        at(granting("limit-arguments-65", "65 arguments of one tool", Some(("3n", "oversize")), json!({"act": arguments(65)}), "act", &call)),
-        at(granting("limit-tool-name-256", "A tool's name of 256 bytes", None, with(json!({}), &named_tool(256), json!({"a": wildcard()})), &named_tool(256), &call)),
-        at(granting("limit-tool-name-257", "A tool's name of 257 bytes", Some(("3m", "oversize")), with(json!({}), &named_tool(257), json!({"a": wildcard()})), &named_tool(257), &call)),
+        at(granting(
+            "limit-arguments-64",
+            "64 arguments of one tool",
+            None,
+            json!({"act": arguments(64)}),
+            "act",
+            &call,
+        )),
+        at(granting(
+            "limit-arguments-65",
+            "65 arguments of one tool",
+            Some(("3n", "oversize")),
+            json!({"act": arguments(65)}),
+            "act",
+            &call,
+        )),
+        at(granting(
+            "limit-tool-name-256",
+            "A tool's name of 256 bytes",
+            None,
+            with(json!({}), &named_tool(256), json!({"a": wildcard()})),
+            &named_tool(256),
+            &call,
+        )),
+        at(granting(
+            "limit-tool-name-257",
+            "A tool's name of 257 bytes",
+            Some(("3m", "oversize")),
+            with(json!({}), &named_tool(257), json!({"a": wildcard()})),
+            &named_tool(257),
+            &call,
+        )),
         at(granting("limit-value-4096", "A constraint's value of 4 KiB", None, value(4094), "act", &call)),
-        at(granting("limit-value-beyond", "A constraint's value beyond 4 KiB", Some(("3n", "oversize")), value(4097), "act", &call)),
+        at(granting(
+            "limit-value-beyond",
+            "A constraint's value beyond 4 KiB",
+            Some(("3n", "oversize")),
+            value(4097),
+            "act",
+            &call,
+        )),
     ]
 }

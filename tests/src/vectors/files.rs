@@ -54,8 +54,12 @@ fn readable(case: &Case) -> String {
         Expected::Permit => json!({"verdict": "PERMIT"}),
         Expected::Deny(step, code) => json!({"verdict": "DENY", "step": step, "code": code}),
     };
-    let mut members =
-        vec![("id", case.id.clone().into()), ("title", case.title.clone().into()), ("source", source.into()), ("expected", expected)];
+    let mut members = vec![
+        ("id", case.id.clone().into()),
+        ("title", case.title.clone().into()),
+        ("source", source.into()),
+        ("expected", expected),
+    ];
     if case.now != NOW {
         members.push(("now", case.now.into()));
     }
@@ -196,7 +200,9 @@ pub fn write(root: &std::path::Path) -> std::io::Result<usize> {
         std::fs::create_dir_all(&folder_path)?;
         for entry in std::fs::read_dir(&folder_path)? {
             let name = entry?.file_name();
-            let stale = name.to_str().is_some_and(|name| name.ends_with(".json") && !files.contains_key(&format!("{folder}/{name}")));
+            let stale = name
+                .to_str()
+                .is_some_and(|name| name.ends_with(".json") && !files.contains_key(&format!("{folder}/{name}")));
             if stale {
                 std::fs::remove_file(folder_path.join(name))?;
             }

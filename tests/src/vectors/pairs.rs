@@ -38,7 +38,11 @@ fn samples() -> Vec<Sample> {
         sample("any", json!({"constraints": [typed("exact", json!({"value": 5}))]}), 5.into()),
         sample("nats_subject", json!({"pattern": "tools.crm.*"}), "tools.crm.query".into()),
         sample("subpath", json!({"root": "/data"}), "/data/q3".into()),
-        sample("url", json!({"schemes": ["https"], "hosts": ["api.example.com"], "path_prefix": "/"}), "https://api.example.com/v1".into()),
+        sample(
+            "url",
+            json!({"schemes": ["https"], "hosts": ["api.example.com"], "path_prefix": "/"}),
+            "https://api.example.com/v1".into(),
+        ),
         sample("cidr", json!({"network": "10.0.0.0/8"}), "10.1.2.3".into()),
     ]
 }
@@ -65,23 +69,119 @@ fn legal_pairs() -> Vec<Legal> {
     let url = |host: &str, path: &str| json!({"schemes": ["https"], "hosts": [host], "path_prefix": path});
     vec![
         legal(("exact", "exact"), exact(5.into()), exact(5.into()), exact(6.into()), 5.into()),
-        legal(("range", "range"), json!({"min": 0, "max": 10}), json!({"min": 1, "max": 9}), json!({"min": 1}), 5.into()),
-        legal(("range", "exact"), json!({"min": 0, "max": 10, "min_inclusive": false}), exact(5.into()), exact(0.into()), 5.into()),
-        legal(("one_of", "one_of"), json!({"values": [5, 6]}), json!({"values": [5]}), json!({"values": [5, 7]}), 5.into()),
+        legal(
+            ("range", "range"),
+            json!({"min": 0, "max": 10}),
+            json!({"min": 1, "max": 9}),
+            json!({"min": 1}),
+            5.into(),
+        ),
+        legal(
+            ("range", "exact"),
+            json!({"min": 0, "max": 10, "min_inclusive": false}),
+            exact(5.into()),
+            exact(0.into()),
+            5.into(),
+        ),
+        legal(
+            ("one_of", "one_of"),
+            json!({"values": [5, 6]}),
+            json!({"values": [5]}),
+            json!({"values": [5, 7]}),
+            5.into(),
+        ),
         legal(("one_of", "exact"), json!({"values": [5, 6]}), exact(5.into()), exact("5".into()), 5.into()),
-        legal(("not_one_of", "not_one_of"), json!({"excluded": [7]}), json!({"excluded": [7, 8]}), json!({"excluded": [8]}), 5.into()),
-        legal(("contains", "contains"), json!({"required": ["a"]}), json!({"required": ["a", "b"]}), json!({"required": ["b"]}), json!(["a", "b"])),
-        legal(("subset", "subset"), json!({"allowed": ["a", "b"]}), json!({"allowed": ["a"]}), json!({"allowed": ["a", "c"]}), json!(["a"])),
-        legal(("all", "all"), clauses(&[clause(5.into())]), clauses(&[clause(5.into()), typed("wildcard", json!({}))]), clauses(&[typed("wildcard", json!({}))]), 5.into()),
-        legal(("any", "any"), clauses(&[clause(5.into()), clause(6.into())]), clauses(&[clause(5.into())]), clauses(&[clause(5.into()), clause(7.into())]), 5.into()),
-        legal(("nats_subject", "nats_subject"), json!({"pattern": "tools.>"}), json!({"pattern": "tools.crm.*"}), json!({"pattern": "*.crm.*"}), "tools.crm.query".into()),
-        legal(("nats_subject", "exact"), json!({"pattern": "tools.*"}), exact("tools.crm".into()), exact("tools.crm.query".into()), "tools.crm".into()),
-        legal(("subpath", "subpath"), json!({"root": "/data"}), json!({"root": "/data/reports"}), json!({"root": "/database"}), "/data/reports/q3".into()),
-        legal(("subpath", "exact"), json!({"root": "/data"}), exact("/data/q3".into()), exact("/data/../etc/passwd".into()), "/data/q3".into()),
-        legal(("url", "url"), url("*.example.com", "/v1"), url("api.example.com", "/v1/users"), url("example.com", "/v1"), "https://api.example.com/v1/users/7".into()),
-        legal(("url", "exact"), url("api.example.com", "/v1"), exact("https://api.example.com/v1/users".into()), exact("https://api.example.com@evil.example/v1/users".into()), "https://api.example.com/v1/users".into()),
-        legal(("cidr", "cidr"), json!({"network": "10.0.0.0/8"}), json!({"network": "10.1.0.0/16"}), json!({"network": "10.0.0.0/7"}), "10.1.2.3".into()),
-        legal(("cidr", "exact"), json!({"network": "10.0.0.0/8"}), exact("10.1.2.3".into()), exact("11.1.2.3".into()), "10.1.2.3".into()),
+        legal(
+            ("not_one_of", "not_one_of"),
+            json!({"excluded": [7]}),
+            json!({"excluded": [7, 8]}),
+            json!({"excluded": [8]}),
+            5.into(),
+        ),
+        legal(
+            ("contains", "contains"),
+            json!({"required": ["a"]}),
+            json!({"required": ["a", "b"]}),
+            json!({"required": ["b"]}),
+            json!(["a", "b"]),
+        ),
+        legal(
+            ("subset", "subset"),
+            json!({"allowed": ["a", "b"]}),
+            json!({"allowed": ["a"]}),
+            json!({"allowed": ["a", "c"]}),
+            json!(["a"]),
+        ),
+        legal(
+            ("all", "all"),
+            clauses(&[clause(5.into())]),
+            clauses(&[clause(5.into()), typed("wildcard", json!({}))]),
+            clauses(&[typed("wildcard", json!({}))]),
+            5.into(),
+        ),
+        legal(
+            ("any", "any"),
+            clauses(&[clause(5.into()), clause(6.into())]),
+            clauses(&[clause(5.into())]),
+            clauses(&[clause(5.into()), clause(7.into())]),
+            5.into(),
+        ),
+        legal(
+            ("nats_subject", "nats_subject"),
+            json!({"pattern": "tools.>"}),
+            json!({"pattern": "tools.crm.*"}),
+            json!({"pattern": "*.crm.*"}),
+            "tools.crm.query".into(),
+        ),
+        legal(
+            ("nats_subject", "exact"),
+            json!({"pattern": "tools.*"}),
+            exact("tools.crm".into()),
+            exact("tools.crm.query".into()),
+            "tools.crm".into(),
+        ),
+        legal(
+            ("subpath", "subpath"),
+            json!({"root": "/data"}),
+            json!({"root": "/data/reports"}),
+            json!({"root": "/database"}),
+            "/data/reports/q3".into(),
+        ),
+        legal(
+            ("subpath", "exact"),
+            json!({"root": "/data"}),
+            exact("/data/q3".into()),
+            exact("/data/../etc/passwd".into()),
+            "/data/q3".into(),
+        ),
+        legal(
+            ("url", "url"),
+            url("*.example.com", "/v1"),
+            url("api.example.com", "/v1/users"),
+            url("example.com", "/v1"),
+            "https://api.example.com/v1/users/7".into(),
+        ),
+        legal(
+            ("url", "exact"),
+            url("api.example.com", "/v1"),
+            exact("https://api.example.com/v1/users".into()),
+            exact("https://api.example.com@evil.example/v1/users".into()),
+            "https://api.example.com/v1/users".into(),
+        ),
+        legal(
+            ("cidr", "cidr"),
+            json!({"network": "10.0.0.0/8"}),
+            json!({"network": "10.1.0.0/16"}),
+            json!({"network": "10.0.0.0/7"}),
+            "10.1.2.3".into(),
+        ),
+        legal(
+            ("cidr", "exact"),
+            json!({"network": "10.0.0.0/8"}),
+            exact("10.1.2.3".into()),
+            exact("11.1.2.3".into()),
+            "10.1.2.3".into(),
+        ),
     ]
 }
 
@@ -93,8 +193,11 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for pair in &legal {
         let name = |rest: &str| format!("pair-{}-{}-{rest}", dashed(pair.parent), dashed(pair.child));
-        let (over, inside, wider) =
-            (typed(pair.parent, pair.over.clone()), typed(pair.child, pair.inside.clone()), typed(pair.child, pair.wider.clone()));
+        let (over, inside, wider) = (
+            typed(pair.parent, pair.over.clone()),
+            typed(pair.child, pair.inside.clone()),
+            typed(pair.child, pair.wider.clone()),
+        );
         let title = |rest: &str| format!("`{}` under `{}`, {rest}", pair.child, pair.parent);
         cases.push(case(&name("inside"), &title("inside it"), &over, &inside, &pair.call, Expected::Permit));
         cases.push(case(&name("wider"), &title("wider than it"), &over, &wider, &widest_call(pair), WIDENED));
@@ -137,7 +240,10 @@ fn case(id: &str, title: &str, parent: &Value, child: &Value, value: &Value, exp
     let tools = |constraint: &Value| json!({"act": {"a": constraint}});
     let args = json!({"a": value});
     let parent = root(&root_claims(&named(id, "root"), tools(parent)));
-    let leaf = derived(&child_claims(&named(id, "child"), &parent, Who::Orchestrator, Who::Worker, tools(child)), Who::Orchestrator);
+    let leaf = derived(
+        &child_claims(&named(id, "child"), &parent, Who::Orchestrator, Who::Worker, tools(child)),
+        Who::Orchestrator,
+    );
     let token = proof(&proof_claims(&named(id, "proof"), &leaf, "act", &args), Who::Worker);
     Case::new(Group::Pair, id, title, vec![parent, leaf], token, expected).call("act", &args)
 }

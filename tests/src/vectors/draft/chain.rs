@@ -20,7 +20,15 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// A refusal of root and child, the worker proving.
-fn refused(id: &str, slug: &str, title: &str, line: &Line, child: Token, proof: u64, at: (&'static str, &'static str)) -> Case {
+fn refused(
+    id: &str,
+    slug: &str,
+    title: &str,
+    line: &Line,
+    child: Token,
+    proof: u64,
+    at: (&'static str, &'static str),
+) -> Case {
     let proof = reads(proof, &child, Who::Worker);
     deny(id, slug, title, &[&line.root, &child], proof, (READ, &q3()), at)
 }
@@ -42,13 +50,61 @@ fn links() -> Vec<Case> {
     let expired_proof = reads(0xa50, &expired, Who::Orchestrator);
     let beyond_proof = reads(0xa63, &beyond, Who::Attacker);
     vec![
-        refused("J.2", "jti-repeated", "The child has the root's `jti`", &line, twin, 0xad1, ("2c", "token_id_repeated")),
-        refused("J.4", "stranger", "A child signed by a key that does not hold the parent", &line, stranger, 0xa41, ("4b", "signature_invalid")),
-        refused("J.4.b", "iss-forged", "The same, with the holder's name as `iss`", &line, forger, 0xa42, ("4b", "signature_invalid")),
-        refused("J.4.c", "iss-of-another", "The holder signs, but names another as `iss`", &line, misnamed, 0xa43, ("4c", "link_issuer_mismatch")),
-        deny("J.5", "root-expired", "The root has expired", &[&expired], expired_proof, (READ, &q3()), ("3e", "token_expired")),
+        refused(
+            "J.2",
+            "jti-repeated",
+            "The child has the root's `jti`",
+            &line,
+            twin,
+            0xad1,
+            ("2c", "token_id_repeated"),
+        ),
+        refused(
+            "J.4",
+            "stranger",
+            "A child signed by a key that does not hold the parent",
+            &line,
+            stranger,
+            0xa41,
+            ("4b", "signature_invalid"),
+        ),
+        refused(
+            "J.4.b",
+            "iss-forged",
+            "The same, with the holder's name as `iss`",
+            &line,
+            forger,
+            0xa42,
+            ("4b", "signature_invalid"),
+        ),
+        refused(
+            "J.4.c",
+            "iss-of-another",
+            "The holder signs, but names another as `iss`",
+            &line,
+            misnamed,
+            0xa43,
+            ("4c", "link_issuer_mismatch"),
+        ),
+        deny(
+            "J.5",
+            "root-expired",
+            "The root has expired",
+            &[&expired],
+            expired_proof,
+            (READ, &q3()),
+            ("3e", "token_expired"),
+        ),
         refused("J.10", "depth-skipped", "The child skips a depth", &line, skipping, 0xa61, ("4d", "depth_skipped")),
-        refused("J.10.b", "max-depth-raised", "The child raises the maximal depth", &line, deeper, 0xa62, ("4g", "depth_widened")),
+        refused(
+            "J.10.b",
+            "max-depth-raised",
+            "The child raises the maximal depth",
+            &line,
+            deeper,
+            0xa62,
+            ("4g", "depth_widened"),
+        ),
         deny(
             "J.10.c",
             "terminal-delegated",
@@ -73,7 +129,14 @@ fn widened() -> Vec<Case> {
         case("J.11", "one-of-widened", "A value is added to `one_of`", 0x71, more, "4p4"),
         case("J.11.b", "tool-added", "A tool is added", 0x72, tools("delete_file", json!({})), "4p1"),
         case("J.11.c", "key-dropped", "A required argument is dropped from a closed map", 0x73, unlimited, "4p2"),
-        case("J.11.d", "wildcard", "`one_of` becomes `wildcard`", 0x74, tools(READ, json!({"path": wildcard()})), "4p4"),
+        case(
+            "J.11.d",
+            "wildcard",
+            "`one_of` becomes `wildcard`",
+            0x74,
+            tools(READ, json!({"path": wildcard()})),
+            "4p4",
+        ),
     ]
 }
 
@@ -90,8 +153,24 @@ fn bindings() -> Vec<Case> {
     let unbound = ("4q", "parent_hash_mismatch");
     let life = |step| (step, "link_outlives_parent");
     vec![
-        case("J.12", "other-parent", "`par_hash` of another token with the same holder", 0x81, "par_hash", alone.hash().into(), unbound),
-        case("J.12.b", "payload-hash", "`par_hash` of the payload alone", 0x82, "par_hash", payload_only.into(), unbound),
+        case(
+            "J.12",
+            "other-parent",
+            "`par_hash` of another token with the same holder",
+            0x81,
+            "par_hash",
+            alone.hash().into(),
+            unbound,
+        ),
+        case(
+            "J.12.b",
+            "payload-hash",
+            "`par_hash` of the payload alone",
+            0x82,
+            "par_hash",
+            payload_only.into(),
+            unbound,
+        ),
         case("J.13", "outlives", "The child outlives its parent", 0x91, "exp", (ROOT_EXP + 3600).into(), life("4h")),
         case("J.13.b", "earlier", "The child is older than its parent", 0x92, "iat", (ROOT_IAT - 1).into(), life("4j")),
     ]
@@ -121,8 +200,22 @@ fn signatures() -> Vec<Case> {
         deny(id, slug, title, &[root], reads(n, root, Who::Orchestrator), (READ, &q3()), at)
     };
     vec![
-        case("J.14", "bit-flipped", "One bit of the root's signature is flipped", &flipped, 0xaa1, ("3b", "signature_invalid")),
+        case(
+            "J.14",
+            "bit-flipped",
+            "One bit of the root's signature is flipped",
+            &flipped,
+            0xaa1,
+            ("3b", "signature_invalid"),
+        ),
         case("J.14.b", "alg-none", "`alg: none` and no signature", &unsigned, 0xaa2, ("3a", "algorithm_not_allowed")),
-        case("J.14.c", "key-in-header", "Signed by a stranger whose key rides in the header", &carried, 0xaa3, ("3b", "signature_invalid")),
+        case(
+            "J.14.c",
+            "key-in-header",
+            "Signed by a stranger whose key rides in the header",
+            &carried,
+            0xaa3,
+            ("3b", "signature_invalid"),
+        ),
     ]
 }

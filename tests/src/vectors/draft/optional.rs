@@ -51,7 +51,9 @@ fn leaf(n: u64, slug: &str, title: &str, root: Token, args: Value, expected: Exp
 fn derive(n: u64, slug: &str, title: &str, root: Token, map: Value, args: Value, expected: Expected) -> Case {
     let leaf = child(0x2240 + n, &root, json!({TOOL: map}));
     let proof = proves(0x22c0 + n, &leaf, TOOL, &args, Who::Worker);
-    Case::new(Group::Draft, &format!("J.22.{n}"), title, vec![root, leaf], proof, expected).named(slug).call(TOOL, &args)
+    Case::new(Group::Draft, &format!("J.22.{n}"), title, vec![root, leaf], proof, expected)
+        .named(slug)
+        .call(TOOL, &args)
 }
 
 fn path() -> Value {
@@ -64,11 +66,46 @@ fn at_the_leaf() -> Vec<Case> {
     let missing = Expected::Deny("6b", "argument_missing");
     vec![
         leaf(1, "optional-omitted", "Optional arguments may be left out", wide(), path(), Expected::Permit),
-        leaf(2, "optional-present", "A present optional argument within its bound", wide(), with(path(), "head", 100.into()), Expected::Permit),
-        leaf(3, "optional-violated", "A present optional argument beyond its bound", wide(), with(path(), "head", 500.into()), REFUSED),
-        leaf(4, "unnamed-admitted", "`*` admits an unnamed argument", wide(), with(path(), "encoding", "utf-8".into()), Expected::Permit),
-        leaf(5, "required-absent", "A required argument stays required beside `*`", wide(), json!({"head": 10}), missing),
-        leaf(6, "unnamed-refused", "Without `*` an unnamed argument is refused", narrow(), with(path(), "encoding", "utf-8".into()), REFUSED),
+        leaf(
+            2,
+            "optional-present",
+            "A present optional argument within its bound",
+            wide(),
+            with(path(), "head", 100.into()),
+            Expected::Permit,
+        ),
+        leaf(
+            3,
+            "optional-violated",
+            "A present optional argument beyond its bound",
+            wide(),
+            with(path(), "head", 500.into()),
+            REFUSED,
+        ),
+        leaf(
+            4,
+            "unnamed-admitted",
+            "`*` admits an unnamed argument",
+            wide(),
+            with(path(), "encoding", "utf-8".into()),
+            Expected::Permit,
+        ),
+        leaf(
+            5,
+            "required-absent",
+            "A required argument stays required beside `*`",
+            wide(),
+            json!({"head": 10}),
+            missing,
+        ),
+        leaf(
+            6,
+            "unnamed-refused",
+            "Without `*` an unnamed argument is refused",
+            narrow(),
+            with(path(), "encoding", "utf-8".into()),
+            REFUSED,
+        ),
     ]
 }
 
@@ -85,20 +122,108 @@ fn derivations() -> Vec<Case> {
     let utf8_optional = with(utf8(), "optional", true.into());
     let permit = Expected::Permit;
     vec![
-        derive(7, "optional-made-required", "An optional argument becomes required", narrow(), required_head, with(path(), "head", 50.into()), permit),
-        derive(8, "required-made-optional", "A required argument becomes optional", narrow(), optional_path, path(), Expected::Deny("4p3", "authority_widened")),
-        derive(9, "optional-forbidden", "An omitted optional argument is forbidden", narrow(), only_path(), with(path(), "head", 10.into()), REFUSED),
+        derive(
+            7,
+            "optional-made-required",
+            "An optional argument becomes required",
+            narrow(),
+            required_head,
+            with(path(), "head", 50.into()),
+            permit,
+        ),
+        derive(
+            8,
+            "required-made-optional",
+            "A required argument becomes optional",
+            narrow(),
+            optional_path,
+            path(),
+            Expected::Deny("4p3", "authority_widened"),
+        ),
+        derive(
+            9,
+            "optional-forbidden",
+            "An omitted optional argument is forbidden",
+            narrow(),
+            only_path(),
+            with(path(), "head", 10.into()),
+            REFUSED,
+        ),
         derive(10, "optional-dropped", "An optional argument may be dropped", narrow(), only_path(), path(), permit),
-        derive(11, "required-dropped", "A required argument may not be dropped", narrow(), only_head(), json!({"head": 10}), KEYS),
-        derive(12, "unnamed-constrained", "A constraint on what `*` admitted, not met", wide(), with(open(), "encoding", utf8()), encoding("latin-1"), REFUSED),
-        derive(13, "unnamed-constrained-met", "The same, met", wide(), with(open(), "encoding", utf8()), encoding("utf-8"), permit),
+        derive(
+            11,
+            "required-dropped",
+            "A required argument may not be dropped",
+            narrow(),
+            only_head(),
+            json!({"head": 10}),
+            KEYS,
+        ),
+        derive(
+            12,
+            "unnamed-constrained",
+            "A constraint on what `*` admitted, not met",
+            wide(),
+            with(open(), "encoding", utf8()),
+            encoding("latin-1"),
+            REFUSED,
+        ),
+        derive(
+            13,
+            "unnamed-constrained-met",
+            "The same, met",
+            wide(),
+            with(open(), "encoding", utf8()),
+            encoding("utf-8"),
+            permit,
+        ),
         derive(14, "star-added", "`*` is added", narrow(), with(closed(), "*", wildcard()), path(), KEYS),
-        derive(15, "key-added", "An argument is added where there is no `*`", narrow(), with(closed(), "encoding", wildcard()), path(), KEYS),
-        derive(16, "optional-dropped-under-star", "An optional argument is dropped, but `*` would readmit it", wide(), without(open(), "head"), path(), KEYS),
-        derive(17, "empty-map-is-star", "An empty map is the same as `*`", grant(0x2202, json!({})), json!({"path": pinned(), "*": wildcard()}), with(path(), "head", 5.into()), permit),
-        derive(20, "new-optional-under-star", "A new optional argument under `*`", wide(), with(open(), "encoding", utf8_optional), path(), permit),
+        derive(
+            15,
+            "key-added",
+            "An argument is added where there is no `*`",
+            narrow(),
+            with(closed(), "encoding", wildcard()),
+            path(),
+            KEYS,
+        ),
+        derive(
+            16,
+            "optional-dropped-under-star",
+            "An optional argument is dropped, but `*` would readmit it",
+            wide(),
+            without(open(), "head"),
+            path(),
+            KEYS,
+        ),
+        derive(
+            17,
+            "empty-map-is-star",
+            "An empty map is the same as `*`",
+            grant(0x2202, json!({})),
+            json!({"path": pinned(), "*": wildcard()}),
+            with(path(), "head", 5.into()),
+            permit,
+        ),
+        derive(
+            20,
+            "new-optional-under-star",
+            "A new optional argument under `*`",
+            wide(),
+            with(open(), "encoding", utf8_optional),
+            path(),
+            permit,
+        ),
         derive(21, "star-dropped", "`*` is dropped", wide(), starless(), with(path(), "tail", 20.into()), permit),
-        derive(22, "star-dropped-unnamed", "`*` is dropped, and an unnamed argument comes", wide(), starless(), encoding("utf-8"), REFUSED),
+        derive(
+            22,
+            "star-dropped-unnamed",
+            "`*` is dropped, and an unnamed argument comes",
+            wide(),
+            starless(),
+            encoding("utf-8"),
+            REFUSED,
+        ),
     ]
 }
 
@@ -108,7 +233,14 @@ fn malformed() -> Vec<Case> {
     let optional_star = star(with(wildcard(), "optional", true.into()));
     vec![
         leaf(18, "optional-nested", "`optional` inside `all`", grant(0x2203, nested), path(), MALFORMED),
-        leaf(19, "star-not-wildcard", "A `*` entry that is no wildcard", grant(0x2204, star(range(json!({"max": 5})))), path(), MALFORMED),
+        leaf(
+            19,
+            "star-not-wildcard",
+            "A `*` entry that is no wildcard",
+            grant(0x2204, star(range(json!({"max": 5})))),
+            path(),
+            MALFORMED,
+        ),
         leaf(23, "star-optional", "A `*` entry with `optional`", grant(0x2205, optional_star), path(), MALFORMED),
     ]
 }

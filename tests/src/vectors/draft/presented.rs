@@ -67,17 +67,56 @@ fn audiences() -> Vec<Case> {
     let (named_root, named_leaf) = with_aud(0x20, AUDIENCE);
     let (other_root, other_leaf) = with_aud(0x22, "https://other.example.com");
     vec![
-        denied("J.6.1", "aat-aud-demanded-absent", "`aat_aud` is demanded and absent", addressed(&line, 0xa04, None, None), mismatch)
-            .under(Policy::proof_audience()),
-        denied("J.6.2", "aat-aud-of-another", "`aat_aud` names another enforcement point", addressed(&line, 0xa05, evil, None), mismatch)
-            .under(Policy::proof_audience()),
-        permitted("J.6.3", "aat-aud-not-demanded", "`aat_aud` is absent where nobody demands it", addressed(&line, 0xa06, None, None)),
-        denied("J.6.4", "aat-aud-of-another-undemanded", "`aat_aud` names another, though none is demanded", addressed(&line, 0xa07, evil, None), mismatch),
-        denied("J.6.5", "nonce-absent", "A nonce is demanded and absent", addressed(&line, 0xa08, us, None), no_nonce).under(Policy::nonce(NONCE)),
-        permitted("J.6.6", "nonce-ours", "The nonce that was issued", addressed(&line, 0xa09, us, Some(NONCE))).under(Policy::nonce(NONCE)),
-        denied("J.6.7", "nonce-of-another", "A nonce that was never issued here", addressed(&line, 0xa0a, us, Some(NONCE_OF_ANOTHER)), no_nonce)
+        denied(
+            "J.6.1",
+            "aat-aud-demanded-absent",
+            "`aat_aud` is demanded and absent",
+            addressed(&line, 0xa04, None, None),
+            mismatch,
+        )
+        .under(Policy::proof_audience()),
+        denied(
+            "J.6.2",
+            "aat-aud-of-another",
+            "`aat_aud` names another enforcement point",
+            addressed(&line, 0xa05, evil, None),
+            mismatch,
+        )
+        .under(Policy::proof_audience()),
+        permitted(
+            "J.6.3",
+            "aat-aud-not-demanded",
+            "`aat_aud` is absent where nobody demands it",
+            addressed(&line, 0xa06, None, None),
+        ),
+        denied(
+            "J.6.4",
+            "aat-aud-of-another-undemanded",
+            "`aat_aud` names another, though none is demanded",
+            addressed(&line, 0xa07, evil, None),
+            mismatch,
+        ),
+        denied("J.6.5", "nonce-absent", "A nonce is demanded and absent", addressed(&line, 0xa08, us, None), no_nonce)
             .under(Policy::nonce(NONCE)),
-        permit("J.6.8", "aud-ours", "The root's `aud` names this place", &[&named_root, &named_leaf], reads(0xa0b, &named_leaf, Who::Worker), READ, &q3()),
+        permitted("J.6.6", "nonce-ours", "The nonce that was issued", addressed(&line, 0xa09, us, Some(NONCE)))
+            .under(Policy::nonce(NONCE)),
+        denied(
+            "J.6.7",
+            "nonce-of-another",
+            "A nonce that was never issued here",
+            addressed(&line, 0xa0a, us, Some(NONCE_OF_ANOTHER)),
+            no_nonce,
+        )
+        .under(Policy::nonce(NONCE)),
+        permit(
+            "J.6.8",
+            "aud-ours",
+            "The root's `aud` names this place",
+            &[&named_root, &named_leaf],
+            reads(0xa0b, &named_leaf, Who::Worker),
+            READ,
+            &q3(),
+        ),
         deny(
             "J.6.9",
             "aud-of-another",
@@ -87,8 +126,14 @@ fn audiences() -> Vec<Case> {
             call,
             ("6c", "audience_mismatch"),
         ),
-        denied("J.6.10", "aud-demanded-absent", "`aud` is demanded and no token has it", reads(0xa03, &line.leaf, Who::Worker2), ("6c", "audience_mismatch"))
-            .under(Policy::chain_audience()),
+        denied(
+            "J.6.10",
+            "aud-demanded-absent",
+            "`aud` is demanded and no token has it",
+            reads(0xa03, &line.leaf, Who::Worker2),
+            ("6c", "audience_mismatch"),
+        )
+        .under(Policy::chain_audience()),
     ]
 }
 
@@ -102,17 +147,56 @@ fn typed_root(id: &str, slug: &str, title: &str, n: (u64, u64), header: &Value, 
 fn types() -> Vec<Case> {
     let line = Line::new();
     let untyped = json!({"alg": "Ed25519"});
-    let typed_proof = |n: u64, header: &Value| Token::seal(header, &proof_claims(&numbered(n), &line.leaf, READ, &q3()), Who::Worker2);
+    let typed_proof = |n: u64, header: &Value| {
+        Token::seal(header, &proof_claims(&numbered(n), &line.leaf, READ, &q3()), Who::Worker2)
+    };
     let wrong_type = ("7a", "type_mismatch");
     let critical = json!({
         "alg": "Ed25519", "typ": "aat+jwt", "crit": ["urn:example:unknown"], "urn:example:unknown": true,
     });
     vec![
-        deny("J.7.1", "proof-untyped", "A proof without `typ`", &line.chain(), typed_proof(0xae1, &untyped), (READ, &q3()), wrong_type),
-        deny("J.7.2", "token-as-proof", "A token typed `aat+jwt` in the proof's place", &line.chain(), typed_proof(0xae2, &aat_header()), (READ, &q3()), wrong_type),
-        typed_root("J.7.3", "proof-as-token", "A root typed as a proof", (0x7e, 0xae3), &proof_header(), "type_mismatch"),
+        deny(
+            "J.7.1",
+            "proof-untyped",
+            "A proof without `typ`",
+            &line.chain(),
+            typed_proof(0xae1, &untyped),
+            (READ, &q3()),
+            wrong_type,
+        ),
+        deny(
+            "J.7.2",
+            "token-as-proof",
+            "A token typed `aat+jwt` in the proof's place",
+            &line.chain(),
+            typed_proof(0xae2, &aat_header()),
+            (READ, &q3()),
+            wrong_type,
+        ),
+        typed_root(
+            "J.7.3",
+            "proof-as-token",
+            "A root typed as a proof",
+            (0x7e, 0xae3),
+            &proof_header(),
+            "type_mismatch",
+        ),
         typed_root("J.7.4", "root-untyped", "A root without `typ`", (0x7f, 0xae4), &untyped, "type_mismatch"),
-        typed_root("J.7.5", "root-eddsa", "A root under the deprecated name `EdDSA`", (0x80, 0xae5), &json!({"alg": "EdDSA", "typ": "aat+jwt"}), "algorithm_not_allowed"),
-        typed_root("J.7.6", "root-critical-unknown", "A root whose `crit` names an unknown extension", (0x82, 0xae6), &critical, "critical_unknown"),
+        typed_root(
+            "J.7.5",
+            "root-eddsa",
+            "A root under the deprecated name `EdDSA`",
+            (0x80, 0xae5),
+            &json!({"alg": "EdDSA", "typ": "aat+jwt"}),
+            "algorithm_not_allowed",
+        ),
+        typed_root(
+            "J.7.6",
+            "root-critical-unknown",
+            "A root whose `crit` names an unknown extension",
+            (0x82, 0xae6),
+            &critical,
+            "critical_unknown",
+        ),
     ]
 }

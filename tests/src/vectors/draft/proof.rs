@@ -32,8 +32,20 @@ fn proofs() -> Vec<Case> {
     let sibling = derived(&with(leaf_claims(&line.child), "exp", 1_704_068_700.into()), Who::Worker);
     let q4 = json!({"path": Q4});
     vec![
-        case("J.20.1", "signed-by-stranger", "A stranger signs the proof", reads(0xab1, &line.leaf, Who::Attacker), ("7b", "signature_invalid")),
-        case("J.20.2", "other-token-id", "`aat_id` is another token's", bent(&line, 0xab2, |claims| with(claims, "aat_id", child_id.clone())), other_token),
+        case(
+            "J.20.1",
+            "signed-by-stranger",
+            "A stranger signs the proof",
+            reads(0xab1, &line.leaf, Who::Attacker),
+            ("7b", "signature_invalid"),
+        ),
+        case(
+            "J.20.2",
+            "other-token-id",
+            "`aat_id` is another token's",
+            bent(&line, 0xab2, |claims| with(claims, "aat_id", child_id.clone())),
+            other_token,
+        ),
         deny(
             "J.20.3",
             "arguments-outside-grant",
@@ -43,7 +55,13 @@ fn proofs() -> Vec<Case> {
             (READ, &q4),
             ("6b", "argument_refused"),
         ),
-        case("J.20.4", "too-old", "The proof is one second too old", bent(&line, 0xab4, |claims| with(claims, "iat", (NOW - 31).into())), ("7g", "proof_out_of_window")),
+        case(
+            "J.20.4",
+            "too-old",
+            "The proof is one second too old",
+            bent(&line, 0xab4, |claims| with(claims, "iat", (NOW - 31).into())),
+            ("7g", "proof_out_of_window"),
+        ),
         deny(
             "J.20.5",
             "other-arguments",
@@ -71,7 +89,13 @@ fn proofs() -> Vec<Case> {
             (READ, &q3()),
             other_token,
         ),
-        case("J.20.8", "without-arguments", "The proof lacks `hta`", bent(&line, 0xab8, |claims| without(claims, "hta")), ("7c", "proof_malformed")),
+        case(
+            "J.20.8",
+            "without-arguments",
+            "The proof lacks `hta`",
+            bent(&line, 0xab8, |claims| without(claims, "hta")),
+            ("7c", "proof_malformed"),
+        ),
     ]
 }
 
@@ -82,9 +106,25 @@ fn calls() -> Vec<Case> {
         deny(id, slug, title, &line.chain(), proof, (tool, &args), ("6b", code))
     };
     vec![
-        case("J.9.1", "argument-unnamed", "An argument that the closed map does not name", 0xac1, READ, json!({"path": Q3, "mode": "r"}), "argument_refused"),
+        case(
+            "J.9.1",
+            "argument-unnamed",
+            "An argument that the closed map does not name",
+            0xac1,
+            READ,
+            json!({"path": Q3, "mode": "r"}),
+            "argument_refused",
+        ),
         case("J.9.2", "argument-absent", "A required argument is absent", 0xac2, READ, json!({}), "argument_missing"),
-        case("J.9.3", "tool-dropped", "A tool that the leaf no longer has", 0xac3, SEARCH, filings(), "tool_not_granted"),
+        case(
+            "J.9.3",
+            "tool-dropped",
+            "A tool that the leaf no longer has",
+            0xac3,
+            SEARCH,
+            filings(),
+            "tool_not_granted",
+        ),
         permit(
             "J.9.4",
             "prefix",

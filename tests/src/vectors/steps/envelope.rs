@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::case::Case;
 use super::super::token::{
-    Q3, Token, Who, aat_header, canonical, child_claims, derived, named, proof_header, raw, root, root_claims, with, without,
+    Q3, Token, Who, aat_header, canonical, child_claims, derived, named, proof_header, raw, root, root_claims, with,
+    without,
 };
 use super::{At, alone, bent_child, bent_root, calling, exact, q3, reading};
 use marque_signing::{base64url, base64url_decode};
@@ -46,7 +47,12 @@ fn headers() -> Vec<Case> {
         headed("3a-alg-list", "`alg` is an array", alg, &with_alg(json!(["Ed25519"]))),
         headed("3a-typ-jwt", "`typ` is merely JWT", typ, &with_typ("JWT".into())),
         headed("3a-typ-upper-case", "`typ` in other letters", typ, &with_typ("AAT+JWT".into())),
-        headed("3a-typ-media-type", "`typ` with the prefix that RFC 7515 §4.1.9 says to leave out", typ, &with_typ("application/aat+jwt".into())),
+        headed(
+            "3a-typ-media-type",
+            "`typ` with the prefix that RFC 7515 §4.1.9 says to leave out",
+            typ,
+            &with_typ("application/aat+jwt".into()),
+        ),
         headed("3a-typ-null", "`typ` is null", typ, &with_typ(Value::Null)),
         headed("3a-crit-empty", "`crit` names nothing, which RFC 7515 §4.1.11 forbids", crit, &with_crit(json!([]))),
         headed("3a-crit-standard-name", "`crit` names a standard header member", crit, &with_crit(json!(["alg"]))),
@@ -54,9 +60,19 @@ fn headers() -> Vec<Case> {
         headed("3a-crit-null", "`crit` is null", crit, &with_crit(Value::Null)),
         headed_text("3a-header-array", "The header is an array", Some(("3a", "malformed")), "[]"),
         headed_text("3a-header-not-json", "The header is no JSON", Some(("3a", "malformed")), "alg"),
-        headed_text("3a-header-duplicate", "The header names `alg` twice", Some(("3a", "duplicate_member")), r#"{"alg":"none","alg":"Ed25519","typ":"aat+jwt"}"#),
+        headed_text(
+            "3a-header-duplicate",
+            "The header names `alg` twice",
+            Some(("3a", "duplicate_member")),
+            r#"{"alg":"none","alg":"Ed25519","typ":"aat+jwt"}"#,
+        ),
         headed("3a-header-members-ignored", "Keys and unknown members in a header are ignored", None, &ignored),
-        headed_text("3a-header-spaced", "A header that is not canonical JSON", None, "{ \"typ\" : \"aat+jwt\",\n\"alg\": \"Ed25519\" }"),
+        headed_text(
+            "3a-header-spaced",
+            "A header that is not canonical JSON",
+            None,
+            "{ \"typ\" : \"aat+jwt\",\n\"alg\": \"Ed25519\" }",
+        ),
     ]
 }
 
@@ -71,18 +87,33 @@ fn child_headers() -> Vec<Case> {
     let typ = Some(("4a", "type_mismatch"));
     vec![
         case("4a-alg-none-signed", "A child with `alg: none`", alg, &with(aat_header(), "alg", "none".into())),
-        case("4a-alg-eddsa", "A child under the deprecated name `EdDSA`", alg, &with(aat_header(), "alg", "EdDSA".into())),
+        case(
+            "4a-alg-eddsa",
+            "A child under the deprecated name `EdDSA`",
+            alg,
+            &with(aat_header(), "alg", "EdDSA".into()),
+        ),
         case("4a-typ-absent", "A child without `typ`", typ, &without(aat_header(), "typ")),
         case("4a-typ-of-proof", "A child typed as a proof", typ, &proof_header()),
-        case("4a-crit-unknown", "A child whose `crit` is not understood", Some(("4a", "critical_unknown")), &with(aat_header(), "crit", json!(["urn:example:unknown"]))),
-        case("4a-header-members-ignored", "A child with other header members", None, &with(aat_header(), "jwk", Who::Attacker.jwk())),
+        case(
+            "4a-crit-unknown",
+            "A child whose `crit` is not understood",
+            Some(("4a", "critical_unknown")),
+            &with(aat_header(), "crit", json!(["urn:example:unknown"])),
+        ),
+        case(
+            "4a-header-members-ignored",
+            "A child with other header members",
+            None,
+            &with(aat_header(), "jwk", Who::Attacker.jwk()),
+        ),
     ]
 }
 
 /// The order of the Ed25519 group, little-endian (RFC 8032 §5.1).
 const GROUP_ORDER: [u8; 32] = [
-    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0x10,
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
 /// The same signature with S + L for S: a second one that a lax verifier takes.
@@ -127,15 +158,45 @@ fn signatures() -> Vec<Case> {
         vec![parent, leaf]
     };
     vec![
-        alone("3b-signature-absent", "An empty signature under an honest header", invalid, end("3b-signature-absent", "without its signature", |c| format!("{}.", c.rsplit_once('.').unwrap_or_default().0))),
-        alone("3b-signature-short", "A signature of 63 bytes", invalid, end("3b-signature-short", "signature cut by a byte", |c| {
-            let (input, signature) = c.rsplit_once('.').unwrap_or_default();
-            format!("{input}.{}", base64url(&base64url_decode(signature).unwrap_or_default()[..63]))
-        })),
-        alone("3b-signature-padded", "A signature with base64 padding", invalid, end("3b-signature-padded", "`==` appended", |c| format!("{c}=="))),
-        alone("3b-signature-second", "The second signature of the same message, S + L", invalid, end("3b-signature-second", "S replaced by S + L", second_signature)),
+        alone(
+            "3b-signature-absent",
+            "An empty signature under an honest header",
+            invalid,
+            end("3b-signature-absent", "without its signature", |c| {
+                format!("{}.", c.rsplit_once('.').unwrap_or_default().0)
+            }),
+        ),
+        alone(
+            "3b-signature-short",
+            "A signature of 63 bytes",
+            invalid,
+            end("3b-signature-short", "signature cut by a byte", |c| {
+                let (input, signature) = c.rsplit_once('.').unwrap_or_default();
+                format!("{input}.{}", base64url(&base64url_decode(signature).unwrap_or_default()[..63]))
+            }),
+        ),
+        alone(
+            "3b-signature-padded",
+            "A signature with base64 padding",
+            invalid,
+            end("3b-signature-padded", "`==` appended", |c| format!("{c}==")),
+        ),
+        alone(
+            "3b-signature-second",
+            "The second signature of the same message, S + L",
+            invalid,
+            end("3b-signature-second", "S replaced by S + L", second_signature),
+        ),
         alone("3b-payload-replaced", "Another payload under the same signature", invalid, swapped),
-        calling("4b-payload-replaced", "Another payload under a child's signature", Some(("4b", "signature_invalid")), child, Who::Worker, "read_file", &q3()),
+        calling(
+            "4b-payload-replaced",
+            "Another payload under a child's signature",
+            Some(("4b", "signature_invalid")),
+            child,
+            Who::Worker,
+            "read_file",
+            &q3(),
+        ),
     ]
 }
 
@@ -148,32 +209,72 @@ fn claims() -> Vec<Case> {
     let tools = |text: &str| json!({"read_file": raw(text)});
     let set = |member: &'static str, value: Value| move |claims: Value| with(claims, member, value);
     vec![
-        bent_root("3b-claim-twice", "A claim stands twice", root_twice, set("exp", twice("1704067600,\"exp\":1704070800"))),
-        bent_root("3b-unread-member-twice", "A member that nobody reads stands twice", root_twice, set("note", twice(r#"{"a":{"b":1,"b":2}}"#))),
-        alone("3b-constraint-member-twice", "A member of a constraint stands twice", root_twice, root(&root_claims(&named("3b-constraint-member-twice", "root"), nested()))),
+        bent_root(
+            "3b-claim-twice",
+            "A claim stands twice",
+            root_twice,
+            set("exp", twice("1704067600,\"exp\":1704070800")),
+        ),
+        bent_root(
+            "3b-unread-member-twice",
+            "A member that nobody reads stands twice",
+            root_twice,
+            set("note", twice(r#"{"a":{"b":1,"b":2}}"#)),
+        ),
+        alone(
+            "3b-constraint-member-twice",
+            "A member of a constraint stands twice",
+            root_twice,
+            root(&root_claims(&named("3b-constraint-member-twice", "root"), nested())),
+        ),
         alone(
             "3b-argument-twice-by-escape",
             "An argument stands twice, once written with an escape",
             root_twice,
             root(&root_claims(
                 &named("3b-argument-twice-by-escape", "root"),
-                tools(r#"{"path":{"constraint_type":"exact","value":"/tmp"},"p\u0061th":{"constraint_type":"wildcard"}}"#),
+                tools(
+                    r#"{"path":{"constraint_type":"exact","value":"/tmp"},"p\u0061th":{"constraint_type":"wildcard"}}"#,
+                ),
             )),
         ),
         alone(
             "3b-tool-twice",
             "A tool stands twice",
             root_twice,
-            root(&root_claims(&named("3b-tool-twice", "root"), raw(r#"{"read_file":{"path":{"constraint_type":"exact","value":"/tmp"}},"read_file":{}}"#))),
+            root(&root_claims(
+                &named("3b-tool-twice", "root"),
+                raw(r#"{"read_file":{"path":{"constraint_type":"exact","value":"/tmp"}},"read_file":{}}"#),
+            )),
         ),
         bent_root("3b-iat-absent", "No `iat`", malformed, |claims| without(claims, "iat")),
         bent_root("3b-exp-absent", "No `exp`", malformed, |claims| without(claims, "exp")),
         bent_root("3b-exp-string", "`exp` is a string", malformed, set("exp", "1704070800".into())),
         bent_root("3b-exp-fraction", "`exp` is written with a fraction", malformed, set("exp", raw("1704070800.0"))),
         bent_root("3b-exp-exponent", "`exp` is written with an exponent", malformed, set("exp", raw("17040708e2"))),
-        bent_root("3b-iat-beyond-64-bits", "`iat` is beyond 64 bits", malformed, set("iat", raw("-99999999999999999999"))),
-        bent_root("3b-unknown-claims-ignored", "Claims that the draft does not know are ignored", None, set("sub", json!({"anyone": [1.5, null, Q3]}))),
-        bent_child("4b-claim-twice", "A child's claim stands twice", child_twice, set("del_max_depth", twice("9,\"del_max_depth\":2"))),
-        bent_child("4b-unread-member-twice", "A member of a child that nobody reads stands twice", child_twice, set("note", twice(r#"[{"a":1,"a":1}]"#))),
+        bent_root(
+            "3b-iat-beyond-64-bits",
+            "`iat` is beyond 64 bits",
+            malformed,
+            set("iat", raw("-99999999999999999999")),
+        ),
+        bent_root(
+            "3b-unknown-claims-ignored",
+            "Claims that the draft does not know are ignored",
+            None,
+            set("sub", json!({"anyone": [1.5, null, Q3]})),
+        ),
+        bent_child(
+            "4b-claim-twice",
+            "A child's claim stands twice",
+            child_twice,
+            set("del_max_depth", twice("9,\"del_max_depth\":2")),
+        ),
+        bent_child(
+            "4b-unread-member-twice",
+            "A member of a child that nobody reads stands twice",
+            child_twice,
+            set("note", twice(r#"[{"a":1,"a":1}]"#)),
+        ),
     ]
 }

@@ -43,18 +43,69 @@ fn envelopes() -> Vec<Case> {
         proved(id, title, Some(("7a", "malformed")), |_, claims| proof(&claims, Who::Orchestrator).altered(how, change))
     };
     vec![
-        headed("7a-alg-none-signed", "A proof with `alg: none`", Some(("7a", "algorithm_not_allowed")), &header("alg", "none".into())),
-        headed("7a-alg-eddsa", "A proof under the deprecated name `EdDSA`", Some(("7a", "algorithm_not_allowed")), &header("alg", "EdDSA".into())),
-        headed("7a-typ-dpop", "A proof typed as another protocol's", Some(("7a", "type_mismatch")), &header("typ", "dpop+jwt".into())),
-        headed("7a-crit-unknown", "A proof whose `crit` is not understood", Some(("7a", "critical_unknown")), &header("crit", json!(["b64"]))),
-        headed("7a-header-members-ignored", "A proof with a key in its header, which is ignored", None, &header("jwk", Who::Attacker.jwk())),
+        headed(
+            "7a-alg-none-signed",
+            "A proof with `alg: none`",
+            Some(("7a", "algorithm_not_allowed")),
+            &header("alg", "none".into()),
+        ),
+        headed(
+            "7a-alg-eddsa",
+            "A proof under the deprecated name `EdDSA`",
+            Some(("7a", "algorithm_not_allowed")),
+            &header("alg", "EdDSA".into()),
+        ),
+        headed(
+            "7a-typ-dpop",
+            "A proof typed as another protocol's",
+            Some(("7a", "type_mismatch")),
+            &header("typ", "dpop+jwt".into()),
+        ),
+        headed(
+            "7a-crit-unknown",
+            "A proof whose `crit` is not understood",
+            Some(("7a", "critical_unknown")),
+            &header("crit", json!(["b64"])),
+        ),
+        headed(
+            "7a-header-members-ignored",
+            "A proof with a key in its header, which is ignored",
+            None,
+            &header("jwk", Who::Attacker.jwk()),
+        ),
         cut("7a-proof-empty", "No proof at all", "emptied", |_| String::new()),
-        cut("7a-proof-two-parts", "A proof without its signature part", "cut", |c| c.rsplit_once('.').unwrap_or_default().0.to_owned()),
-        proved("7b-signed-by-header-key", "A stranger signs, with the key in the header", Some(("7b", "signature_invalid")), |_, claims| Token::seal(&header("jwk", Who::Attacker.jwk()), &claims, Who::Attacker)),
-        proved("7b-signed-by-issuer", "The root's issuer signs instead of its holder", Some(("7b", "signature_invalid")), |_, claims| proof(&claims, Who::ControlPlane)),
-        set("7b-claim-twice", "A claim of the proof stands twice", twice, "aat_tool", raw(r#""act","aat_tool":"read_file""#)),
-        set("7b-argument-twice", "An argument in `hta` stands twice", twice, "hta", raw(&format!(r#"{{"path":"/etc/passwd","path":"{Q3}"}}"#))),
-        proved("7b-payload-not-json", "A signed proof that is no JSON", Some(("7b", "malformed")), |_, _| Token::seal_bytes(proof_header().to_string().into_bytes(), b"hello".to_vec(), Who::Orchestrator)),
+        cut("7a-proof-two-parts", "A proof without its signature part", "cut", |c| {
+            c.rsplit_once('.').unwrap_or_default().0.to_owned()
+        }),
+        proved(
+            "7b-signed-by-header-key",
+            "A stranger signs, with the key in the header",
+            Some(("7b", "signature_invalid")),
+            |_, claims| Token::seal(&header("jwk", Who::Attacker.jwk()), &claims, Who::Attacker),
+        ),
+        proved(
+            "7b-signed-by-issuer",
+            "The root's issuer signs instead of its holder",
+            Some(("7b", "signature_invalid")),
+            |_, claims| proof(&claims, Who::ControlPlane),
+        ),
+        set(
+            "7b-claim-twice",
+            "A claim of the proof stands twice",
+            twice,
+            "aat_tool",
+            raw(r#""act","aat_tool":"read_file""#),
+        ),
+        set(
+            "7b-argument-twice",
+            "An argument in `hta` stands twice",
+            twice,
+            "hta",
+            raw(&format!(r#"{{"path":"/etc/passwd","path":"{Q3}"}}"#)),
+        ),
+        proved("7b-payload-not-json", "A signed proof that is no JSON", Some(("7b", "malformed")), |_, _| {
+            Token::seal_bytes(proof_header().to_string().into_bytes(), b"hello".to_vec(), Who::Orchestrator)
+        }),
     ]
 }
 
@@ -71,14 +122,27 @@ fn claims() -> Vec<Case> {
         absent("7c-tool-absent", "A proof without `aat_tool`", "aat_tool"),
         set("7c-arguments-array", "A proof whose `hta` is an array", malformed, "hta", json!([Q3])),
         set("7c-arguments-null", "A proof whose `hta` is null", malformed, "hta", Value::Null),
-        proved("7c-token-hash-with-signature", "`aat_hash` of the leaf with its signature", Some(("7c", "proof_token_mismatch")), |leaf, claims| {
-            let whole = marque_signing::base64url(&marque_signing::sha256(leaf.compact.as_bytes()).0);
-            proof(&with(claims, "aat_hash", whole.into()), Who::Orchestrator)
-        }),
-        proved("7c-token-hash-padded", "`aat_hash` with base64 padding", Some(("7c", "proof_token_mismatch")), |leaf, claims| {
-            proof(&with(claims, "aat_hash", format!("{}=", leaf.hash()).into()), Who::Orchestrator)
-        }),
-        bent("7c-unknown-claims-ignored", "Claims of the proof that the draft does not know are ignored", None, |claims| with(claims, "why", "to read".into())),
+        proved(
+            "7c-token-hash-with-signature",
+            "`aat_hash` of the leaf with its signature",
+            Some(("7c", "proof_token_mismatch")),
+            |leaf, claims| {
+                let whole = marque_signing::base64url(&marque_signing::sha256(leaf.compact.as_bytes()).0);
+                proof(&with(claims, "aat_hash", whole.into()), Who::Orchestrator)
+            },
+        ),
+        proved(
+            "7c-token-hash-padded",
+            "`aat_hash` with base64 padding",
+            Some(("7c", "proof_token_mismatch")),
+            |leaf, claims| proof(&with(claims, "aat_hash", format!("{}=", leaf.hash()).into()), Who::Orchestrator),
+        ),
+        bent(
+            "7c-unknown-claims-ignored",
+            "Claims of the proof that the draft does not know are ignored",
+            None,
+            |claims| with(claims, "why", "to read".into()),
+        ),
     ]
 }
 
@@ -90,8 +154,20 @@ fn bindings() -> Vec<Case> {
     vec![
         set("7d-audience-slash", "`aat_aud` differs by a slash", elsewhere, "aat_aud", format!("{AUDIENCE}/").into()),
         set("7d-audience-null", "`aat_aud` is there, though null", elsewhere, "aat_aud", Value::Null),
-        set("7d-audience-list", "`aat_aud` is a list, which only `aud` may be", elsewhere, "aat_aud", json!([AUDIENCE])),
-        set("7e-tool-upper-case", "`aat_tool` differs by a letter's case", Some(("7e", "proof_tool_mismatch")), "aat_tool", "Read_file".into()),
+        set(
+            "7d-audience-list",
+            "`aat_aud` is a list, which only `aud` may be",
+            elsewhere,
+            "aat_aud",
+            json!([AUDIENCE]),
+        ),
+        set(
+            "7e-tool-upper-case",
+            "`aat_tool` differs by a letter's case",
+            Some(("7e", "proof_tool_mismatch")),
+            "aat_tool",
+            "Read_file".into(),
+        ),
         set("7f-arguments-more", "The proof has an argument more", arguments, "hta", json!({"path": Q3, "mode": "r"})),
         set("7f-arguments-fewer", "The proof has an argument fewer", arguments, "hta", json!({})),
         reordered(),
@@ -101,7 +177,8 @@ fn bindings() -> Vec<Case> {
         set("7g-iat-huge", "A proof from the end of time", window, "iat", raw("9223372036854775807")),
         set("7g-iat-hugely-negative", "A proof from the beginning of time", window, "iat", raw("-9223372036854775808")),
         set("7h-nonce-number", "The nonce is a number", nonce, "nonce", 1.into()).under(Policy::nonce(NONCE)),
-        set("7h-nonce-upper-case", "The nonce differs by a letter's case", nonce, "nonce", NONCE.to_uppercase().into()).under(Policy::nonce(NONCE)),
+        set("7h-nonce-upper-case", "The nonce differs by a letter's case", nonce, "nonce", NONCE.to_uppercase().into())
+            .under(Policy::nonce(NONCE)),
         set("7h-nonce-undemanded", "A nonce that nobody demands", None, "nonce", NONCE.into()),
         bent("7i-replayed", "The same proof a second time", Some(("7i", "proof_replayed")), |claims| claims)
             .under(Policy { accepted_before: true, ..Policy::none() })
@@ -116,5 +193,6 @@ fn reordered() -> Case {
     let claims = proof_claims(&named(id, "proof"), &leaf, "act", &raw(r#"{"n":1.0,"a":"\u00e9"}"#));
     let token = proof(&claims, Who::Orchestrator);
     let args = json!({"a": "\u{e9}", "n": 1});
-    Case::new(Group::Step, id, "Arguments in another order and spelling", vec![leaf], token, Expected::Permit).call("act", &args)
+    Case::new(Group::Step, id, "Arguments in another order and spelling", vec![leaf], token, Expected::Permit)
+        .call("act", &args)
 }

@@ -11,9 +11,29 @@ const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
-        calling("1-chain-empty", "No token at all", Some(("1", "chain_empty")), vec![], Who::Orchestrator, "read_file", &q3()),
-        alone("2a-token-at-limit", "A token of as many bytes as are allowed", None, padded_to("2a-token-at-limit", TOKEN_BYTES_MAX)).ours(),
-        alone("2a-token-oversize", "A token larger than 64 KiB", Some(("2a", "oversize")), padded_to("2a-token-oversize", TOKEN_BYTES_MAX + 4)).ours(),
+        calling(
+            "1-chain-empty",
+            "No token at all",
+            Some(("1", "chain_empty")),
+            vec![],
+            Who::Orchestrator,
+            "read_file",
+            &q3(),
+        ),
+        alone(
+            "2a-token-at-limit",
+            "A token of as many bytes as are allowed",
+            None,
+            padded_to("2a-token-at-limit", TOKEN_BYTES_MAX),
+        )
+        .ours(),
+        alone(
+            "2a-token-oversize",
+            "A token larger than 64 KiB",
+            Some(("2a", "oversize")),
+            padded_to("2a-token-oversize", TOKEN_BYTES_MAX + 4),
+        )
+        .ours(),
         long_chain("2b-chain-at-limit", "Four tokens of 63 KiB: within 256 KiB together", 4, None),
         long_chain("2b-chain-oversize", "Five tokens of 63 KiB: beyond 256 KiB together", 5, Some(("2b", "oversize"))),
     ];
@@ -50,7 +70,8 @@ fn long_chain(id: &str, title: &str, length: usize, at: Option<At>) -> Case {
 fn ids() -> Vec<Case> {
     let unreadable = Some(("2c", "claims_malformed"));
     let compact = Some(("2c", "malformed"));
-    let sealed = |payload: &[u8]| Token::seal_bytes(aat_header().to_string().into_bytes(), payload.to_vec(), Who::ControlPlane);
+    let sealed =
+        |payload: &[u8]| Token::seal_bytes(aat_header().to_string().into_bytes(), payload.to_vec(), Who::ControlPlane);
     let twice = {
         let token = root(&root_claims(&named("2c-token-twice", "root"), reading()));
         vec![token.clone(), token]
@@ -59,19 +80,34 @@ fn ids() -> Vec<Case> {
     let two_parts = root(&root_claims(&named(id, "root"), reading()))
         .altered("without its signature part", |compact| compact.rsplit_once('.').unwrap_or_default().0.to_owned());
     let id = "2c-four-parts";
-    let four_parts = root(&root_claims(&named(id, "root"), reading())).altered("with a fourth part", |compact| format!("{compact}.e30"));
+    let four_parts = root(&root_claims(&named(id, "root"), reading()))
+        .altered("with a fourth part", |compact| format!("{compact}.e30"));
     let id = "2c-payload-not-base64url";
-    let padded = root(&root_claims(&named(id, "root"), reading())).altered("`*` put before the payload", |compact| compact.replacen('.', ".*", 1));
+    let padded = root(&root_claims(&named(id, "root"), reading()))
+        .altered("`*` put before the payload", |compact| compact.replacen('.', ".*", 1));
     vec![
         bent_root("2c-jti-absent", "No `jti`", unreadable, |claims| without(claims, "jti")),
         bent_root("2c-jti-number", "`jti` is a number", unreadable, |claims| with(claims, "jti", 7.into())),
-        calling("2c-token-twice", "The same token twice", Some(("2c", "token_id_repeated")), twice, Who::Orchestrator, "read_file", &q3()),
+        calling(
+            "2c-token-twice",
+            "The same token twice",
+            Some(("2c", "token_id_repeated")),
+            twice,
+            Who::Orchestrator,
+            "read_file",
+            &q3(),
+        ),
         alone("2c-payload-not-json", "A payload that is no JSON", unreadable, sealed(b"not json")),
         alone("2c-payload-array", "A payload that is an array", unreadable, sealed(b"[]")),
         alone("2c-two-parts", "A token without its signature part", compact, two_parts),
         alone("2c-four-parts", "A token of four parts", compact, four_parts),
         alone("2c-payload-not-base64url", "A payload that is not base64url", compact, padded),
         alone("2c-empty-token", "An empty token", compact, sealed(b"{}").altered("emptied", |_| String::new())),
-        alone("2c-payload-truncated", "A payload cut short", unreadable, sealed(json!({"jti": "1", "iss": "x"}).to_string()[..12].as_bytes())),
+        alone(
+            "2c-payload-truncated",
+            "A payload cut short",
+            unreadable,
+            sealed(json!({"jti": "1", "iss": "x"}).to_string()[..12].as_bytes()),
+        ),
     ]
 }
