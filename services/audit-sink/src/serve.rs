@@ -99,6 +99,8 @@ impl Sink {
         let sealer = Arc::new(Sealer::open(&state_dir, &origin, key).map_err(refused)?);
         let metrics = Metrics::default();
         health.metrics(|registry| metrics.register(registry));
+        metrics.appended(0, store.head().size);
+        metrics.indexed(0, index.upto());
         let judge: TrustBundle = bundle;
         let library = Library { store: Arc::new(store), index: Arc::new(index), judge: Arc::new(Judge::new(judge)) };
         let halted = Halted::default();
