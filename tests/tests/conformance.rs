@@ -1,6 +1,8 @@
 //! Vectors written by others, through our own verifiers. They lie outside the tree; `MARQUE_VECTORS` names the
 //! folder, and a test that can't find it fails.
 
+#![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use marque_identity::Did;

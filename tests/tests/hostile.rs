@@ -1,6 +1,8 @@
 //! Hostile bytes at every parser: truncated, oversize, doubled members, not UTF-8, deeply nested, random, and valid
 //! samples with bytes changed. The bodies are the fuzz targets'.
 
+#![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
+
 use std::collections::BTreeSet;
 
 use marque_tests::hostile::{TARGETS, Target, sample};

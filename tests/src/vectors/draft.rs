@@ -17,7 +17,7 @@ use super::token::{
 };
 
 /// All of them, in the index's order of groups.
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = presented::cases();
     cases.extend(chain::cases());
     cases.extend(proof::cases());

@@ -11,7 +11,7 @@ const REFUSED: Option<At> = Some(("6b", "argument_refused"));
 const MALFORMED: Option<At> = Some(("3n", "constraint_malformed"));
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = nats_subjects();
     cases.extend(subpaths());
     cases.extend(urls());

@@ -188,7 +188,7 @@ fn legal_pairs() -> Vec<Legal> {
 const WIDENED: Expected = Expected::Deny("4p4", "authority_widened");
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let legal = legal_pairs();
     let mut cases = Vec::new();
     for pair in &legal {

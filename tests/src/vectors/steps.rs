@@ -22,7 +22,7 @@ use super::token::{
 type At = (&'static str, &'static str);
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = sizes::cases();
     cases.extend(envelope::cases());
     cases.extend(roots::cases());

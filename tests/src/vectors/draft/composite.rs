@@ -40,8 +40,7 @@ fn composite(
     slug: &str,
     title: &str,
     n: u64,
-    format: Value,
-    limit: Value,
+    (format, limit): (Value, Value),
     args: Value,
     expected: Expected,
 ) -> Case {
@@ -58,7 +57,7 @@ fn conjunctions() -> Vec<Case> {
     let [max, min] = within(100);
     let at_least_1 = range(json!({"min": 1}));
     let limit = |id, slug, title, n, limit, call, expected| {
-        composite(id, slug, title, n, formats(&["pdf"]), limit, call, expected)
+        composite(id, slug, title, n, (formats(&["pdf"]), limit), call, expected)
     };
     let wild = {
         let parent = root(&root_claims(
@@ -120,7 +119,7 @@ fn conjunctions() -> Vec<Case> {
 
 fn disjunctions() -> Vec<Case> {
     let format = |id, slug, title, n, format, call, expected| {
-        composite(id, slug, title, n, format, all(&within(100)), call, expected)
+        composite(id, slug, title, n, (format, all(&within(100))), call, expected)
     };
     let empty = Expected::Deny("4o", "constraint_malformed");
     let call = |format: &str| json!({"format": format, "limit": 10});

@@ -1,6 +1,6 @@
 //! Steps 1 and 2: an empty chain, too many bytes, ids that cannot be read or repeat.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::case::Case;
 use super::super::token::{Token, Who, aat_header, child_claims, derived, named, root, root_claims, with, without};
@@ -103,11 +103,6 @@ fn ids() -> Vec<Case> {
         alone("2c-four-parts", "A token of four parts", compact, four_parts),
         alone("2c-payload-not-base64url", "A payload that is not base64url", compact, padded),
         alone("2c-empty-token", "An empty token", compact, sealed(b"{}").altered("emptied", |_| String::new())),
-        alone(
-            "2c-payload-truncated",
-            "A payload cut short",
-            unreadable,
-            sealed(json!({"jti": "1", "iss": "x"}).to_string()[..12].as_bytes()),
-        ),
+        alone("2c-payload-truncated", "A payload cut short", unreadable, sealed(br#"{"jti":"1","#)),
     ]
 }
