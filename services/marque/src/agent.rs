@@ -32,7 +32,7 @@ pub enum AgentVerb {
     /// Make a key and enrol it with a join token.
     Enrol(EnrolArgs),
     /// Ask for a fresh identity credential.
-    Renew(HomeArgs),
+    Renew(RenewArgs),
     /// Who an agent is, by its folder.
     Info(HomeArgs),
 }
@@ -77,6 +77,19 @@ pub struct EnrolArgs {
     /// SHA-256 of what is deployed.
     #[arg(long, value_name = "DIGEST")]
     manifest_hash: Option<Digest>,
+    /// Say what would be done; make no key, ask for nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Which agent renews.
+#[derive(Debug, Args)]
+pub struct RenewArgs {
+    #[command(flatten)]
+    home: HomeArgs,
+    /// Say what would be done; ask for nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Serialize)]
@@ -138,6 +151,12 @@ async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer
     let domain = claims.get("aud").and_then(Value::as_str).and_then(|name| name.parse::<TrustDomain>().ok());
     let domain = domain.ok_or_else(|| Failure::new(Code::JoinTokenInvalid, "the join token names no trust domain"))?;
     let home = AgentHome::at(&args.home.home);
+    if args.dry_run {
+        let blueprint = claims.get("blueprint").and_then(Value::as_str).unwrap_or("?");
+        let text =
+            format!("would enrol a {blueprint} in {domain}, its key and credential in {}", home.path().display());
+        return Ok(Answer::yes(json!({ "dry_run": true, "trust_domain": domain, "blueprint": blueprint }), text));
+    }
     let held = home.key_or_new()?;
     let bus = common.connection.resolve(BusRole::Agent)?.connect("marque agent").await?;
     let runtime = RuntimeClaim { model_id: args.model.clone(), manifest_hash: args.manifest_hash };
@@ -156,9 +175,13 @@ fn enrolled(agent: &Agent) -> Result<Answer, Failure> {
     ))
 }
 
-async fn renew(args: &HomeArgs, common: &Common) -> Result<Answer, Failure> {
-    let home = AgentHome::at(&args.home);
+async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
+    let home = AgentHome::at(&args.home.home);
     let held = home.key()?;
+    if args.dry_run {
+        let text = format!("would renew the credential of {}", held.key().did());
+        return Ok(Answer::yes(json!({ "dry_run": true, "agent": held.key().did() }), text));
+    }
     let bus = common.connection.resolve(BusRole::Agent)?.connect("marque agent").await?;
     let mut agent = resume(&bus, &home, held.key().clone())?;
     agent.renew().await?;

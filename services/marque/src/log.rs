@@ -63,6 +63,9 @@ pub struct ExportArgs {
     /// The sink's page, `host:port`; the default stands in the bootstrap directory.
     #[arg(long, value_name = "HOST:PORT")]
     from: Option<String>,
+    /// Say what would be copied; write nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Which copy, under which bundle.
@@ -87,6 +90,12 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
                 Some(from) => from.clone(),
                 None => common.connection.directory()?.sink_page()?,
             };
+            if args.dry_run {
+                let leaves = checkpoint_size(&fetch_when_there(&from, layout::CHECKPOINT).await?)?;
+                let files = layout::files(leaves).count();
+                let text = format!("would copy {leaves} leaves in {files} files to {}", args.log.display());
+                return Ok(Answer::yes(json!({ "dry_run": true, "leaves": leaves, "files": files }), text));
+            }
             let exported = export(&from, &args.log).await?;
             let text = facts(&[
                 ("log", args.log.display().to_string()),

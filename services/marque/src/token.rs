@@ -54,6 +54,9 @@ pub struct IssueArgs {
     /// How many links may be derived below it.
     #[arg(long, value_name = "LINKS")]
     depth: Option<u64>,
+    /// Say what would be asked for; ask for nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What a sub-agent gets.
@@ -119,6 +122,12 @@ async fn issue(args: &IssueArgs, common: &Common) -> Result<Answer, Failure> {
         request = request.depth_max(links);
     }
     let held = home.key()?;
+    if args.dry_run {
+        let data =
+            json!({ "dry_run": true, "agent": held.key().did(), "task": args.task, "tools": request.tools.to_json() });
+        let text = format!("would ask for {} tools for {} as {}", request.tools.len(), args.task, held.key().did());
+        return Ok(Answer::yes(data, text));
+    }
     let bus = common.connection.resolve(BusRole::Agent)?.connect("marque agent").await?;
     let commission = resume(&bus, &home, held.key().clone())?.commission(&request).await?;
     chain_answer(&commission)
