@@ -88,9 +88,10 @@ async fn a_live_narrowing_takes_away_and_a_lift_returns_to_what_was_signed() {
     call(&child, &bus, 5).await.unwrap();
     assert_eq!(denied(call(&child, &bus, 10).await), Code::ArgumentRefused);
 
-    let narrow = json!({ "tools": { format!("nats:{}", cast::HOSTED): { "account": { "constraint_type": "exact", "value": 5 } } } });
+    let narrow = json!({ format!("nats:{}", cast::HOSTED): { "account": { "constraint_type": "exact", "value": 5 } } });
     let digest = root.root_digest().to_string();
-    let (code, reply) = system.marque(&["narrow", "token", &digest, "--to", &narrow.to_string(), "--reason", "test"]);
+    let (code, reply) =
+        system.marque(&["narrow", "token", &digest, "--tools", &narrow.to_string(), "--reason", "test"]);
     assert_eq!(code, 0, "{reply}");
     call(&child, &bus, 5).await.unwrap();
     assert_eq!(denied(call(&child, &bus, 6).await), Code::Narrowed);

@@ -54,6 +54,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     // 2. Questions, intake and checkpoints, each by itself.
     let service = sink.answer(&bus).await.map_err(Failure::fatal)?;
     health.ready("broker");
+    health.serving();
     let head = sink.intake.store.head();
     tracing::info!(instance = service.id(), size = head.size, root = %head.root, "serving");
     let (stop, stopped) = watch::channel(false);

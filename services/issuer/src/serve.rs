@@ -82,6 +82,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let Some(()) = until(&shutdown, settle(&desk)).await else { return Ok(()) };
     let service = start(&bus, &desk, document).await.map_err(Failure::fatal)?;
     health.ready("broker");
+    health.serving();
     tracing::info!(instance = service.id(), blueprints = desk.rules.blueprints.iter().len(), "serving");
 
     tidy_until(&shutdown, &desk).await;

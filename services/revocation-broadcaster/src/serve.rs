@@ -112,6 +112,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     });
     let service = start(&bus, desk, head, outbox, roster, metrics).await.map_err(Failure::fatal)?;
     health.ready("broker");
+    health.serving();
     tracing::info!(instance = service.id(), "serving");
 
     shutdown.requested().await;

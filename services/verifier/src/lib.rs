@@ -83,6 +83,7 @@ pub async fn serve_on(bus: &Bus, parts: Parts, health: Health, shutdown: Shutdow
         () = shutdown.requested() => return Ok(()),
     }
     let verifier = Verifier::build(bus, parts, &health).await?;
+    health.serving();
     shutdown.requested().await;
     verifier.drain().await;
     bus.drain().await

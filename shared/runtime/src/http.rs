@@ -21,6 +21,9 @@ pub struct Health {
     inner: Arc<Inner>,
 }
 
+/// What is pending until the service is [`serving`](Health::serving).
+const SERVICE: &str = "service";
+
 struct Inner {
     pending: Mutex<BTreeMap<String, String>>,
     checks: Mutex<Vec<Check>>,
@@ -59,6 +62,19 @@ impl Health {
                 files: Mutex::default(),
             }),
         }
+    }
+
+    /// Of a process that has just begun: not ready before it says that it is [`serving`](Self::serving). Its page
+    /// answers before the service has had a chance to name what it waits for.
+    pub fn starting() -> Self {
+        let health = Self::new();
+        health.pending(SERVICE, "starting");
+        health
+    }
+
+    /// The service answers, and has named everything that it may wait for.
+    pub fn serving(&self) {
+        self.ready(SERVICE);
     }
 
     /// Names something that is waited for; not ready until it is [`ready`](Self::ready).
@@ -168,6 +184,16 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_not_ready_before_it_serves() {
+        let health = Health::starting();
+        health.pending("nats", "not connected");
+        health.ready("nats");
+        assert_eq!(health.what_is_pending(), [("service".to_owned(), "starting".to_owned())]);
+        health.serving();
+        assert!(health.what_is_pending().is_empty());
+    }
 
     #[test]
     fn names_what_is_pending() {

@@ -127,7 +127,7 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::fatal)?;
     let outcome = runtime.block_on(async {
         let shutdown = on_signals()?;
-        let health = Health::new();
+        let health = Health::starting();
         if let Some(listen) = &config.as_ref().http_listen {
             let address = http::serve(listen, health.clone(), shutdown.clone())
                 .await

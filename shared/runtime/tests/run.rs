@@ -31,6 +31,7 @@ fn service() -> ExitCode {
     let spec = ServiceSpec { name: "marque-test", section: "test", version: "1.2.3", about: "a test" };
     run::service(spec, |context: Context<Config>| async move {
         context.health.pending("bus", "not connected");
+        context.health.serving();
         eprintln!("serving");
         context.shutdown.requested().await;
         eprintln!("draining");

@@ -144,7 +144,13 @@ fn cold(depth: usize) -> Vec<Row> {
     ]);
     let (chain, bare, decoded) = (timings[0].micros, timings[1].micros, timings[2].micros);
     vec![
-        Row::ratio(format!("cold chain of {depth}"), chain, format!("{depth} bare strict verifications"), bare, "≤ 1.1"),
+        Row::ratio(
+            format!("cold chain of {depth}"),
+            chain,
+            format!("{depth} bare strict verifications"),
+            bare,
+            "≤ 1.1",
+        ),
         Row::ratio(format!("  the same, depth {depth}"), chain, format!("{depth} that decode their key"), decoded, ""),
     ]
 }
@@ -154,10 +160,8 @@ fn against_rival(depth: usize) -> Vec<Row> {
     let proofs = proofs(&fixture);
     let rival = Rival::new(depth);
     assert!(rival.authorize(), "the rival permits its call");
-    let timings = in_turns([
-        Contender::new("decide", decider(&fixture, &proofs)),
-        Contender::new("rival", || rival.authorize()),
-    ]);
+    let timings =
+        in_turns([Contender::new("decide", decider(&fixture, &proofs)), Contender::new("rival", || rival.authorize())]);
     let (ours, theirs) = (timings[0].micros, timings[1].micros);
     vec![Row::ratio(format!("tenuo, a call at depth {depth}"), theirs, "our decide, chain cached", ours, "> 1")]
 }

@@ -32,7 +32,8 @@ pub struct Timing {
 
 /// Times the contenders in turns, round after round, and gives each its lower quartile.
 pub fn in_turns<'a>(contenders: impl IntoIterator<Item = Contender<'a>>) -> Vec<Timing> {
-    let mut contenders: Vec<_> = contenders.into_iter().map(|contender| (calls_a_turn(contender), Vec::new())).collect();
+    let mut contenders: Vec<_> =
+        contenders.into_iter().map(|contender| (calls_a_turn(contender), Vec::new())).collect();
     for _ in 0..ROUNDS {
         for ((contender, calls), taken) in &mut contenders {
             let start = Instant::now();
@@ -46,7 +47,10 @@ pub fn in_turns<'a>(contenders: impl IntoIterator<Item = Contender<'a>>) -> Vec<
         taken.sort_by(f64::total_cmp);
         taken[taken.len() / 4]
     };
-    contenders.into_iter().map(|((contender, _), taken)| Timing { name: contender.name, micros: quartile(taken) }).collect()
+    contenders
+        .into_iter()
+        .map(|((contender, _), taken)| Timing { name: contender.name, micros: quartile(taken) })
+        .collect()
 }
 
 /// Warms a contender up and learns how many calls fill a turn.
