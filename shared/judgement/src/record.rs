@@ -24,8 +24,9 @@ pub use kind::RecordKind;
 
 /// `typ` of a record.
 pub const RECORD_TYPE: &str = "marque-record+jwt";
-/// A record's size in bytes: the audit stream's largest message, below what an entry tile can frame (LOG.md).
-pub const RECORD_BYTES_MAX: usize = 60_000;
+/// A record's size in bytes: the audit stream's largest message (60,000, below what an entry tile can frame) less its
+/// headers, which the broker counts.
+pub const RECORD_BYTES_MAX: usize = 59_000;
 /// A token larger than this is carried by its digest alone, in bytes: base64 adds a third, and 65 links, a reason and
 /// a constraint must find room beside it.
 pub const CARRIED_BYTES_MAX: usize = 32 * 1024;
