@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use marque_judgement::record::{Body, RECORD_BYTES_MAX, Record, Verb, What};
 use marque_ledger::layout::{CONFLICT, DUPLICATE, VALID, VerdictLine};
 use marque_signing::jws;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::SinkError;
 use crate::judge::Verdict;
@@ -27,6 +28,8 @@ const BASIS: &str = "basis";
 /// Layout of the tables above: another one is rebuilt.
 const VERSION: &str = "1";
 const CACHE_BYTES: usize = 64 << 20;
+/// Batches after which the index is synced to disk.
+const BATCHES_PER_SYNC: u64 = 16;
 
 /// A leaf to be indexed.
 #[derive(Debug, Clone)]
@@ -43,6 +46,7 @@ pub struct Indexed {
 pub struct Index {
     db: Database,
     upto: RwLock<u64>,
+    unsynced: AtomicU64,
 }
 
 impl Index {
@@ -81,7 +85,7 @@ impl Index {
             upto
         };
         txn.commit()?;
-        Ok(Self { db, upto: RwLock::new(upto) })
+        Ok(Self { db, upto: RwLock::new(upto), unsynced: AtomicU64::new(0) })
     }
 
     /// Leaves below this are in the index.
@@ -100,7 +104,14 @@ impl Index {
         if first.leaf != self.upto() {
             return Err(SinkError::NotNext { next: self.upto(), got: first.leaf });
         }
-        let txn = begin(&self.db)?;
+        let mut txn = begin(&self.db)?;
+        let unsynced = self.unsynced.fetch_add(1, Ordering::Relaxed);
+        if unsynced % BATCHES_PER_SYNC != 0 {
+            // What is lost with the power is judged again out of the log; the log is what must not be lost.
+            txn.set_durability(Durability::None)
+                .map_err(redb::Error::from)
+                .map_err(|e| SinkError::Store(Box::new(e)))?;
+        }
         let lists = Self::lines(&txn, batch, same_payload)?;
         {
             let mut table = txn.open_table(POSTINGS)?;

@@ -22,6 +22,7 @@ pub mod judge;
 pub mod metrics;
 pub mod postings;
 pub mod prove;
+pub mod pull;
 pub mod query;
 pub mod reader;
 pub mod row;

@@ -22,6 +22,7 @@ use crate::index::Index;
 use crate::intake::{Intake, blocking};
 use crate::judge::Judge;
 use crate::metrics::Metrics;
+use crate::pull::Pull;
 use crate::reader::Library;
 use crate::seal::{Sealer, Signed};
 use crate::store::LogStore;
@@ -169,13 +170,13 @@ impl Sink {
         let begun = async {
             self.examine(bus).await?;
             let next = self.intake.store.head().size + 1;
-            Ok::<_, SinkError>(bus.reader(streams::AUDIT, subjects::RECORDS_ALL, next).await?)
+            Ok::<_, SinkError>(Pull::begin(bus, next).await?)
         };
-        let reader = tokio::select! {
+        let source = tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
-            reader = begun => reader?,
+            source = begun => source?,
         };
-        self.intake.run(reader, stopped).await
+        self.intake.run(source, stopped).await
     }
 
     fn halt(&self, error: &SinkError) {
