@@ -305,7 +305,7 @@ fn bootstraps_once_and_never_over_anything() {
     // A bundle that was touched is not trusted.
     let bundle = format!("{dir}/bundle.jwt");
     let text = std::fs::read_to_string(&bundle).unwrap();
-    std::fs::write(&bundle, text.replacen('A', "B", 1)).unwrap();
+    std::fs::write(&bundle, text.replacen("eyJ", "eyK", 1)).unwrap();
     let refused = marque(&["-j", "agent", "invite", "--blueprint", "summarizer", "--dir", dir]);
     assert_eq!((exit(&refused), &document(&refused)["error"]["code"]), (1, &"bundle_untrusted".into()));
 }
