@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::Json;
+use crate::scan::plain_length;
 
 impl Json<'_> {
     /// The RFC 8785 form: members by UTF-16 code units, ECMAScript's numbers, minimal escapes, no space.
@@ -33,21 +34,29 @@ impl Json<'_> {
                 out.push(b']');
             }
             Json::Object(object) => {
+                // What comes canonical stays in its order and needs no list of its own.
+                if object.iter().is_sorted_by(|(a, _), (b, _)| by_utf16(a, b).is_lt()) {
+                    return write_members(object.iter(), out);
+                }
                 let mut members: Vec<_> = object.iter().collect();
                 members.sort_unstable_by(|(a, _), (b, _)| by_utf16(a, b));
-                out.push(b'{');
-                for (index, (name, value)) in members.into_iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    write_string(name, out);
-                    out.push(b':');
-                    value.write_canonical(out);
-                }
-                out.push(b'}');
+                write_members(members.into_iter(), out);
             }
         }
     }
+}
+
+fn write_members<'j, 'a: 'j>(members: impl Iterator<Item = (&'j str, &'j Json<'a>)>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (index, (name, value)) in members.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_string(name, out);
+        out.push(b':');
+        value.write_canonical(out);
+    }
+    out.push(b'}');
 }
 
 fn by_utf16(a: &str, b: &str) -> Ordering {
@@ -58,10 +67,11 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|c| matches!(c, b'"' | b'\\' | 0..=0x1f)) {
-        let (plain, special) = rest.split_at(at);
+    loop {
+        let (plain, special) = rest.split_at(plain_length(rest));
         out.extend_from_slice(plain);
-        match special[0] {
+        let Some((character, behind)) = special.split_first() else { break };
+        match character {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             0x08 => out.extend_from_slice(b"\\b"),
@@ -75,9 +85,8 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
                 out.push(HEX[usize::from(control & 15)]);
             }
         }
-        rest = &special[1..];
+        rest = behind;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

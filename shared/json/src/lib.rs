@@ -11,6 +11,7 @@
 mod canonical;
 mod number;
 mod parse;
+mod scan;
 mod typed;
 mod value;
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::scan::plain_length;
 use crate::value::repeated;
 use crate::{Json, Number, Object};
 
@@ -163,7 +164,8 @@ impl<'a> Reader<'a> {
     fn value(&mut self, depth: usize) -> Result<Json<'a>, JsonError> {
         match self.peek() {
             Some(b'{') => {
-                let mut members = Vec::new();
+                // The outermost object has a dozen members or so; inner ones may be many, and have few or none.
+                let mut members = Vec::with_capacity(if depth == self.depth_max { 16 } else { 0 });
                 self.members(depth, |name, value, _| members.push((name, value)))?;
                 Object::from_members(members).map(Json::Object).map_err(|name| duplicate(&name))
             }
@@ -313,8 +315,7 @@ impl<'a> Reader<'a> {
     fn run(&mut self) -> &'a str {
         let start = self.at;
         let rest = &self.bytes()[start..];
-        let length = rest.iter().position(|c| matches!(c, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
-        self.at += length;
+        self.at += plain_length(rest);
         &self.text[start..self.at]
     }
 
