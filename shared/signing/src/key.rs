@@ -3,11 +3,11 @@
 use std::fmt;
 
 use ed25519_dalek::{Signer, Verifier};
-use marque_identity::{Code, Did};
+use marque_identity::{Code, Did, Digest};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::encoding::{base64url, decode_array};
+use crate::encoding::{base64url, base64url_32, decode_array};
 use crate::sha256;
 
 /// Why bytes are no key of ours.
@@ -82,6 +82,9 @@ fn is_small_order(bytes: &[u8; 32]) -> bool {
     SMALL_ORDER.contains(bytes) || unsigned == SMALL_ORDER[0] || unsigned == SMALL_ORDER[1]
 }
 
+/// RFC 9278 §3, for SHA-256.
+const THUMBPRINT_URI: &str = "urn:ietf:params:oauth:jwk-thumbprint:sha-256:";
+
 /// A public Ed25519 key: a canonical curve point, not of small order.
 ///
 /// INVARIANT: only [`PublicKey::from_bytes`] makes one from outside bytes.
@@ -122,13 +125,30 @@ impl PublicKey {
 
     /// The RFC 7638 thumbprint, SHA-256 in base64url.
     pub fn thumbprint(&self) -> String {
-        let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, base64url(self.bytes()));
-        base64url(&sha256(members.as_bytes()).0)
+        base64url(&self.thumbprint_digest().0)
     }
 
     /// The thumbprint as a URI (RFC 9278): the `iss` of tokens that this key derives.
     pub fn thumbprint_uri(&self) -> String {
-        format!("urn:ietf:params:oauth:jwk-thumbprint:sha-256:{}", self.thumbprint())
+        format!("{THUMBPRINT_URI}{}", self.thumbprint())
+    }
+
+    /// Whether this is the key's thumbprint URI. Does not allocate.
+    pub fn has_thumbprint_uri(&self, uri: &str) -> bool {
+        let thumbprint = uri.strip_prefix(THUMBPRINT_URI);
+        thumbprint.is_some_and(|text| text.as_bytes() == base64url_32(&self.thumbprint_digest().0))
+    }
+
+    /// SHA-256 of the required members of the JWK, in lexicographic order and without space (RFC 7638 §3).
+    fn thumbprint_digest(&self) -> Digest {
+        let [before, behind] = [br#"{"crv":"Ed25519","kty":"OKP","x":""#.as_slice(), br#""}"#];
+        let mut members = [0; 79];
+        let (head, rest) = members.split_at_mut(before.len());
+        let (x, tail) = rest.split_at_mut(43);
+        head.copy_from_slice(before);
+        x.copy_from_slice(&base64url_32(self.bytes()));
+        tail.copy_from_slice(behind);
+        sha256(&members)
     }
 
     /// Verifies one signature strictly: what `verify_strict` of ed25519-dalek accepts, and nothing else.
@@ -260,6 +280,13 @@ mod tests {
         assert_eq!(key.jwk().x, "gTl3Dqh9F19Wo1Rmw0x-zMuNipG07jeiXfYPW4_Js5Q");
         assert_eq!(key.thumbprint(), "aVBtapLd11SUVKIMGJfPzOEDuN0sXcmzJQNVT-_sKEU");
         assert_eq!(key.jwk().public_key().unwrap(), key);
+        let uri = key.thumbprint_uri();
+        assert_eq!(uri, format!("urn:ietf:params:oauth:jwk-thumbprint:sha-256:{}", key.thumbprint()));
+        assert!(key.has_thumbprint_uri(&uri));
+        for other in [&uri[..uri.len() - 1], &format!("{uri}="), &uri.to_uppercase(), &key.thumbprint(), ""] {
+            assert!(!key.has_thumbprint_uri(other), "{other}");
+        }
+        assert!(!SigningKey::from_seed(&[3; 32]).public().has_thumbprint_uri(&uri));
     }
 
     #[test]

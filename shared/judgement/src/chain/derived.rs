@@ -39,8 +39,8 @@ pub(super) fn verify(
         .ok_or_else(malformed("4b5", "`iss` or `par_hash` is not a string"))?;
     let (iat, exp) = times(&claims, "4b5")?;
     // c: the issuer is the parent's holder (I1).
-    let own = parent.holder.thumbprint_uri();
-    require(iss == own, "4c", Code::LinkIssuerMismatch, "`iss` is not the thumbprint of the parent's holder")?;
+    let own = parent.holder.has_thumbprint_uri(iss);
+    require(own, "4c", Code::LinkIssuerMismatch, "`iss` is not the thumbprint of the parent's holder")?;
     // d, e, f, g: depths (I2).
     let next = parent.depth.checked_add(1) == Some(depth);
     require(next, "4d", Code::DepthSkipped, "`del_depth` is not the parent's plus one")?;
