@@ -1,12 +1,13 @@
 //! The broadcaster's heartbeat: proof that the stream moves, and of what is active at this place in it.
 
 use marque_identity::{Did, Epoch, UnixMillis};
-use marque_signing::{PublicKey, SigningKey, jws};
+use marque_json::Limits;
+use marque_signing::{Compact, JwsError, PublicKey, SigningKey, jws};
 use serde::{Deserialize, Serialize};
 
 use crate::SetDigest;
 use crate::error::RevocationError;
-use crate::security_event::signer_of;
+use crate::signer::{KnownSigner, signer_of};
 
 /// `typ` of a heartbeat.
 pub const HEARTBEAT_TYP: &str = "marque-heartbeat+jwt";
@@ -53,7 +54,29 @@ impl Heartbeat {
         let text = std::str::from_utf8(bytes).map_err(|_| RevocationError::NotUtf8)?;
         let key = signer_of(text, broadcasters)?;
         let heartbeat: Self = jws::verify_json(text, &key, HEARTBEAT_TYP, HEARTBEAT_BYTES_MAX)?;
-        if heartbeat.iss != key.did() { Err(RevocationError::SignerUnknown) } else { Ok(heartbeat) }
+        heartbeat.of_signer(&key)
+    }
+
+    /// The same, for who knows the headers that the broadcasters write. A header that is written otherwise is read.
+    pub(crate) fn verify_known(bytes: &[u8], known: &[KnownSigner]) -> Result<Self, RevocationError> {
+        if bytes.len() > HEARTBEAT_BYTES_MAX {
+            return Err(JwsError::Oversize { bytes: bytes.len(), bytes_max: HEARTBEAT_BYTES_MAX }.into());
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| RevocationError::NotUtf8)?;
+        let compact = Compact::split(text)?;
+        let Some(signer) = known.iter().find(|signer| signer.heartbeat_header == compact.header_base64()) else {
+            let keys: Vec<PublicKey> = known.iter().map(|signer| signer.key).collect();
+            return Self::verify(bytes, &keys);
+        };
+        compact.check_signature(&signer.key)?;
+        let read = marque_json::from_slice(&compact.payload()?, Limits::bytes(HEARTBEAT_BYTES_MAX));
+        read.map_err(JwsError::Payload)
+            .map_err(RevocationError::from)
+            .and_then(|beat: Self| beat.of_signer(&signer.key))
+    }
+
+    fn of_signer(self, key: &PublicKey) -> Result<Self, RevocationError> {
+        if self.iss != key.did() { Err(RevocationError::SignerUnknown) } else { Ok(self) }
     }
 }
 

@@ -21,6 +21,7 @@ mod pace;
 mod receipt;
 mod request;
 mod security_event;
+mod signer;
 mod slot;
 mod sum;
 mod target;
