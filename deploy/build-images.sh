@@ -3,7 +3,8 @@
 #
 #   build-images.sh [TAG]      TAG defaults to dev
 #
-# NATS_SERVER names the nats-server binary; without it the one that `marque dev` would take is used.
+# NATS_SERVER names the nats-server binary; without it the one that `marque dev` would take is used. MARQUE_PROFILE is
+# cargo's profile: release, or dev where a quick look matters more than speed and size.
 set -eu
 
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
@@ -11,6 +12,7 @@ root=$(dirname -- "$here")
 tag=${1:-${MARQUE_TAG:-dev}}
 target=$(rustc -vV | sed -n 's/^host: //p')
 target_dir=${CARGO_TARGET_DIR:-$root/target}
+profile=${MARQUE_PROFILE:-release}
 services="issuer verifier revocation-broadcaster audit-sink"
 
 # 1. Static binaries: the C library is linked in, so that an empty image can run them.
@@ -18,11 +20,15 @@ packages="-p marque"
 for service in $services; do packages="$packages -p marque-$service"; done
 # shellcheck disable=SC2086 # a list of words
 RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
-  cargo build --manifest-path "$root/Cargo.toml" --release --locked --target "$target" $packages
-built="$target_dir/$target/release"
+  cargo build --manifest-path "$root/Cargo.toml" --profile "$profile" --locked --target "$target" $packages
+case "$profile" in dev) folder=debug ;; *) folder=$profile ;; esac
+built="$target_dir/$target/$folder"
 
 # 2. The broker.
 server=${NATS_SERVER:-$("$built/marque" nats server)}
+
+# The classic builder needs no plugin, and is enough for three instructions.
+if ! docker buildx version >/dev/null 2>&1; then export DOCKER_BUILDKIT=0; fi
 
 # 3. One context for each image: its binary, and the folders that it needs.
 stage=$(mktemp -d)
@@ -33,9 +39,11 @@ image() { # image NAME BINARY [FURTHER-BINARY]
   chmod 1777 "$stage/$1/rootfs/tmp" "$stage/$1/rootfs/state" "$stage/$1/rootfs/data"
   install -m 0755 "$2" "$stage/$1/bin/app"
   if [ $# -gt 2 ]; then install -m 0755 "$3" "$stage/$1/bin/"; fi
-  # The classic builder needs no plugin and is enough for three instructions.
-  DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0} docker build -q -t "marque/$1:$tag" -f "$here/Dockerfile" "$stage/$1" 2>/dev/null |
-    sed "s|^|marque/$1:$tag |"
+  if ! docker build -q -t "marque/$1:$tag" -f "$here/Dockerfile" "$stage/$1" >"$stage/said" 2>&1; then
+    cat "$stage/said" >&2
+    exit 1
+  fi
+  echo "marque/$1:$tag"
 }
 for service in $services; do image "$service" "$built/marque-$service"; done
 image marque "$built/marque"

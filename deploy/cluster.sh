@@ -9,13 +9,14 @@
 #   cluster.sh down            end it, and delete its volumes, keys and passwords
 #
 # MARQUE_DIR (default: deploy/.cluster), MARQUE_NATS_PORT (4222), MARQUE_SINK_PORT (7070), MARQUE_TAG (dev),
-# MARQUE_PROJECT (marque).
+# MARQUE_PROJECT (marque), MARQUE_PROFILE (release; dev builds faster).
 set -eu
 
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 root=$(dirname -- "$here")
 target=$(rustc -vV | sed -n 's/^host: //p')
-marque="${CARGO_TARGET_DIR:-$root/target}/$target/release/marque"
+case "${MARQUE_PROFILE:-release}" in dev) folder=debug ;; *) folder=${MARQUE_PROFILE:-release} ;; esac
+marque="${CARGO_TARGET_DIR:-$root/target}/$target/$folder/marque"
 project=${MARQUE_PROJECT:-marque}
 export MARQUE_DIR="${MARQUE_DIR:-$here/.cluster}" MARQUE_TAG="${MARQUE_TAG:-dev}"
 export MARQUE_NATS_PORT="${MARQUE_NATS_PORT:-4222}" MARQUE_SINK_PORT="${MARQUE_SINK_PORT:-7070}"
