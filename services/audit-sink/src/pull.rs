@@ -39,8 +39,6 @@ impl Pull {
     /// A consumer from this sequence on.
     pub async fn begin(bus: &Bus, next: u64) -> Result<Self, BusError> {
         let unavailable = |error: &dyn std::fmt::Display| BusError::Unavailable(format!("{AUDIT}: {error}"));
-        let mut disturbed = bus.disturbances();
-        disturbed.mark_unchanged();
         let config = pull::Config {
             name: Some(format!("sink-{}-{next}", bus.instance())),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: next },
@@ -55,6 +53,9 @@ impl Pull {
         let consumer = consumer.map_err(|error| unavailable(&error))?;
         let messages =
             consumer.stream().max_messages_per_batch(MESSAGES_ASKED_MAX).heartbeat(HEARTBEAT).expires(REQUEST_LIFE);
+        // Looked at from here on: what a new connection still reports about itself is over by now. A reconnect that
+        // slips through shows as missing heartbeats.
+        let disturbed = bus.disturbances();
         let messages = messages.messages().await.map_err(|error| unavailable(&error))?;
         Ok(Self { bus: bus.clone(), messages, disturbed, next, gap: false })
     }
