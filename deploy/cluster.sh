@@ -5,6 +5,7 @@
 #   cluster.sh tour            the story of `marque tour` against it
 #   cluster.sh kill SERVICE    kill -9 a service, start it again, wait until it is healthy
 #   cluster.sh log             export the audit log and verify it offline
+#   cluster.sh test            all of the above: up, tour, each service killed, tour again, log; then down
 #   cluster.sh status | logs   what runs; what it says
 #   cluster.sh down            end it, and delete its volumes, keys and passwords
 #
@@ -81,6 +82,17 @@ case "${1:-help}" in
     "$marque" log export "$copy" --dir "$MARQUE_DIR"
     "$marque" log verify "$copy" --dir "$MARQUE_DIR"
     ;;
+  test)
+    # A cluster of its own, whatever else runs here; it goes whether or not the test passes.
+    MARQUE_PROJECT=${MARQUE_PROJECT:-marque-test} MARQUE_DIR=$(mktemp -d)/cluster
+    export MARQUE_PROJECT MARQUE_DIR
+    trap '"$0" down; rmdir "$(dirname "$MARQUE_DIR")"' EXIT
+    "$0" up
+    "$0" tour
+    for service in $services; do "$0" kill "$service"; done
+    "$0" tour
+    "$0" log
+    ;;
   status) compose ps ;;
   logs) shift; compose logs "$@" ;;
   down)
@@ -92,7 +104,7 @@ case "${1:-help}" in
     rmdir "$MARQUE_DIR" 2>/dev/null || true
     ;;
   *)
-    sed -n '2,12s/^# \{0,1\}//p' "$0"
+    sed -n '2,13s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
