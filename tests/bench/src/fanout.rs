@@ -21,6 +21,8 @@ use crate::report::Row;
 const VERIFIERS: usize = 100;
 /// Directives that are measured, after as many tenth parts to warm up.
 const ROUNDS: usize = 300;
+/// Between rounds: the acks of one round are not to weigh on the next one's bare fan-out.
+const SETTLE: Duration = Duration::from_millis(40);
 /// The subject of the bare fan-out: core NATS, no stream captures it.
 const BARE_SUBJECT: &str = "marque.ack.bench";
 
@@ -52,6 +54,7 @@ pub async fn rows() -> Vec<Row> {
         broadcaster.publish(directive).await;
         note(&mut of_feeds, round, last(&mut applied).await.duration_since(begun));
         broadcaster.beat().await;
+        tokio::time::sleep(SETTLE).await;
     }
     let mut p = |samples: &mut Vec<f64>, share| percentile(samples, share);
     let (b50, b99) = (p(&mut of_bare, 0.5), p(&mut of_bare, 0.99));
