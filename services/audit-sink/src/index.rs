@@ -106,7 +106,7 @@ impl Index {
         }
         let mut txn = begin(&self.db)?;
         let unsynced = self.unsynced.fetch_add(1, Ordering::Relaxed);
-        if unsynced % BATCHES_PER_SYNC != 0 {
+        if !unsynced.is_multiple_of(BATCHES_PER_SYNC) {
             // What is lost with the power is judged again out of the log; the log is what must not be lost.
             txn.set_durability(Durability::None)
                 .map_err(redb::Error::from)
