@@ -9,6 +9,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use marque_bus::{BusError, Stored};
 use marque_ledger::Entry;
@@ -24,8 +25,12 @@ use crate::store::{LogStore, frame};
 pub const BATCH_MESSAGES_MAX: usize = 2048;
 /// Batches that wait between two stages: what bounds the memory of the pipeline.
 const BATCHES_WAITING_MAX: usize = 2;
+/// Leaves in one transaction of the index: its pages are touched at random, so that it gains more from size.
+const INDEX_LEAVES_MAX: usize = 8192;
+/// How long the index waits for more; what it lacks meanwhile is read from the log.
+const INDEX_LINGER: Duration = Duration::from_millis(25);
 /// Leaves judged at once while the index catches up out of the log.
-const CATCH_UP_LEAVES: u64 = 4096;
+const CATCH_UP_LEAVES: u64 = INDEX_LEAVES_MAX as u64;
 
 /// Where messages come from, in stream order from where it was begun.
 pub trait Source: Send {
@@ -160,8 +165,8 @@ impl Intake {
     async fn index(&self, mut from: mpsc::Receiver<Judging>) -> Result<(), SinkError> {
         while let Some(judging) = from.recv().await {
             let mut batch = judging.collect().await?;
-            while batch.len() < BATCH_MESSAGES_MAX
-                && let Ok(more) = from.try_recv()
+            while batch.len() < INDEX_LEAVES_MAX
+                && let Ok(Some(more)) = tokio::time::timeout(INDEX_LINGER, from.recv()).await
             {
                 batch.extend(more.collect().await?);
             }
