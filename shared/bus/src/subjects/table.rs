@@ -108,10 +108,12 @@ pub const SUBJECTS: &[Subject] = &[
     record(
         "record.delegated",
         "marque.record.delegated.{key}",
-        &[Agent, Verifier, Host],
+        &[Verifier, Host],
         "A derived link was made, or seen for the first time.",
     ),
-    record("record.requested", "marque.record.requested.{key}", &[Agent], "An agent's own word of what it asked for."),
+    // INVARIANT: no agent writes into a stream. A header or a subject that is no UTF-8 passes the broker, stays in the
+    // stream, and breaks the connection of whoever reads it: one message would hold up the audit log for ever.
+    record("record.requested", "marque.record.requested.{key}", &[], "Reserved: an agent's own word of what it asked."),
     record("record.decided", "marque.record.decided.{key}", &[Verifier, Host], "A permit or a denial."),
     record("record.completed", "marque.record.completed.{key}", &[Verifier, Host], "What came of a permitted action."),
     record("record.directive", "marque.record.directive.{key}", &[Broadcaster], "A directive became durable."),

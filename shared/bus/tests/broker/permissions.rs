@@ -1,11 +1,12 @@
 //! What the table does not allow, the server refuses.
 
 use async_nats::HeaderMap;
+use futures::StreamExt;
 use marque_bus::permissions::{BusRole, allowed};
 use marque_bus::subjects::{SUBJECTS, Subject, SubjectKind, matches};
 use marque_bus::{Bus, BusError, streams, subjects};
 use marque_identity::Code;
-use marque_test_support::{Broker, DEADLINE, eventually};
+use marque_test_support::{Broker, DEADLINE};
 
 /// A subject that fits a row's pattern.
 fn example(subject: &Subject) -> String {
@@ -106,23 +107,27 @@ async fn a_denied_publish_is_told_apart_from_silence() {
 }
 
 #[tokio::test]
-async fn an_agents_reply_subject_can_not_be_aimed_at_a_stream() {
+async fn an_agent_writes_into_no_stream_directly_or_by_its_reply_subject() {
     let broker = Broker::start().await;
     let agent = broker.connect(BusRole::Agent).await;
-    // The PubAck of a captured publish goes to the reply subject: here into the directive stream, if it could.
-    let record = subjects::record("requested", None);
-    let (reply, payload) = ("marque.directive.key.forged", "x");
-    agent.client().publish_with_reply(record.clone(), reply, payload.into()).await.unwrap();
+    for row in SUBJECTS.iter().filter(|row| row.stream.is_some()) {
+        let said = complaint(&agent, &example(row)).await;
+        assert!(said.is_some_and(|text| text.contains("Permissions Violation")), "{}", row.name);
+    }
+    // What a service answers goes to the reply subject: here into the directive stream, if it could.
+    let host = broker.connect(BusRole::Host).await;
+    let mut calls = host.client().subscribe("tools.echo").await.unwrap();
+    host.settle().await.unwrap();
+    agent.client().publish_with_reply("tools.echo", "marque.directive.key.forged", "x".into()).await.unwrap();
     agent.flush().await.unwrap();
+    let call = calls.next().await.unwrap();
+    assert!(subjects::is_reply(call.reply.as_deref().unwrap()), "the server rewrites it: {:?}", call.reply);
+    host.client().publish(call.reply.unwrap(), "x".into()).await.unwrap();
+    host.settle().await.unwrap();
     let sink = broker.connect(BusRole::Sink).await;
-    eventually("the record is stored", DEADLINE, async || {
-        let state = sink.stream_state(streams::AUDIT).await.map_err(|error| error.to_string())?;
-        if state.messages == 1 { Ok(()) } else { Err(format!("{} messages", state.messages)) }
-    })
-    .await;
-    assert_eq!(sink.stream_state(streams::DIRECTIVES).await.unwrap().messages, 0);
-    // And an honest one is answered across the accounts.
-    agent.publish_record("delegated", None, "a.b.c").await.unwrap();
+    for stream in [streams::DIRECTIVES, streams::AUDIT, streams::CHECKPOINTS] {
+        assert_eq!(sink.stream_state(stream).await.unwrap().messages, 0, "{stream}");
+    }
 }
 
 #[tokio::test]
@@ -134,8 +139,8 @@ async fn a_wrong_password_is_said_at_once() {
 }
 
 #[test]
-fn only_streams_and_services_of_the_table_are_offered_to_agents() {
+fn only_services_of_the_table_are_offered_to_agents() {
     for subject in SUBJECTS.iter().filter(|subject| subject.publishers.contains(&BusRole::Agent)) {
-        assert!(matches!(subject.kind, SubjectKind::Service | SubjectKind::Stream), "{}", subject.name);
+        assert!(matches!(subject.kind, SubjectKind::Service), "{}", subject.name);
     }
 }
