@@ -4,6 +4,7 @@ pub mod binaries;
 pub mod cast;
 pub mod dojo;
 pub mod hostile;
+pub mod noise;
 pub mod schemas;
 pub mod system;
 pub mod vectors;

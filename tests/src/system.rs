@@ -105,8 +105,8 @@ impl TestSystem {
     pub fn start_broker(&mut self) -> Result<(), String> {
         let binary = nats_server::find(&binaries::folder().join("nats-server")).map_err(said)?;
         let log = self.folder.path().join("nats-server.log");
-        let address = self.url.trim_start_matches("nats://");
-        let server = NatsServer::start(&binary, &self.directory.nats_conf(), address, &log, DEADLINE).map_err(said)?;
+        let server =
+            NatsServer::start(&binary, &self.directory.nats_conf(), self.address(), &log, DEADLINE).map_err(said)?;
         self.nats = Some(server);
         Ok(())
     }
@@ -175,6 +175,11 @@ impl TestSystem {
         &self.directory
     }
 
+    /// Where the broker listens: `host:port`.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("nats://")
+    }
+
     /// The trust domain.
     pub fn domain(&self) -> &TrustDomain {
         &self.bundle.trust_domain
@@ -202,7 +207,7 @@ impl TestSystem {
     pub async fn enforcer(&self, policy: Policy) -> Result<Enforcer, String> {
         let bus = self.bus(BusRole::Host).await?;
         let key = Arc::new(self.directory.key("host").map_err(|failure| format!("{failure:?}"))?);
-        let options = FeedOptions { ack_key: Some(key.clone()), ..FeedOptions::default() };
+        let options = FeedOptions { ack_key: Some(key.clone()) };
         let feed = Feed::start(&bus, self.bundle.keys(Role::Broadcaster), options).await.map_err(said)?;
         let fresh = feed.fresh(Duration::from_secs(1));
         tokio::time::timeout(DEADLINE, fresh).await.map_err(|_| "the host's view does not become fresh".to_owned())?;

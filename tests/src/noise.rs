@@ -1,0 +1,117 @@
+//! Bytes that no service may stumble over, and a connection that sends what no client library would.
+
+use std::time::Duration;
+
+use marque_bus::permissions::BusRole;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::hostile;
+use crate::system::{DEADLINE, TestSystem};
+
+/// The broker's `max_payload`, headers included.
+pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// What one read of the broker's words holds.
+const WORDS_BYTES_MAX: usize = 8 * 1024;
+
+/// Bodies of every kind of noise; none is a valid request, record, directive, heartbeat or ack of the system.
+pub fn bodies() -> Vec<Vec<u8>> {
+    let mut bodies: Vec<Vec<u8>> = [
+        &b"\xff\xfe\x00"[..],
+        b"null",
+        b"[]",
+        b"{\"a\":1,\"a\":2}",
+        b"{\"subject\":{},\"subject\":{}}",
+        b"\"\\ud800\"",
+        b"1e999999999",
+        b"a.b.c",
+        b"..",
+        b"\r\n\r\nPUB x 0\r\n",
+        b"\xef\xbb\xbf{}",
+    ]
+    .into_iter()
+    .map(<[u8]>::to_vec)
+    .collect();
+    bodies.push(b"[".repeat(50_000));
+    bodies.push([b"{\"a\":".repeat(200), b"1".to_vec(), b"}".repeat(200)].concat());
+    bodies.push(vec![b'A'; 9 * 1024]);
+    // What the library's parsers are given, cut and changed: strangers' keys signed it, or nobody.
+    for target in ["chain", "proof", "verify_plumbing", "note"] {
+        let sample = hostile::sample(target);
+        bodies.push(sample[..sample.len() / 2].to_vec());
+        let mut changed = sample.clone();
+        let middle = changed.len() / 2;
+        changed[middle] ^= 1;
+        bodies.push(changed);
+        bodies.push(sample);
+    }
+    // Deterministic noise (xorshift).
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for length in [1, 7, 64, 1000] {
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_be_bytes()[0]
+        };
+        bodies.push((0..length).map(|_| next()).collect());
+    }
+    bodies
+}
+
+/// A connection in a role, below any client library.
+pub struct RawClient {
+    stream: TcpStream,
+}
+
+impl RawClient {
+    /// Connects as this role and waits for the broker's first answer.
+    pub async fn connect(system: &TestSystem, role: BusRole) -> Result<Self, String> {
+        let password = system.directory().password(role).map_err(|failure| format!("{failure:?}"))?;
+        let stream = TcpStream::connect(system.address()).await.map_err(|error| error.to_string())?;
+        let mut client = Self { stream };
+        let options = serde_json::json!({
+            "verbose": false, "pedantic": false, "headers": true, "no_responders": true,
+            "user": role.as_str(), "pass": password, "protocol": 1,
+        });
+        client.send(format!("CONNECT {options}\r\n").as_bytes()).await?;
+        client.settle().await?;
+        Ok(client)
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.stream.write_all(bytes).await.map_err(|error| error.to_string())
+    }
+
+    /// A publish with these raw bytes for its subject, its reply subject and its headers.
+    pub async fn publish(&mut self, subject: &[u8], reply: &[u8], headers: &[u8], body: &[u8]) -> Result<(), String> {
+        let sizes = match headers.len() {
+            0 => format!(" {}\r\n", body.len()),
+            length => format!(" {length} {}\r\n", length + body.len()),
+        };
+        let verb: &[u8] = if headers.is_empty() { b"PUB " } else { b"HPUB " };
+        self.send(&[verb, subject, b" ", reply, sizes.as_bytes(), headers, body, b"\r\n"].concat()).await
+    }
+
+    /// Waits until the broker has handled everything sent so far. Gives what it said meanwhile; an error if it closed
+    /// the connection.
+    pub async fn settle(&mut self) -> Result<String, String> {
+        self.send(b"PING\r\n").await?;
+        let mut heard = Vec::new();
+        let listen = async {
+            let mut piece = vec![0; WORDS_BYTES_MAX];
+            loop {
+                let text = String::from_utf8_lossy(&heard).into_owned();
+                if text.contains("PONG\r\n") {
+                    return Ok(text);
+                }
+                match self.stream.read(&mut piece).await {
+                    Ok(0) | Err(_) => return Err(text),
+                    Ok(length) => heard.extend_from_slice(&piece[..length]),
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE.min(Duration::from_secs(10)), listen).await.map_err(|error| error.to_string())?
+    }
+}
