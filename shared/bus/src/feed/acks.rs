@@ -18,8 +18,6 @@ const QUEUED_MAX: usize = 4096;
 /// A broker's fan-out to a hundred verifiers, each with a signature to verify, takes 3 to 5 ms on two cores; an ack
 /// that is signed within it stands before another verifier's directive. Whoever waits for acks waits this longer.
 const AFTER_APPLYING: Duration = Duration::from_millis(5);
-/// So many are taken out of the queue at once, after one pause.
-const TAKEN_MAX: usize = 64;
 /// Presence every 5 s, counted in ticks of 250 ms.
 const PRESENCE_EVERY_TICKS: u64 = 20;
 /// And on joining, every half second for 3 s: a broadcaster that starts beside us may not be listening yet.
@@ -66,8 +64,9 @@ impl Acks {
 async fn send(bus: Bus, key: Arc<SigningKey>, shared: Arc<Shared>, mut queued: mpsc::Receiver<Option<DirectiveId>>) {
     let verifier = key.did();
     let subject = subjects::ack(&verifier);
-    let mut taken = Vec::with_capacity(TAKEN_MAX);
-    while queued.recv_many(&mut taken, TAKEN_MAX).await > 0 {
+    let mut taken = Vec::new();
+    // All that wait at once: the pause is one per batch, so that a storm is acked as fast as it is signed.
+    while queued.recv_many(&mut taken, QUEUED_MAX).await > 0 {
         tokio::time::sleep(AFTER_APPLYING).await;
         for id in taken.drain(..) {
             // Delivered late it would count for nothing; presence comes again.
