@@ -3,6 +3,7 @@
 //! Killed before a commit: nothing of the batch is there, and the stream is read again from `size + 1`. Killed after
 //! it: all of it is there. There is no third state, and no acknowledgement that could disagree with it.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Mutex, RwLock};
 
@@ -225,14 +226,52 @@ impl TileSource for LogView {
     }
 }
 
+/// A longer subject stands in a leaf by its digest. Ours take 80 bytes; the server allows 64 KiB, which no leaf holds
+/// beside a record.
+const SUBJECT_BYTES_MAX: usize = 1024;
+
+/// How a subject stands in a leaf: a function of the stream alone. No subject of the stream begins like the digest's form.
+fn leaf_subject(subject: &str) -> Cow<'_, str> {
+    if subject.len() <= SUBJECT_BYTES_MAX {
+        return Cow::Borrowed(subject);
+    }
+    Cow::Owned(format!("sha-256:{}", marque_signing::sha256(subject.as_bytes())))
+}
+
 /// A message of the stream as the leaf that it becomes.
 pub fn frame(message: &marque_bus::Stored) -> Result<Vec<u8>, SinkError> {
     let entry = Entry {
         stream_seq: message.sequence,
         broker_ts_ns: message.time_ns,
-        bus_subject: &message.subject,
+        bus_subject: &leaf_subject(&message.subject),
         payload: &message.payload,
     };
     // An entry that can't be framed can't be a leaf, and a leaf can't be left out.
     entry.encode().map_err(|error| SinkError::Halted(format!("message {}: {error}", message.sequence)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(subject_bytes: usize, payload_bytes: usize) -> marque_bus::Stored {
+        let subject = format!("marque.record.requested.{}", "a".repeat(subject_bytes - 24));
+        marque_bus::Stored { sequence: 1, time_ns: 7, subject, payload: vec![b'x'; payload_bytes].into() }
+    }
+
+    #[test]
+    fn whatever_the_stream_holds_is_a_leaf() {
+        let named = |subject_bytes| {
+            let message = message(subject_bytes, 60_000);
+            let frame = frame(&message).unwrap();
+            let entry = Entry::decode(&frame).unwrap();
+            assert_eq!(entry.payload, &message.payload[..]);
+            (entry.bus_subject == message.subject, entry.bus_subject.to_owned())
+        };
+        assert!(named(SUBJECT_BYTES_MAX).0);
+        for subject_bytes in [SUBJECT_BYTES_MAX + 1, 6_500, 65_000, 70_000] {
+            let (_, subject) = named(subject_bytes);
+            assert!(subject.starts_with("sha-256:") && subject.len() == 72, "{subject}");
+        }
+    }
 }
