@@ -122,6 +122,8 @@ pub struct View {
     pace: Pace,
     proven_at_ms: Option<i64>,
     diverged: Option<Epoch>,
+    /// Whether an alarm has told of the divergence that stands.
+    alarmed: bool,
     rewound: Option<Epoch>,
 }
 
@@ -225,10 +227,12 @@ impl View {
         effects.extend(orphans.into_iter().map(|id| Effect::Alarm(Alarm::OrphanDropped { id })));
         let ours = self.set.digest();
         let same = ours == beat.set_digest && self.set.committed_len() as u64 == beat.active;
-        if !same && proves_ms.is_some() && self.diverged.is_none() {
+        // While reading what is old, a difference raises no alarm, but it denies like any other; the first heartbeat
+        // received live that still shows it tells of it.
+        if !same && proves_ms.is_some() && !self.alarmed {
             effects.push(Effect::Alarm(Alarm::Diverged { epoch: seq, ours, theirs: beat.set_digest }));
         }
-        // While reading what is old, a difference raises no alarm, but it denies like any other.
+        self.alarmed = !same && (self.alarmed || proves_ms.is_some());
         self.diverged = (!same).then_some(seq);
         self.proven_at_ms = self.proven_at_ms.max(proves_ms);
     }

@@ -169,6 +169,18 @@ fn a_set_that_differs_denies_and_alarms_until_it_agrees() {
 }
 
 #[test]
+fn a_divergence_first_met_while_reading_what_is_old_is_told_once_it_shows_live() {
+    let mut view = fresh();
+    let revoke = signed(1, Op::Revoke, None);
+    // Sequence 2 was missed; the live 3 waits behind it.
+    view.on(committed(3, beat(3, 1500, &[&revoke])), ms(1500));
+    let items = vec![(Epoch(2), beat(2, 1250, &[&revoke]))];
+    let effects = view.on(Event::Filled { from: Epoch(2), items }, ms(1510));
+    assert!(matches!(effects[..], [Effect::Alarm(Alarm::Diverged { epoch: Epoch(3), .. })]), "{effects:?}");
+    assert_eq!(view.on(committed(4, beat(4, 1750, &[&revoke])), ms(1750)), [], "told once");
+}
+
+#[test]
 fn a_heartbeat_at_another_place_proves_nothing() {
     let mut view = fresh();
     let effects = view.on(committed(2, beat(1, 9000, &[])), ms(9000));
