@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use marque_bus::service::Request;
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, streams, subjects};
-use marque_revocation::{REQUEST_BYTES_MAX, SignedDirective};
+use marque_revocation::SignedDirective;
 use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
 use marque_signing::{PublicKey, Role, TrustBundle};
 use serde_json::json;
@@ -144,7 +144,8 @@ async fn start(
         json!({ "epoch": stats_head.last(), "active": stats_head.active(), "heartbeat_age_ms": beat_age_ms })
     };
     Service::new(SPEC.name, SPEC.version, SPEC.about)
-        .endpoint(Endpoint::new("request", subjects::REVOCATION_REQUEST, request).bytes_max(REQUEST_BYTES_MAX))
+        // The broker's own limit holds here; the desk refuses what is larger than ours, so that it is recorded.
+        .endpoint(Endpoint::new("request", subjects::REVOCATION_REQUEST, request))
         .endpoint(Endpoint::new("status", subjects::REVOCATION_STATUS, tell))
         .stats(stats)
         .start(bus)
