@@ -104,7 +104,8 @@ impl EnforcementPoint {
     /// 2. The decision (6 to 8, then 9 to 11, 7i), in one look at the view.
     /// 3. For a side-effecting tool, the proof is claimed for the whole cluster (12).
     /// 4. The records: *delegated* for each link not seen before, and *decided*. No ack, no permit.
-    /// 5. The view once more (9 to 11): the ack took time, and a directive may have come meanwhile.
+    /// 5. Time and the view once more (4i, 9 to 11): the ack took time; a token may have expired and a directive may
+    ///    have come meanwhile.
     pub async fn decide(&self, asked: Asked<'_>) -> Ruling {
         let started = Instant::now();
         let ruling = match asked.presentation {
@@ -185,7 +186,7 @@ impl EnforcementPoint {
             record: record.id,
         };
 
-        // 5. The view once more.
+        // 5. Time and the view once more.
         match self.withdrawn(&judgement, &in_force) {
             None => Ruling::Permitted(permitted),
             Some(denial) => {
@@ -211,15 +212,15 @@ impl EnforcementPoint {
         (decision, InForce { set: view.set_digest(), count: view.active_count() })
     }
 
-    /// Step 5: why the permit no longer holds, if it does not. Nothing is asked again while the view is fresh and the
-    /// same directives are in force.
+    /// Step 5: why the permit no longer holds, if it does not. Nothing is asked again while no token has expired, the
+    /// view is fresh and the same directives are in force.
     fn withdrawn(&self, judgement: &Judgement<'_>, before: &InForce) -> Option<Denial> {
         let unchanged = {
             let view = self.inner.feed.view();
             let fresh = view.freshness(self.inner.feed.now(), judgement.demand.staleness_bound).is_fresh();
             fresh && *before == InForce { set: view.set_digest(), count: view.active_count() }
         };
-        if unchanged {
+        if unchanged && judgement.chain.check_time(self.inner.clock.unix()).is_ok() {
             return None;
         }
         // The proof was accepted a moment ago: this look must not take it for a replay.
