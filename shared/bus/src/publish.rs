@@ -202,6 +202,10 @@ impl Bus {
                         .map_err(|error| BusError::Malformed(format!("{subject}: {error}")))?;
                     match ack.error {
                         Some(ref error) if error.is_transient() => BusError::Unavailable(error.description.clone()),
+                        // Whoever answers an empty object has stored nothing.
+                        None if ack.stream.is_empty() || ack.seq == 0 => {
+                            return Err(BusError::Malformed(format!("{subject}: an ack without stream and sequence")));
+                        }
                         Some(_) | None => return Ok(ack),
                     }
                 }
