@@ -81,7 +81,7 @@ fn fresh_view() -> View {
 fn decider<'a>(fixture: &'a Fixture, proofs: &'a [String]) -> impl FnMut() -> bool + 'a {
     let mut cache = ChainCache::default();
     let text = fixture.tokens.join("~");
-    let chain = verify_chain(&fixture.borrowed(), &[fixture.anchor.clone()], NOW, &ChainLimits::default());
+    let chain = verify_chain(&fixture.borrowed(), std::slice::from_ref(&fixture.anchor), NOW, &ChainLimits::default());
     cache.insert(chain.expect("the fixture's chain holds"));
     let view = fresh_view();
     let audience = Audience::new([fixture.audience.clone()]).demand_proof();

@@ -56,7 +56,7 @@ pub async fn rows() -> Vec<Row> {
         broadcaster.beat().await;
         tokio::time::sleep(SETTLE).await;
     }
-    let mut p = |samples: &mut Vec<f64>, share| percentile(samples, share);
+    let p = |samples: &mut Vec<f64>, share| percentile(samples, share);
     let (b50, b99) = (p(&mut of_bare, 0.5), p(&mut of_bare, 0.99));
     let (v50, v99) = (p(&mut of_verified, 0.5), p(&mut of_verified, 0.99));
     let (f50, f99) = (p(&mut of_feeds, 0.5), p(&mut of_feeds, 0.99));
@@ -122,7 +122,7 @@ async fn feeds(broker: &Broker, broadcaster: PublicKey) -> Done {
     let (tell, done) = mpsc::unbounded_channel();
     for n in 0..VERIFIERS {
         let bus = broker.connect(BusRole::Verifier).await;
-        let options = FeedOptions { ack_key: Some(Arc::new(seeded(1000 + n))), ..FeedOptions::default() };
+        let options = FeedOptions { ack_key: Some(Arc::new(seeded(1000 + n))) };
         let feed = Feed::start(&bus, vec![broadcaster], options).await.expect("a feed");
         let tell = tell.clone();
         tokio::spawn(async move {

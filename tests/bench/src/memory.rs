@@ -58,7 +58,8 @@ fn chains() -> Row {
     let text: usize = fixtures[0].tokens.iter().map(String::len).sum();
     let before = resident_bytes();
     for fixture in &fixtures {
-        let chain = verify_chain(&fixture.borrowed(), &[fixture.anchor.clone()], NOW, &ChainLimits::default());
+        let chain =
+            verify_chain(&fixture.borrowed(), std::slice::from_ref(&fixture.anchor), NOW, &ChainLimits::default());
         cache.insert(chain.expect("the fixture's chain holds"));
     }
     let each = (resident_bytes() - before) / CHAINS as f64;

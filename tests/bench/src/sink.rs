@@ -49,7 +49,7 @@ fn record(host: &SigningKey) -> String {
         reply_bytes: Some(128),
         duration_us: 1500,
     };
-    let mut record = Record::new(host.did(), UnixMillis(1_800_000_000_000), Body::Completed(completed));
+    let mut record = Record::new(UnixMillis(1_800_000_000_000), host.did(), Body::Completed(completed));
     record.agent = Some(host.did());
     record.task = "urn:task:bench".parse().ok();
     record.tool = Some("nats:tools.crm.query".into());
