@@ -125,7 +125,7 @@ impl Bus {
 
     /// Connects, or says within `deadline` why not. For commands, which do not wait for a broker.
     pub async fn connect_now(options: ConnectOptions, deadline: Duration) -> Result<Self, BusError> {
-        let url = options.url.clone();
+        let url = without_user(&options.url);
         tokio::time::timeout(deadline, Self::open(options, false))
             .await
             .map_err(|_| BusError::Unavailable(format!("{url}: no connection within {deadline:?}")))?
@@ -168,14 +168,16 @@ impl Bus {
         let servers: Vec<&str> = options.url.split(',').map(str::trim).collect();
         let client = nats.connect(servers.as_slice()).await.map_err(|error| match error.kind() {
             ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                BusError::Forbidden(format!("{}: {error}", options.url))
+                BusError::Forbidden(format!("{}: {error}", without_user(&options.url)))
             }
             ConnectErrorKind::ServerParse
             | ConnectErrorKind::Dns
             | ConnectErrorKind::Tls
             | ConnectErrorKind::Io
             | ConnectErrorKind::TimedOut
-            | ConnectErrorKind::MaxReconnects => BusError::Unavailable(format!("{}: {error}", options.url)),
+            | ConnectErrorKind::MaxReconnects => {
+                BusError::Unavailable(format!("{}: {error}", without_user(&options.url)))
+            }
         })?;
         Ok(Self { client, instance, signals })
     }
@@ -282,6 +284,16 @@ impl Signals {
     }
 }
 
+/// The addresses as they may be shown: a password may stand in a URL (promise 7).
+fn without_user(url: &str) -> String {
+    let shown = |server: &str| {
+        let (scheme, rest) = server.split_once("://").unwrap_or(("", server));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+    };
+    url.split(',').map(|server| shown(server.trim())).collect::<Vec<_>>().join(",")
+}
+
 fn reconnect_delay(attempt: usize) -> Duration {
     let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     RECONNECT_DELAY_FIRST.saturating_mul(1 << doublings).min(RECONNECT_DELAY_LAST)
@@ -290,4 +302,21 @@ fn reconnect_delay(attempt: usize) -> Duration {
 /// Whether the server's word on a violation is about `subject`.
 pub(crate) fn is_about(violation: &str, subject: &str) -> bool {
     violation.contains("Permissions Violation") && violation.split('"').any(|part| part == subject)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_no_password_of_a_url() {
+        for (url, shown) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://agent:p@ss@a:1, tls://token@b", "nats://a:1,tls://b"),
+            ("agent:secret@a", "a"),
+            ("", ""),
+        ] {
+            assert_eq!(without_user(url), shown);
+        }
+    }
 }
