@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base58::{self, DECODED_BYTES, Fault};
-
 /// Multicodec prefix of an Ed25519 public key (`ed25519-pub`, 0xed as a varint).
 const ED25519_PUB: [u8; 2] = [0xed, 0x01];
 const METHOD: &str = "did:key:";
@@ -47,11 +45,10 @@ impl Did {
 
     /// The multibase part alone (`z6Mk…`): letters and digits, so that it can be one token of a bus subject.
     pub fn multibase(&self) -> String {
-        let mut bytes = [0; DECODED_BYTES];
-        let (codec, key) = bytes.split_at_mut(ED25519_PUB.len());
-        codec.copy_from_slice(&ED25519_PUB);
-        key.copy_from_slice(&self.0);
-        base58::encode("z", &bytes)
+        let mut bytes = Vec::with_capacity(34);
+        bytes.extend_from_slice(&ED25519_PUB);
+        bytes.extend_from_slice(&self.0);
+        format!("z{}", bs58::encode(bytes).into_string())
     }
 
     /// The DID whose [`multibase`](Self::multibase) part this is.
@@ -60,10 +57,7 @@ impl Did {
         if encoded.len() > DID_BYTES_MAX {
             return Err(DidError::Encoding);
         }
-        let bytes = base58::decode(encoded).map_err(|fault| match fault {
-            Fault::Digit => DidError::Encoding,
-            Fault::Length => DidError::KeyType,
-        })?;
+        let bytes = bs58::decode(encoded).into_vec().map_err(|_| DidError::Encoding)?;
         let key = bytes.strip_prefix(&ED25519_PUB).ok_or(DidError::KeyType)?;
         Ok(Self(key.try_into().map_err(|_| DidError::KeyType)?))
     }
