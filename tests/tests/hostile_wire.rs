@@ -17,6 +17,7 @@ use marque_bus::{Bus, header};
 use marque_identity::Code;
 use marque_judgement::record::Body;
 use marque_signing::Role;
+use marque_test_support::until;
 use marque_tests::cast::{self, call, call_gated, denied};
 use marque_tests::noise::{PAYLOAD_BYTES_MAX, RawClient, bodies};
 use marque_tests::system::{DEADLINE, TestSystem};
@@ -297,5 +298,24 @@ async fn bytes_below_the_client_library_end_nothing() {
     let copy = system.copy_log().await.unwrap();
     assert!(copy.verified, "{}", copy.report);
     assert_eq!(copy.records.len() as u64, system.stream_size().await.unwrap(), "a leaf for each message");
+    system.stop().await;
+}
+
+/// A bare carriage return in a header ends the client library's own task. The service ends with it, so that its
+/// supervisor starts it again, instead of standing there deaf.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_whose_client_has_died_ends_and_comes_back() {
+    let mut system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
+    let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let _gated = cast::plain_tool(&system).await;
+    let mut raw = RawClient::connect(&system, BusRole::Agent).await.unwrap();
+    let subject = subjects::REVOCATION_REQUEST.as_bytes();
+    raw.publish(subject, b"_INBOX.raw.1", b"NATS/1.0\r\nx: a\rb\r\n\r\n", b"{}").await.unwrap();
+    raw.settle().await.unwrap();
+    until("the broadcaster ends", || !system.is_running(Service::Broadcaster)).await;
+    system.start_service(Service::Broadcaster);
+    system.until_ready(Service::Broadcaster).await.unwrap();
+    all_stand(&mut system).await;
+    the_work_goes_on(&system).await;
     system.stop().await;
 }

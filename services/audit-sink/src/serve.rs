@@ -48,6 +48,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let sink = Sink::open(&config, clock, &health)?;
     health.pending("broker", "not connected yet");
     let bus = Bus::connect(connect_options(&config)?).await.map_err(Failure::fatal)?;
+    bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
     let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
     // 1. The stream must be the log's own, and our last published checkpoint must be one of its roots.
     let Some(found) = until(&shutdown, sink.begin(&bus)).await else { return Ok(()) };

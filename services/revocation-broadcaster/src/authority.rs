@@ -6,7 +6,7 @@
 //! | an issuer | everything but the kill switch and other issuers |
 //! | the risk service | suspend or narrow for at most an hour; not issuers, not the domain |
 //! | a holder who shows the chain | the token it holds, and what descends from it |
-//! | an agent | its own key |
+//! | an agent who shows a chain that its key stands in | its own key |
 //!
 //! All but operators end only what they asked for themselves: an issuer can't lift what an operator imposed, nor an
 //! agent what was imposed on it.
@@ -56,7 +56,8 @@ pub fn check(
         return risk_ceiling(request, now);
     }
     let own = match target {
-        Target::Key(did) => did == requester,
+        // A key that nothing was issued to needs no directive, and anybody can make one: the set would have no bound.
+        Target::Key(did) => did == requester && (ended.is_some() || chain.is_some_and(|chain| holds_any(chain, did))),
         Target::Token(_) => ended.is_some() || chain.is_some_and(|chain| holds_above(chain, requester, target)),
         Target::Blueprint(_) | Target::Task(_) | Target::Manifest(_) | Target::Issuer(_) | Target::Domain(_) => false,
     };
@@ -97,6 +98,11 @@ fn holds_above(chain: &VerifiedChain, holder: &Did, target: &Target) -> bool {
     let Target::Token(digest) = target else { return false };
     let Some(at) = chain.links().iter().position(|link| link.digest() == digest) else { return false };
     chain.links()[..=at].iter().any(|link| link.holder() == holder)
+}
+
+/// Whether a verified chain has a link of this holder's.
+fn holds_any(chain: &VerifiedChain, holder: &Did) -> bool {
+    chain.links().iter().any(|link| link.holder() == holder)
 }
 
 fn refused(why: &str) -> Refusal {

@@ -57,6 +57,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
 
     health.pending("broker", "not connected yet");
     let bus = Bus::connect(connect_options(&config)?).await.map_err(Failure::fatal)?;
+    bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
     let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
     for stream in [streams::DIRECTIVES, streams::AUDIT] {
         let expected = patiently(|| bus.expect_stream(stream));

@@ -141,7 +141,12 @@ fn each_role_within_its_own() {
     assert_eq!(reach(VERIFIER, &request(Op::Suspend)), [false; 7]);
     assert_eq!(reach(50, &request(Op::Suspend)), [false; 7]);
     assert!(!may(ISSUER, &request(Op::Revoke), &Target::Issuer("https://other.example".into()), None));
-    assert!(may(50, &request(Op::Revoke), &Target::Key(key(50).did()), None));
+    // An agent, its own key: one that a shown chain has a link for.
+    let (chain, own) = (chain(), |who: u8| Target::Key(key(who).did()));
+    assert!(HOLDERS.iter().all(|who| may(*who, &request(Op::Revoke), &own(*who), Some(&chain))));
+    assert!(!may(HOLDERS[0], &request(Op::Revoke), &own(HOLDERS[0]), None), "without showing the chain");
+    assert!(!may(HOLDERS[0], &request(Op::Revoke), &own(HOLDERS[1]), Some(&chain)), "another's key");
+    assert!(!may(50, &request(Op::Revoke), &own(50), Some(&chain)), "a key that nothing was issued to");
 }
 
 #[test]

@@ -119,7 +119,10 @@ async fn refuses_and_records_what_may_not_be_asked() {
     }
 
     // An agent, its own key; and what it did not ask for it can't end.
-    let own = ask(&bus, &nobody, &request(Op::Suspend, Some(Target::Key(nobody.did())))).await.unwrap();
+    let itself = request(Op::Suspend, Some(Target::Key(nobody.did())));
+    assert_eq!(refused(ask(&bus, &nobody, &itself).await), Code::NotAuthorized);
+    let shown = DirectiveRequest { chain: Some(vec![house.root(&nobody)]), ..request(Op::Suspend, itself.target) };
+    let own = ask(&bus, &nobody, &shown).await.unwrap();
     let by_operator = house.ask(&bus, &request(Op::Suspend, Some(Target::Key(nobody.did())))).await.unwrap();
     let lift = |lifts| DirectiveRequest { lifts: Some(lifts), ..request(Op::Lift, None) };
     assert_eq!(refused(ask(&bus, &nobody, &lift(by_operator.id)).await), Code::NotAuthorized);
@@ -129,7 +132,7 @@ async fn refuses_and_records_what_may_not_be_asked() {
 
     let audit = bus_of(&broker).await;
     let count = recorded(&audit).await.iter().filter(|kind| *kind == "refused").count();
-    assert_eq!(count, refusals + 2);
+    assert_eq!(count, refusals + 3);
 }
 
 #[tokio::test]

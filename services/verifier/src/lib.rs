@@ -72,6 +72,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         options = options.credentials(user, password.expose());
     }
     let bus = Bus::connect(options).await.map_err(Failure::fatal)?;
+    bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
     serve_on(&bus, parts, health, shutdown).await.map_err(Failure::fatal)
 }
 

@@ -1,7 +1,7 @@
 //! The connection: what every process of ours asks of its NATS client.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -106,6 +106,9 @@ pub struct Bus {
     client: async_nats::Client,
     instance: Arc<str>,
     signals: Signals,
+    /// Ends with the task that drives the connection.
+    alive: watch::Receiver<()>,
+    drained: Arc<AtomicBool>,
 }
 
 /// What the client's events tell. They are lossy (128 deep): hints, never the truth.
@@ -139,6 +142,7 @@ impl Bus {
             slow_consumers: Arc::default(),
         };
         let told = signals.clone();
+        let (life, alive) = watch::channel(());
         let mut nats = async_nats::ConnectOptions::new()
             .name(format!("{}-{instance}", options.name))
             .ping_interval(PING_INTERVAL)
@@ -148,6 +152,8 @@ impl Bus {
             .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
+                // Dropped with the callback, when nobody drives the connection any more.
+                let _ = &life;
                 told.take(event);
                 std::future::ready(())
             });
@@ -179,7 +185,7 @@ impl Bus {
                 BusError::Unavailable(format!("{}: {error}", without_user(&options.url)))
             }
         })?;
-        Ok(Self { client, instance, signals })
+        Ok(Self { client, instance, signals, alive, drained: Arc::default() })
     }
 
     /// Waits until the broker is connected.
@@ -189,6 +195,19 @@ impl Bus {
             // Woken by an event or, should one be lost, by the clock.
             let _ = tokio::time::timeout(STATE_RECHECK, disturbed.changed()).await;
         }
+    }
+
+    /// Does `then` once nobody drives the connection any more though it was not drained: its task has panicked, as
+    /// async-nats 0.51 does on a header with a bare carriage return, and it never comes back. A service can only end,
+    /// so that whoever supervises it starts it again.
+    pub fn when_lost(&self, then: impl FnOnce() + Send + 'static) {
+        let (mut alive, drained) = (self.alive.clone(), self.drained.clone());
+        tokio::spawn(async move {
+            while alive.changed().await.is_ok() {}
+            if !drained.load(Ordering::Acquire) {
+                then();
+            }
+        });
     }
 
     /// Whether there is a connection at this moment.
@@ -223,6 +242,7 @@ impl Bus {
 
     /// Sends what is buffered and unsubscribes; no message is taken afterwards.
     pub async fn drain(&self) -> Result<(), BusError> {
+        self.drained.store(true, Ordering::Release);
         self.client.drain().await.map_err(|error| BusError::Unavailable(error.to_string()))
     }
 

@@ -54,6 +54,13 @@ pub enum Failure {
     Fatal(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Ends the process at once, with an error: for what can't be mended from inside. Nothing that was acknowledged is
+/// lost by it (ARCHITECTURE promise 10).
+pub fn abandon(why: &str) -> ! {
+    tracing::error!(why, "ending, to be started again");
+    std::process::exit(i32::from(EXIT_FAILED))
+}
+
 impl Failure {
     /// A fatal error.
     pub fn fatal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, CallError, Feed, FeedOptions, streams, subjects};
-use marque_identity::{Digest, TrustDomain, UnixSeconds};
+use marque_credential::{RootRequest, mint_root};
+use marque_identity::{Digest, TokenId, TrustDomain, UnixSeconds};
 use marque_json::Limits;
 use marque_revocation::{DirectiveReply, DirectiveRequest, Item, Op, Opener, StatusReply, Target, Wait};
 use marque_runtime::keys;
@@ -56,6 +57,26 @@ pub(crate) fn request(op: Op, target: Option<Target>) -> DirectiveRequest {
 }
 
 impl House {
+    /// A root token of this holder's.
+    pub(crate) fn root(&self, holder: &SigningKey) -> String {
+        let marque = serde_json::json!({
+            "task": "urn:task:one", "purpose": "p",
+            "agent": { "did": holder.did(), "blueprint": "reader", "sponsor": "team", "vc_hash": Digest([0; 32]) },
+        });
+        let request = RootRequest {
+            iss: domain().issuer_uri(),
+            jti: TokenId::generate(),
+            iat: now(),
+            exp: now().plus(900),
+            del_max_depth: 0,
+            holder: holder.public(),
+            aud: None,
+            tools: serde_json::from_value(serde_json::json!({ "nats:tools.a": {} })).unwrap(),
+            marque: serde_json::from_value(marque).unwrap(),
+        };
+        mint_root(&self.issuer, &request).unwrap()
+    }
+
     /// Keys and bundle; with this many verifiers.
     pub(crate) fn new(verifiers: u8) -> Self {
         let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,8 @@ use crate::permissions::BusRole::{self, Agent, Broadcaster, Host, Issuer, Operat
 use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS};
 
 /// Everyone who may ask a service for something.
+/// Who may question the audit log: it tells of every agent.
+const AUDITORS: &[BusRole] = &[Operator];
 const ASKERS: &[BusRole] = &[Agent, Host, Operator, Issuer, Verifier, Sink, Broadcaster];
 /// Those who hold a view of the directives. The issuer refuses revoked agents; the broadcaster checks its own feed.
 const VIEWERS: &[BusRole] = &[Verifier, Host, Issuer, Sink, Broadcaster];
@@ -135,10 +137,10 @@ pub const SUBJECTS: &[Subject] = &[
         &[Verifier, Host],
         "The claim on a proof, by which it is accepted once in the whole cluster.",
     ),
-    service("audit.query", "marque.audit.query", ASKERS, &[Sink], "Search the audit log."),
-    service("audit.explain", "marque.audit.explain", ASKERS, &[Sink], "Explain one action."),
-    service("audit.proof", "marque.audit.proof", ASKERS, &[Sink], "A record's inclusion proof."),
-    service("audit.checkpoint", "marque.audit.checkpoint", ASKERS, &[Sink], "The latest checkpoint."),
+    service("audit.query", "marque.audit.query", AUDITORS, &[Sink], "Search the audit log."),
+    service("audit.explain", "marque.audit.explain", AUDITORS, &[Sink], "Explain one action."),
+    service("audit.proof", "marque.audit.proof", AUDITORS, &[Sink], "A record's inclusion proof."),
+    service("audit.checkpoint", "marque.audit.checkpoint", AUDITORS, &[Sink], "The latest checkpoint."),
     service("tool", "tools.{tool...}", &[Agent, Verifier], &[Host], "A tool whose host enforces in its own process."),
     service("tool.gated", "gated.{tool...}", &[Verifier], &[Host], "A tool that only the gate reaches."),
 ];
