@@ -135,7 +135,8 @@ async fn a_killed_broadcaster_publishes_an_accepted_directive_once() {
     system.kill_and_restart(Service::Broadcaster).await.unwrap();
     let first = tokio::task::spawn_blocking(|| asked.wait_with_output()).await.unwrap().unwrap();
     let (code, again) = system.marque(&ask);
-    assert_eq!(code, 0, "{again}");
+    // Who acked to the process that was killed does not ack again: durable, and its reach may stay unknown (exit 4).
+    assert!([0, 4].contains(&code), "{again}");
     if first.status.success() {
         let first: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
         assert_eq!(first["id"], again["id"], "the same key gives the same directive");
