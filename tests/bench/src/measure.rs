@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// Rounds in which each contender has its turn.
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 600;
 /// What one turn lasts, about.
-const TURN: Duration = Duration::from_millis(4);
+const TURN: Duration = Duration::from_micros(400);
 
 /// A thing to be timed: its name and one call of it.
 pub struct Contender<'a> {

@@ -41,15 +41,24 @@ impl Row {
     }
 }
 
-/// Measures everything and prints one Markdown table.
-pub async fn run() {
+/// Measures what is asked for (`decision`, `memory`, `fanout`, `sink`; nothing: all) and prints one Markdown table.
+pub async fn run(parts: &[String]) {
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     println!("Machine: {}\n", machine());
     println!("| what | measured | held against | ratio | aim |\n|---|---|---|---|---|");
     // What is timed in microseconds comes first, while nothing else runs.
-    print(decision::rows());
-    print(memory::rows());
-    print(fanout::rows().await);
-    print(sink::rows().await);
+    if wanted("decision") {
+        print(decision::rows());
+    }
+    if wanted("memory") {
+        print(memory::rows());
+    }
+    if wanted("fanout") {
+        print(fanout::rows().await);
+    }
+    if wanted("sink") {
+        print(sink::rows().await);
+    }
 }
 
 fn print(rows: Vec<Row>) {

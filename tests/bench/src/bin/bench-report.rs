@@ -1,6 +1,7 @@
-//! `cargo bench-report`: every ratio of one run, as a table.
+//! `cargo bench-report [decision|memory|fanout|sink]…`: every ratio of one run, as a table.
 
 #[tokio::main]
 async fn main() {
-    marque_bench::report::run().await;
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    marque_bench::report::run(&parts).await;
 }
