@@ -1,6 +1,8 @@
 //! `kill -9` of each service in the middle of a run, with the real processes: what was acked is there once, and what
 //! can't be decided is denied (ARCHITECTURE promises 1, 2, 3, 4, 6 and 10).
 
+#![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
+
 use std::collections::HashMap;
 use std::process::Stdio;
 use std::sync::atomic::Ordering;

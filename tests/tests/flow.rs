@@ -1,5 +1,7 @@
 //! The main job, end to end: issued, delegated offline, verified, revoked, audited; with the real processes.
 
+#![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

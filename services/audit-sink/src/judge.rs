@@ -60,7 +60,8 @@ impl Judge {
         let (did, key) = self.by_header.get(compact.header_base64())?;
         compact.check_signature(key).ok()?;
         let bytes = compact.payload().ok()?;
-        let record: Record = marque_json::from_slice(&bytes, Limits::bytes(RECORD_BYTES_MAX)).ok()?;
+        let json = marque_json::parse(&bytes, Limits::bytes(RECORD_BYTES_MAX)).ok()?;
+        let record: Record = marque_json::from_tree(&json).ok()?;
         let may = record.by == *did && may_sign(&self.bundle, did, record.agent.as_ref(), record.kind());
         may.then_some(record)
     }

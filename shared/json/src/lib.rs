@@ -12,10 +12,11 @@ mod canonical;
 mod number;
 mod parse;
 mod scan;
+mod tree;
 mod typed;
 mod value;
 
 pub use number::Number;
 pub use parse::{JsonError, Limits, Member, parse, parse_members};
-pub use typed::{from_slice, to_canonical};
+pub use typed::{from_slice, from_tree, to_canonical};
 pub use value::{Json, Object};

@@ -216,7 +216,8 @@ impl Record {
         let signer = jws::claimed_signer(compact).map_err(Verdict::Envelope)?;
         parts.check_signature(&signer).map_err(|_| Verdict::SignatureInvalid)?;
         let payload = parts.payload().map_err(Verdict::Envelope)?;
-        let record: Self = marque_json::from_slice(&payload, Limits::bytes(RECORD_BYTES_MAX))
+        let record: Self = marque_json::parse(&payload, Limits::bytes(RECORD_BYTES_MAX))
+            .and_then(|json| marque_json::from_tree(&json))
             .map_err(|error| Verdict::Payload(error.to_string(), json_code(&error)))?;
         if record.by != signer.did() {
             return Err(Verdict::SignerMismatch);

@@ -12,7 +12,7 @@ use marque_identity::{Code, Refusal};
 use marque_test_support::{Broker, DEADLINE, eventually};
 use tokio::sync::Semaphore;
 
-/// On the audit subjects, which agents may ask and sinks serve.
+/// On the audit subjects, which operators may ask and sinks serve.
 async fn start(bus: &Bus, gate: Arc<Semaphore>) -> RunningService {
     let handler = move |request: Request| {
         let gate = gate.clone();
@@ -47,9 +47,9 @@ async fn refusals_keep_code_step_message_blame_and_hint() {
     let broker = Broker::start_empty(false);
     let _service = start(&broker.connect(BusRole::Sink).await, Arc::new(Semaphore::new(0))).await;
     // From the agents' account, through the import.
-    let agent = broker.connect(BusRole::Agent).await;
-    assert_eq!(ask(&agent, "echo").await.unwrap(), b"echo");
-    let Err(CallError::Refused(refusal)) = ask(&agent, "refuse").await else { panic!() };
+    let asker = broker.connect(BusRole::Operator).await;
+    assert_eq!(ask(&asker, "echo").await.unwrap(), b"echo");
+    let Err(CallError::Refused(refusal)) = ask(&asker, "refuse").await else { panic!() };
     assert_eq!((refusal.code, refusal.step.as_deref()), (Code::AuthorityWidened, Some("4p")));
     assert_eq!(refusal.message, "wider than `the parent`");
     assert_eq!(refusal.blame, Code::AuthorityWidened.blame());
@@ -60,19 +60,19 @@ async fn refusals_keep_code_step_message_blame_and_hint() {
 async fn a_panic_an_oversize_body_and_noise_stop_nothing() {
     let broker = Broker::start_empty(false);
     let _service = start(&broker.connect(BusRole::Sink).await, Arc::new(Semaphore::new(0))).await;
-    let agent = broker.connect(BusRole::Agent).await;
+    let asker = broker.connect(BusRole::Operator).await;
     for _ in 0..5 {
-        assert_eq!(ask(&agent, "panic").await.unwrap_err().code(), Code::Internal);
+        assert_eq!(ask(&asker, "panic").await.unwrap_err().code(), Code::Internal);
     }
     let large = vec![b'x'; 101];
-    let outcome = agent.request(subjects::AUDIT_QUERY, HeaderMap::new(), large, DEADLINE).await;
+    let outcome = asker.request(subjects::AUDIT_QUERY, HeaderMap::new(), large, DEADLINE).await;
     assert_eq!(outcome.unwrap_err().code(), Code::Oversize);
     let mut twice = HeaderMap::new();
     twice.append("x-one", "a");
     twice.append("x-one", "b");
-    let reply = agent.request(subjects::AUDIT_QUERY, twice, "header", DEADLINE).await.unwrap();
+    let reply = asker.request(subjects::AUDIT_QUERY, twice, "header", DEADLINE).await.unwrap();
     assert_eq!(reply.payload, "none");
-    assert_eq!(ask(&agent, "echo").await.unwrap(), b"echo");
+    assert_eq!(ask(&asker, "echo").await.unwrap(), b"echo");
 }
 
 #[tokio::test]
@@ -95,14 +95,14 @@ async fn no_answer_goes_anywhere_but_to_an_inbox() {
 #[tokio::test]
 async fn nobody_there_is_unavailable_and_no_answer_is_an_unknown_outcome() {
     let broker = Broker::start_empty(false);
-    let agent = broker.connect(BusRole::Agent).await;
-    assert_eq!(ask(&agent, "echo").await.unwrap_err().code(), Code::Unavailable);
+    let asker = broker.connect(BusRole::Operator).await;
+    assert_eq!(ask(&asker, "echo").await.unwrap_err().code(), Code::Unavailable);
     let gate = Arc::new(Semaphore::new(0));
     let _service = start(&broker.connect(BusRole::Sink).await, gate).await;
     let short = Duration::from_millis(100);
-    let outcome = agent.request(subjects::AUDIT_QUERY, HeaderMap::new(), "wait", short).await;
+    let outcome = asker.request(subjects::AUDIT_QUERY, HeaderMap::new(), "wait", short).await;
     assert_eq!(outcome.unwrap_err().code(), Code::OutcomeUnknown);
-    let outcome = agent.request("marque.directive.key.x", HeaderMap::new(), "x", DEADLINE).await;
+    let outcome = asker.request("marque.directive.key.x", HeaderMap::new(), "x", DEADLINE).await;
     assert_eq!(outcome.unwrap_err().code(), Code::NotAuthorized);
 }
 
@@ -111,11 +111,11 @@ async fn draining_finishes_what_was_begun() {
     let broker = Broker::start_empty(false);
     let gate = Arc::new(Semaphore::new(0));
     let service = start(&broker.connect(BusRole::Sink).await, gate.clone()).await;
-    let agent = broker.connect(BusRole::Agent).await;
+    let asker = broker.connect(BusRole::Operator).await;
     let waiting: Vec<_> = (0..2)
         .map(|_| {
-            let agent = agent.clone();
-            tokio::spawn(async move { ask(&agent, "wait").await })
+            let asker = asker.clone();
+            tokio::spawn(async move { ask(&asker, "wait").await })
         })
         .collect();
     // Both places are taken once two requests are at the gate.
