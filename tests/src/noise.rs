@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use marque_bus::permissions::BusRole;
+use marque_signing::{SigningKey, base64url, nkey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -67,16 +68,38 @@ pub struct RawClient {
 impl RawClient {
     /// Connects as this role and waits for the broker's first answer.
     pub async fn connect(system: &TestSystem, role: BusRole) -> Result<Self, String> {
-        let password = system.directory().password(role).map_err(|failure| format!("{failure:?}"))?;
+        let key = system.directory().key(role.as_str()).map_err(|failure| format!("{failure:?}"))?;
+        Self::connect_by(system, &key, None).await
+    }
+
+    /// Connects by this key, presenting this, and waits for the broker's first answer.
+    pub async fn connect_by(system: &TestSystem, key: &SigningKey, presents: Option<&str>) -> Result<Self, String> {
         let stream = TcpStream::connect(system.address()).await.map_err(|error| error.to_string())?;
         let mut client = Self { stream };
+        let info = client.line().await?;
+        let info: serde_json::Value =
+            serde_json::from_str(info.trim_start_matches("INFO ")).map_err(|e| e.to_string())?;
+        let nonce = info["nonce"].as_str().ok_or("the broker sends no nonce")?;
+        let signature = nkey::sign_nonce(key, nonce.as_bytes()).map_err(|error| error.to_string())?;
         let options = serde_json::json!({
-            "verbose": false, "pedantic": false, "headers": true, "no_responders": true,
-            "user": role.as_str(), "pass": password, "protocol": 1,
+            "verbose": false, "pedantic": false, "headers": true, "no_responders": true, "protocol": 1,
+            "nkey": nkey::user_public(&key.public()), "sig": base64url(&signature), "auth_token": presents,
         });
         client.send(format!("CONNECT {options}\r\n").as_bytes()).await?;
         client.settle().await?;
         Ok(client)
+    }
+
+    /// What the broker says first.
+    async fn line(&mut self) -> Result<String, String> {
+        let read = async {
+            let mut line = Vec::new();
+            while !line.ends_with(b"\r\n") && line.len() < WORDS_BYTES_MAX {
+                line.push(self.stream.read_u8().await.map_err(|error| error.to_string())?);
+            }
+            String::from_utf8(line).map_err(|error| error.to_string())
+        };
+        tokio::time::timeout(DEADLINE, read).await.map_err(|error| error.to_string())?
     }
 
     /// Sends bytes as they are.

@@ -67,7 +67,7 @@ impl TestSystem {
         let folder = tempfile::Builder::new().prefix("marque-test-").tempdir().map_err(said)?;
         let directory = Directory::at(folder.path().join("system"));
         let ports = free_ports()?;
-        let http_ports = [ports[1], ports[2], ports[3], ports[4]];
+        let http_ports = [ports[1], ports[2], ports[3], ports[4], ports[5]];
         let plan = Plan {
             domain: "acme.example".parse().map_err(said)?,
             hosts: Vec::new(),
@@ -192,9 +192,8 @@ impl TestSystem {
 
     /// A connection in this role.
     pub async fn bus(&self, role: BusRole) -> Result<Bus, String> {
-        let password = self.directory.password(role).map_err(|failure| format!("{failure:?}"))?;
-        let options =
-            ConnectOptions::new(&self.url, format!("test-{}", role.as_str())).credentials(role.as_str(), password);
+        let key = self.directory.key(role.as_str()).map_err(|failure| format!("{failure:?}"))?;
+        let options = ConnectOptions::new(&self.url, format!("test-{}", role.as_str())).signing_key(Arc::new(key));
         Bus::connect_now(options, DEADLINE).await.map_err(said)
     }
 
@@ -207,7 +206,7 @@ impl TestSystem {
     pub async fn enforcer(&self, policy: Policy) -> Result<Enforcer, String> {
         let bus = self.bus(BusRole::Host).await?;
         let key = Arc::new(self.directory.key("host").map_err(|failure| format!("{failure:?}"))?);
-        let options = FeedOptions { ack_key: Some(key.clone()) };
+        let options = FeedOptions { ack_key: Some(key.clone()), ..FeedOptions::default() };
         let feed = Feed::start(&bus, self.bundle.keys(Role::Broadcaster), options).await.map_err(said)?;
         let fresh = feed.fresh(Duration::from_secs(1));
         tokio::time::timeout(DEADLINE, fresh).await.map_err(|_| "the host's view does not become fresh".to_owned())?;
@@ -304,13 +303,13 @@ fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Five ports that were free a moment ago: held together, so that they differ.
-fn free_ports() -> Result<[u16; 5], String> {
+/// Six ports that were free a moment ago: held together, so that they differ.
+fn free_ports() -> Result<[u16; 6], String> {
     let mut held = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..6 {
         held.push(TcpListener::bind("127.0.0.1:0").map_err(said)?);
     }
-    let mut ports = [0; 5];
+    let mut ports = [0; 6];
     for (port, listener) in ports.iter_mut().zip(&held) {
         *port = listener.local_addr().map_err(said)?.port();
     }

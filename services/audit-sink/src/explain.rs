@@ -175,6 +175,7 @@ fn path_link(reading: &Reading, token: Digest) -> Result<PathLink, SinkError> {
         | Body::Receipt(_)
         | Body::Connected(_)
         | Body::Kicked(_)
+        | Body::Disconnected(_)
         | Body::Risk(_) => None,
     };
     link.claims = carried.and_then(|carried| claims(carried, token)).map(cut);

@@ -276,7 +276,12 @@ pub(crate) fn fields(record: &Record, post: &mut impl FnMut(Field, &[u8])) {
             }
         }
         Body::Receipt(receipt) => post(Field::Directive, receipt.directive_id.as_bytes()),
-        Body::Refused(_) | Body::Requested(_) | Body::Connected(_) | Body::Kicked(_) | Body::Risk(_) => {}
+        Body::Kicked(kicked) => {
+            if let Some(id) = &kicked.directive {
+                post(Field::Directive, id.as_bytes());
+            }
+        }
+        Body::Refused(_) | Body::Requested(_) | Body::Connected(_) | Body::Disconnected(_) | Body::Risk(_) => {}
     }
 }
 

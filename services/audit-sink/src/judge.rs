@@ -62,7 +62,6 @@ impl Judge {
         let bytes = compact.payload().ok()?;
         let json = marque_json::parse(&bytes, Limits::bytes(RECORD_BYTES_MAX)).ok()?;
         let record: Record = marque_json::from_tree(&json).ok()?;
-        let may = record.by == *did && may_sign(&self.bundle, did, record.agent.as_ref(), record.kind());
-        may.then_some(record)
+        (record.by == *did && may_sign(&self.bundle, &record)).then_some(record)
     }
 }

@@ -30,7 +30,7 @@ impl Sink {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| private(&directory.path().join(name), text);
         write("key", &marque_signing::base64url(key(3).seed().as_slice()));
-        write("password", &Broker::password(BusRole::Sink));
+        write("nats-key", &marque_signing::base64url(Broker::key(BusRole::Sink).seed().as_slice()));
         write("bundle.jwt", &bundle_text());
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Self { page: format!("127.0.0.1:{port}"), url: broker.url(), directory }
@@ -44,8 +44,7 @@ impl Sink {
             format!("state_dir={}", path("state")),
             format!("http_listen={}", self.page),
             format!("nats.url={}", self.url),
-            "nats.user=sink".into(),
-            format!("nats.password_file={}", path("password")),
+            format!("nats.key_file={}", path("nats-key")),
             "audit_sink.checkpoint_interval_ms=100".into(),
         ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));

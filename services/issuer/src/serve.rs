@@ -206,7 +206,7 @@ fn connect_options(config: &Config) -> Result<ConnectOptions, ConfigError> {
     let options = ConnectOptions::new(config.common.nats.url.clone(), SPEC.name);
     Ok(match config.common.nats.credentials()? {
         Some((user, password)) => options.credentials(user, password.expose()),
-        None => options,
+        None => options.signing_key(Arc::new(config.common.nats_key()?)),
     })
 }
 

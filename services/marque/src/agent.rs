@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use marque_agent::{Agent, RuntimeClaim};
-use marque_bus::permissions::BusRole;
+use marque_bus::Presented;
 use marque_identity::{BlueprintName, Code, Digest, TokenId, TrustDomain, UnixSeconds};
 use marque_runtime::Clock;
 use marque_signing::{SigningKey, jws, nkey};
@@ -158,7 +158,7 @@ async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer
         return Ok(Answer::yes(json!({ "dry_run": true, "trust_domain": domain, "blueprint": blueprint }), text));
     }
     let held = home.key_or_new()?;
-    let bus = common.connection.resolve(BusRole::Agent)?.connect("marque agent").await?;
+    let bus = common.connection.resolve_agent(held.key(), Presented::ENROL)?.connect("marque agent").await?;
     let runtime = RuntimeClaim { model_id: args.model.clone(), manifest_hash: args.manifest_hash };
     let agent = Agent::enrol(&bus, &domain, held.key().clone(), &join, &runtime).await?;
     home.keep_credential(agent.credential())?;
@@ -182,7 +182,7 @@ async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
         let text = format!("would renew the credential of {}", held.key().did());
         return Ok(Answer::yes(json!({ "dry_run": true, "agent": held.key().did() }), text));
     }
-    let bus = common.connection.resolve(BusRole::Agent)?.connect("marque agent").await?;
+    let bus = common.connection.resolve_agent(held.key(), home.credential()?)?.connect("marque agent").await?;
     let mut agent = resume(&bus, &home, held.key().clone())?;
     agent.renew().await?;
     home.keep_credential(agent.credential())?;

@@ -1,19 +1,20 @@
 //! `marque bootstrap DIR`: everything a trust domain needs before its first process starts, made once.
 //!
-//! Keys and passwords are made here and nowhere else; nothing is ever written over. The streams are created by the
+//! Keys are made here and nowhere else; nothing is ever written over. The streams are created by the
 //! same hand (`--streams`), because no running service may.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use marque_bus::permissions::{BusRole, ServerSettings, server_config};
+use marque_bus::permissions::{BusRole, CalloutSettings, ServerSettings, User, server_config};
 use marque_identity::{Code, Digest, TrustDomain};
 use marque_runtime::Clock;
 use marque_signing::bundle::{Anchor, Operator, Role, ServiceKey, TrustBundle, fingerprint};
+use marque_signing::xkey::SealingKey;
 use serde_json::json;
 
 use crate::cli::Common;
-use crate::directory::{Directory, KEY_NAMES, make_private, write_new, write_new_key, write_new_password};
+use crate::directory::{ACCOUNT_KEY, Directory, KEY_NAMES, XKEY, make_private, write_new, write_new_key};
 use crate::output::{Answer, Output, facts};
 use crate::service_config::{self, Place, Service};
 use crate::{Failure, nats};
@@ -48,7 +49,7 @@ pub struct BootstrapArgs {
     /// Sync each write of the broker to disk: what was acked survives power loss, at about 4,000 messages a second.
     #[arg(long)]
     sync_always: bool,
-    /// First of four ports for the services' pages on loopback: broadcaster, sink, issuer, verifier.
+    /// First of five ports for the services' pages on loopback: broadcaster, sink, issuer, verifier, gatekeeper.
     #[arg(long, value_name = "PORT", default_value_t = HTTP_PORT_FIRST)]
     http_port: u16,
     /// The port on loopback under which the sink's page is published, where it runs in a container.
@@ -62,8 +63,11 @@ pub struct BootstrapArgs {
     dry_run: bool,
 }
 
-/// The services' pages stand on this port and the three after it; in a container, each on this one.
+/// The services' pages stand on this port and the four after it; in a container, each on this one.
 pub const HTTP_PORT_FIRST: u16 = 7070;
+
+/// After a restart of the broker all agents come at once, about a thousand a second.
+const CALLOUT_TIMEOUT_SECONDS: u32 = 8;
 
 /// Where the processes will run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -92,7 +96,7 @@ pub struct Plan {
     pub sync_always: bool,
     /// The ports of the services' pages on loopback, in the order of [`Service::ALL`]. Of containers only the sink's
     /// is published, under this one.
-    pub http_ports: [u16; 4],
+    pub http_ports: [u16; Service::ALL.len()],
 }
 
 fn host_name(text: &str) -> Result<String, String> {
@@ -117,7 +121,7 @@ pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<
         sync_always: args.sync_always,
         http_ports: match args.layout {
             Layout::Here => ports_from(args.http_port)?,
-            Layout::Compose => [args.sink_port; 4],
+            Layout::Compose => [args.sink_port; Service::ALL.len()],
         },
     };
     if args.dry_run {
@@ -152,11 +156,11 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::file(path, &error))
 }
 
-fn ports_from(first: u16) -> Result<[u16; 4], Failure> {
-    if first > u16::MAX - 3 {
-        return Err(Failure::usage("--http-port needs four ports, the last at most 65535"));
+fn ports_from(first: u16) -> Result<[u16; Service::ALL.len()], Failure> {
+    if first > u16::MAX - 4 {
+        return Err(Failure::usage("--http-port needs five ports, the last at most 65535"));
     }
-    Ok([first, first + 1, first + 2, first + 3])
+    Ok([first, first + 1, first + 2, first + 3, first + 4])
 }
 
 impl Plan {
@@ -164,7 +168,6 @@ impl Plan {
     fn files(&self, directory: &Directory) -> Vec<PathBuf> {
         let keys = KEY_NAMES.iter().map(|name| directory.key_file(name));
         let hosts = self.hosts.iter().map(|name| directory.key_file(&format!("host-{name}")));
-        let passwords = BusRole::ALL.iter().map(|role| directory.password_file(*role));
         let configs = Service::ALL.iter().map(|service| directory.config_file(service.name()));
         let blueprints = BLUEPRINTS.iter().map(|(name, _)| directory.blueprints().join(name));
         let single = [
@@ -174,12 +177,12 @@ impl Plan {
             directory.nats_url_file(),
             directory.sink_page_file(),
         ];
-        keys.chain(hosts).chain(passwords).chain(configs).chain(blueprints).chain(single).collect()
+        keys.chain(hosts).chain(configs).chain(blueprints).chain(single).collect()
     }
 }
 
 impl Plan {
-    fn server_settings(&self, directory: &Directory, passwords: Vec<(BusRole, String)>) -> ServerSettings {
+    fn server_settings(&self, directory: &Directory, users: Vec<User>, callout: CalloutSettings) -> ServerSettings {
         let (listen, store_dir, monitor) = match self.layout {
             Layout::Here => {
                 (format!("127.0.0.1:{}", self.nats_port), directory.path().join("nats").display().to_string(), None)
@@ -187,7 +190,7 @@ impl Plan {
             // The server's own page stays on the container's loopback, for its health check.
             Layout::Compose => ("0.0.0.0:4222".into(), "/data".into(), Some("127.0.0.1:8222".into())),
         };
-        ServerSettings { listen, store_dir, sync_always: self.sync_always, monitor, passwords }
+        ServerSettings { listen, store_dir, sync_always: self.sync_always, monitor, users, callout: Some(callout) }
     }
 }
 
@@ -195,42 +198,54 @@ impl Plan {
 pub fn write(directory: &Directory, plan: &Plan) -> Result<Digest, Failure> {
     // 1. Folders; the whole is its owner's alone.
     let root = directory.path();
-    for folder in ["keys", "passwords", "blueprints", "config", "state"] {
+    for folder in ["keys", "blueprints", "config", "state"] {
         make_private(&root.join(folder))?;
     }
     // 2. Keys, and the bundle that says which of them may do what.
     let key = |name: &str| write_new_key(&directory.key_file(name));
     let issuer = key("issuer")?;
-    let service = |role: Role, name: &str, file: &str| {
-        Ok::<_, Failure>(ServiceKey { role, name: name.to_owned(), did: key(file)?.did() })
-    };
-    let mut services = vec![
-        service(Role::Broadcaster, "broadcaster", "broadcaster")?,
-        service(Role::Verifier, "verifier", "verifier")?,
-        service(Role::Sink, "sink", "sink")?,
-        service(Role::Host, "host", "host")?,
-    ];
-    for name in &plan.hosts {
-        services.push(service(Role::Host, name, &format!("host-{name}"))?);
+    let mut users = vec![User { role: BusRole::Issuer, key: issuer.public() }];
+    let mut services = Vec::new();
+    for (role, at_the_broker, file) in [
+        (Role::Broadcaster, BusRole::Broadcaster, "broadcaster"),
+        (Role::Verifier, BusRole::Verifier, "verifier"),
+        (Role::Sink, BusRole::Sink, "sink"),
+        (Role::Gatekeeper, BusRole::Gatekeeper, "gatekeeper"),
+        (Role::Host, BusRole::Host, "host"),
+    ] {
+        let key = key(file)?;
+        services.push(ServiceKey { role, name: file.to_owned(), did: key.did() });
+        users.push(User { role: at_the_broker, key: key.public() });
     }
+    for name in &plan.hosts {
+        let key = key(&format!("host-{name}"))?;
+        services.push(ServiceKey { role: Role::Host, name: name.clone(), did: key.did() });
+        users.push(User { role: BusRole::Host, key: key.public() });
+    }
+    let operator = key("operator")?;
+    users.push(User { role: BusRole::Operator, key: operator.public() });
     let bundle = TrustBundle {
         trust_domain: plan.domain.clone(),
         version: 1,
         issued_at: Clock::new().unix(),
         issuers: vec![Anchor { iss: plan.domain.issuer_uri(), did: issuer.did() }],
         services,
-        operators: vec![Operator { name: "operator".to_owned(), did: key("operator")?.did() }],
+        operators: vec![Operator { name: "operator".to_owned(), did: operator.did() }],
     };
     let signed = bundle.sign(&issuer).map_err(|error| Failure::new(error.code(), error.to_string()))?;
     let pin = fingerprint(&signed);
     write_new(&directory.bundle_file(), format!("{signed}\n").as_bytes(), 0o644)?;
     write_new(&directory.fingerprint_file(), format!("{pin}\n").as_bytes(), 0o644)?;
-    // 3. The broker: a password for each role, and the permissions of each.
-    let mut passwords = Vec::with_capacity(BusRole::ALL.len());
-    for role in BusRole::ALL.iter().copied() {
-        passwords.push((role, write_new_password(&directory.password_file(role))?));
+    // 3. The broker: its other users, who lets agents in, and the permissions of each.
+    for role in [BusRole::Bootstrap, BusRole::Callout, BusRole::Kicker] {
+        users.push(User { role, key: key(role.as_str())?.public() });
     }
-    let settings = plan.server_settings(directory, passwords);
+    let callout = CalloutSettings {
+        issuer: key(ACCOUNT_KEY)?.public(),
+        xkey: SealingKey::from_seed(&key(XKEY)?.seed()).public(),
+        timeout_seconds: CALLOUT_TIMEOUT_SECONDS,
+    };
+    let settings = plan.server_settings(directory, users, callout);
     write_new(&directory.nats_conf(), server_config(&settings).as_bytes(), 0o600)?;
     write_new(&directory.nats_url_file(), format!("{}\n", plan.nats_url).as_bytes(), 0o644)?;
     // 4. The services.
@@ -240,7 +255,7 @@ pub fn write(directory: &Directory, plan: &Plan) -> Result<Digest, Failure> {
     for (service, port) in Service::ALL.into_iter().zip(plan.http_ports) {
         let place = match plan.layout {
             Layout::Here => Place::here(service, directory, &plan.nats_url, port),
-            Layout::Compose => Place::in_compose(service),
+            Layout::Compose => Place::in_compose(),
         };
         let text = service_config::text(service, &place, &pin);
         write_new(&directory.config_file(service.name()), text.as_bytes(), 0o644)?;

@@ -2,7 +2,6 @@
 
 use clap::Args;
 use marque_agent::{Commission, Why};
-use marque_bus::permissions::BusRole;
 use marque_identity::TaskId;
 use serde_json::{Value, json};
 
@@ -54,7 +53,7 @@ pub(crate) async fn run(args: &CallArgs, common: &Common, out: &Output) -> Resul
         let text = format!("would call {tool} as {} (action {})", held.key().did(), held.key().history().signed + 1);
         return Ok(Answer::yes(json!({ "dry_run": true, "tool": tool, "agent": held.key().did() }), text));
     }
-    let bus = common.connection.resolve(BusRole::Agent)?.connect("marque agent").await?;
+    let bus = common.connection.resolve_agent(held.key(), commission.chain())?.connect("marque agent").await?;
     let actor = commission.on(&bus).timeout(common.connection.timeout);
     let why = Why { why: args.why.clone(), task: args.task.clone(), cause: args.cause.clone(), ..Why::default() };
     let outcome = if args.gate {

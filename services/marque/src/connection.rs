@@ -1,15 +1,17 @@
 //! From connection flags, a context of the `nats` tool or a bootstrap directory to a connection.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use marque_agent::AgentKey;
 use marque_bus::permissions::BusRole;
-use marque_bus::{Bus, ConnectOptions};
+use marque_bus::{Bus, ConnectOptions, Presented};
 use marque_identity::Code;
 use serde::Deserialize;
 
 use crate::cli::ConnectionFlags;
-use crate::directory::{Directory, read_line, read_secret};
+use crate::directory::{Directory, read_key, read_line, read_secret};
 use crate::{Failure, bus_failure};
 
 /// What the `nats` tool connects to when nobody says otherwise.
@@ -37,8 +39,10 @@ pub enum Identity {
     Password(String, String),
     /// A credentials file.
     Credentials(PathBuf),
-    /// A file with a user seed.
+    /// A file with a user seed, `SU…`, or with a key as `marque` writes it.
     Nkey(PathBuf),
+    /// As an agent: by its key and what it presents.
+    Agent(AgentKey, Presented),
 }
 
 /// The members of a `nats` context that say how to connect. The tool has more; they don't matter here.
@@ -67,6 +71,10 @@ impl ConnectionFlags {
 
     /// How to connect: flags, then the context, then the directory's user of this role.
     pub fn resolve(&self, role: BusRole) -> Result<Connection, Failure> {
+        self.resolve_with(Some(role))
+    }
+
+    fn resolve_with(&self, role: Option<BusRole>) -> Result<Connection, Failure> {
         let context = self.context()?;
         let directory = self.dir.as_ref().map(Directory::at);
         let in_directory = || directory.as_ref().and_then(|dir| dir.nats_url().ok());
@@ -78,7 +86,22 @@ impl ConnectionFlags {
         })
     }
 
-    fn identity(&self, context: &Context, directory: Option<&Directory>, role: BusRole) -> Result<Identity, Failure> {
+    /// How an agent connects: by its own key and what it presents, unless the flags name another user.
+    pub(crate) fn resolve_agent(&self, key: &AgentKey, presented: impl Into<Arc<str>>) -> Result<Connection, Failure> {
+        // No user of the directory's is an agent: the gatekeeper lets agents in.
+        let mut connection = ConnectionFlags { ..self.clone() }.resolve_with(None)?;
+        if matches!(connection.identity, Identity::Anonymous) {
+            connection.identity = Identity::Agent(key.clone(), Presented::new(presented));
+        }
+        Ok(connection)
+    }
+
+    fn identity(
+        &self,
+        context: &Context,
+        directory: Option<&Directory>,
+        role: Option<BusRole>,
+    ) -> Result<Identity, Failure> {
         let password = match &self.password_file {
             Some(file) => Some(read_secret(file)?),
             None => self.password.clone(),
@@ -101,9 +124,9 @@ impl ConnectionFlags {
         if let Some(file) = some(&context.nkey) {
             return Ok(Identity::Nkey(file.into()));
         }
-        match directory {
-            Some(directory) => Ok(Identity::Password(role.as_str().to_owned(), directory.password(role)?)),
-            None => Ok(Identity::Anonymous),
+        match (directory, role) {
+            (Some(directory), Some(role)) => Ok(Identity::Nkey(directory.key_file(role.as_str()))),
+            (Some(_) | None, Some(_) | None) => Ok(Identity::Anonymous),
         }
     }
 
@@ -157,7 +180,16 @@ impl Connection {
                 let text = std::fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
                 options = options.credentials_text(text);
             }
-            Identity::Nkey(file) => options = options.nkey_seed(read_line(file)?),
+            Identity::Nkey(file) => {
+                let line = read_secret(file)?;
+                options = match line.starts_with("SU") {
+                    true => options.nkey_seed(line),
+                    false => options.signing_key(Arc::new(read_key(file)?)),
+                };
+            }
+            Identity::Agent(key, presented) => {
+                options = key.connect_options(&self.url, name, presented.clone()).request_timeout(self.timeout);
+            }
         }
         Bus::connect_now(options, self.timeout).await.map_err(|error| {
             bus_failure(error)

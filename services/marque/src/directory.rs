@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use marque_bus::permissions::BusRole;
 use marque_identity::{Code, Digest};
 use marque_runtime::keys::{self, KeyFileError};
 use marque_signing::SigningKey;
@@ -21,8 +20,26 @@ pub struct Directory {
     root: PathBuf,
 }
 
-/// The key files of a directory, by the name of who holds the key.
-pub const KEY_NAMES: [&str; 6] = ["issuer", "broadcaster", "verifier", "sink", "host", "operator"];
+/// The key files of a directory, by the name of who holds the key. Each but the last two connects to the broker by
+/// the same key; `account` signs the users that the gatekeeper lets in, and `xkey` opens what the broker asks it.
+pub const KEY_NAMES: [&str; 12] = [
+    "bootstrap",
+    "issuer",
+    "broadcaster",
+    "verifier",
+    "sink",
+    "gatekeeper",
+    "callout",
+    "kicker",
+    "host",
+    "operator",
+    ACCOUNT_KEY,
+    XKEY,
+];
+/// The key that signs users of the broker.
+pub const ACCOUNT_KEY: &str = "account";
+/// The seed of the xkey that the broker's questions are sealed for.
+pub const XKEY: &str = "xkey";
 
 impl Directory {
     /// The directory at this path; nothing is read yet.
@@ -48,11 +65,6 @@ impl Directory {
     /// The seed file of a service, a host or the operator.
     pub fn key_file(&self, name: &str) -> PathBuf {
         self.root.join("keys").join(format!("{name}.key"))
-    }
-
-    /// The broker password of a role.
-    pub fn password_file(&self, role: BusRole) -> PathBuf {
-        self.root.join("passwords").join(role.as_str())
     }
 
     /// The broker's configuration.
@@ -106,11 +118,6 @@ impl Directory {
         read_key(&self.key_file(name))
     }
 
-    /// A role's password at the broker.
-    pub fn password(&self, role: BusRole) -> Result<String, Failure> {
-        read_secret(&self.password_file(role))
-    }
-
     /// The sink's page, if the directory names one.
     pub fn sink_page(&self) -> Result<String, Failure> {
         read_line(&self.sink_page_file())
@@ -145,13 +152,6 @@ pub fn read_key(path: &Path) -> Result<SigningKey, Failure> {
 /// Makes a key and writes its seed, never over another.
 pub fn write_new_key(path: &Path) -> Result<SigningKey, Failure> {
     keys::create_signing_key(path).map_err(key_failure)
-}
-
-/// Makes a password and writes it, never over another.
-pub fn write_new_password(path: &Path) -> Result<String, Failure> {
-    let password = keys::random_password().map_err(key_failure)?;
-    keys::create_secret(path, password.expose()).map_err(key_failure)?;
-    Ok(password.expose().to_owned())
 }
 
 fn key_failure(error: KeyFileError) -> Failure {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use marque_bus::permissions::BusRole;
 use marque_identity::Digest;
 
-use crate::directory::Directory;
+use crate::directory::{ACCOUNT_KEY, Directory, XKEY};
 
 /// The services of a system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,13 @@ pub enum Service {
     Broadcaster,
     /// Keeps the audit log.
     Sink,
+    /// Lets agents in at the broker.
+    Gatekeeper,
 }
 
 impl Service {
     /// Every service, in the order in which they are started.
-    pub const ALL: [Self; 4] = [Self::Broadcaster, Self::Sink, Self::Issuer, Self::Verifier];
+    pub const ALL: [Self; 5] = [Self::Broadcaster, Self::Sink, Self::Issuer, Self::Verifier, Self::Gatekeeper];
 
     /// Its name: of its configuration file and its state.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Service {
             Self::Verifier => "verifier",
             Self::Broadcaster => "revocation-broadcaster",
             Self::Sink => "audit-sink",
+            Self::Gatekeeper => "gatekeeper",
         }
     }
 
@@ -41,6 +44,7 @@ impl Service {
             Self::Verifier => "marque-verifier",
             Self::Broadcaster => "marque-revocation-broadcaster",
             Self::Sink => "marque-audit-sink",
+            Self::Gatekeeper => "marque-gatekeeper",
         }
     }
 
@@ -51,6 +55,7 @@ impl Service {
             Self::Verifier => BusRole::Verifier,
             Self::Broadcaster => BusRole::Broadcaster,
             Self::Sink => BusRole::Sink,
+            Self::Gatekeeper => BusRole::Gatekeeper,
         }
     }
 
@@ -60,11 +65,28 @@ impl Service {
     }
 }
 
+/// Where keys lie.
+#[derive(Debug, Clone)]
+enum Keys {
+    /// In the bootstrap directory.
+    Directory(Directory),
+    /// Mounted as secrets.
+    Secrets,
+}
+
+impl Keys {
+    fn file(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Directory(directory) => directory.key_file(name),
+            Self::Secrets => PathBuf::from(format!("/run/secrets/{name}_key")),
+        }
+    }
+}
+
 /// Where a service finds and keeps things.
 #[derive(Debug, Clone)]
 pub struct Place {
-    key_file: PathBuf,
-    password_file: PathBuf,
+    keys: Keys,
     bundle_file: PathBuf,
     blueprints: PathBuf,
     state: PathBuf,
@@ -79,8 +101,7 @@ impl Place {
     /// On this machine, out of the bootstrap directory.
     pub fn here(service: Service, directory: &Directory, nats_url: &str, http_port: u16) -> Self {
         Self {
-            key_file: directory.key_file(service.key()),
-            password_file: directory.password_file(service.role()),
+            keys: Keys::Directory(directory.clone()),
             bundle_file: directory.bundle_file(),
             blueprints: directory.blueprints(),
             state: directory.path().join("state").join(service.name()),
@@ -90,11 +111,9 @@ impl Place {
     }
 
     /// In its container of deploy/compose.yaml.
-    pub fn in_compose(service: Service) -> Self {
-        let secret = |kind: &str| PathBuf::from(format!("/run/secrets/{}_{kind}", service.key()));
+    pub fn in_compose() -> Self {
         Self {
-            key_file: secret("key"),
-            password_file: secret("password"),
+            keys: Keys::Secrets,
             bundle_file: "/marque/bundle.jwt".into(),
             blueprints: "/marque/blueprints".into(),
             state: "/state".into(),
@@ -114,24 +133,31 @@ pub fn text(service: Service, place: &Place, fingerprint: &Digest) -> String {
          \n\
          [nats]\n\
          url = {}\n\
-         user = {}\n\
-         password_file = {}\n\
          \n\
          [bundle]\n\
          file = {}\n\
          pin = {}\n",
         service.binary(),
-        path(&place.key_file),
+        path(&place.keys.file(service.key())),
         path(&place.state),
         quote(&place.http_listen),
         quote(&place.nats_url),
-        quote(service.role().as_str()),
-        path(&place.password_file),
         path(&place.bundle_file),
         quote(&fingerprint.to_string()),
     );
     match service {
         Service::Issuer => text.push_str(&format!("\n[issuer]\nblueprints = {}\n", path(&place.blueprints))),
+        Service::Gatekeeper => {
+            text.push_str("\n[gatekeeper]\n");
+            for (setting, name) in [
+                ("callout_key_file", "callout"),
+                ("kicker_key_file", "kicker"),
+                ("account_key_file", ACCOUNT_KEY),
+                ("xkey_file", XKEY),
+            ] {
+                text.push_str(&format!("{setting} = {}\n", path(&place.keys.file(name))));
+            }
+        }
         Service::Verifier | Service::Broadcaster | Service::Sink => {}
     }
     text

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use marque_agent::{Commission, CommissionRequest, Delegation};
-use marque_bus::permissions::BusRole;
 use marque_credential::IdentityCredential;
 use marque_identity::{Code, Did, TaskId, UnixSeconds};
 use marque_judgement::{ChainLimits, TrustAnchor, verify_chain};
@@ -128,7 +127,7 @@ async fn issue(args: &IssueArgs, common: &Common) -> Result<Answer, Failure> {
         let text = format!("would ask for {} tools for {} as {}", request.tools.len(), args.task, held.key().did());
         return Ok(Answer::yes(data, text));
     }
-    let bus = common.connection.resolve(BusRole::Agent)?.connect("marque agent").await?;
+    let bus = common.connection.resolve_agent(held.key(), home.credential()?)?.connect("marque agent").await?;
     let commission = resume(&bus, &home, held.key().clone())?.commission(&request).await?;
     chain_answer(&commission)
 }

@@ -130,6 +130,7 @@ mod tests {
             epoch: Epoch(1),
             set_digest: SetDigest::default(),
             iat: UnixMillis(0),
+            closed: marque_revocation::Closed::default(),
         }
     }
 

@@ -67,10 +67,11 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         tool_timeout: config.verifier.tool_timeout(),
         requests_max: config.verifier.requests_max,
     };
-    let mut options = ConnectOptions::new(&common.nats.url, SPEC.name);
-    if let Some((user, password)) = common.nats.credentials()? {
-        options = options.credentials(user, password.expose());
-    }
+    let options = ConnectOptions::new(&common.nats.url, SPEC.name);
+    let options = match common.nats.credentials()? {
+        Some((user, password)) => options.credentials(user, password.expose()),
+        None => options.signing_key(Arc::new(common.nats_key()?)),
+    };
     let bus = Bus::connect(options).await.map_err(Failure::fatal)?;
     bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
     serve_on(&bus, parts, health, shutdown).await.map_err(Failure::fatal)
@@ -94,7 +95,7 @@ impl Verifier {
     /// Starts the feed and both duties. Until the view is fresh every answer is a denial, and `/readyz` says so.
     pub async fn build(bus: &Bus, parts: Parts, health: &Health) -> Result<Self, BusError> {
         let Parts { key, bundle, policy, tool_timeout, requests_max } = parts;
-        let options = FeedOptions { ack_key: Some(key.clone()) };
+        let options = FeedOptions { ack_key: Some(key.clone()), ..FeedOptions::default() };
         let feed = Feed::start(bus, bundle.keys(Role::Broadcaster), options).await?;
         let bound = policy.bound(Tier::Standard);
         let metrics = Arc::new(registered(health, &feed));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use marque_bus::{ConnectOptions, Presented};
 use marque_identity::{Did, Digest};
 use marque_signing::{KeyError, PublicKey, SigningKey, sha256};
 
@@ -54,6 +55,11 @@ impl AgentKey {
     /// Where the chain of actions stands.
     pub fn history(&self) -> History {
         *self.lock()
+    }
+
+    /// How this key's holder connects to the broker: by its signature over the server's nonce, and what it presents.
+    pub fn connect_options(&self, url: &str, name: &str, presented: Presented) -> ConnectOptions {
+        ConnectOptions::new(url, name).agent(self.signing.clone(), presented)
     }
 
     pub(crate) fn signing(&self) -> &SigningKey {

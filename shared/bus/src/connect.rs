@@ -1,16 +1,17 @@
 //! The connection: what every process of ours asks of its NATS client.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{ConnectErrorKind, Event, ServerError};
+use async_nats::{AuthError, ConnectErrorKind, Event, ServerError};
 use bytes::Bytes;
 use futures::StreamExt;
+use marque_signing::{SigningKey, nkey};
 use tokio::sync::{broadcast, watch};
 
-use crate::BusError;
+use crate::{BusError, subjects};
 
 /// A frozen server is noticed after three of these without an answer.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -28,8 +29,16 @@ const RECONNECT_DELAY_LAST: Duration = Duration::from_secs(2);
 const VIOLATIONS_KEPT: usize = 64;
 /// A round trip takes a fraction of a millisecond; after this long it was lost.
 const SETTLE_TRY: Duration = Duration::from_secs(2);
+/// Tries of an agent that is cut off before its client gives up: about a minute of them.
+const AGENT_RECONNECTS_MAX: usize = 32;
 /// Events can be lost: the state is looked at again after this long.
 const STATE_RECHECK: Duration = Duration::from_millis(250);
+
+impl std::fmt::Debug for Presented {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Presented")
+    }
+}
 
 /// How to reach the broker, and as whom.
 #[derive(Clone)]
@@ -50,6 +59,35 @@ enum Identity {
     Credentials(String),
     /// A user seed, `SU…`.
     Nkey(String),
+    /// A key of ours, which signs the server's nonce, and what an agent shows beside it.
+    Key(Arc<SigningKey>, Option<Presented>),
+}
+
+/// What an agent shows the gatekeeper in order to connect: a chain, an identity credential, or the word `enrol`.
+///
+/// Clones share it: what is [`replace`](Self::replace)d is shown from the next connect on, so that a connection which
+/// the gatekeeper ends with its chain's life comes back with the renewed chain.
+#[derive(Clone)]
+pub struct Presented(Arc<RwLock<Arc<str>>>);
+
+impl Presented {
+    /// Nothing yet but the wish to enrol.
+    pub const ENROL: &'static str = "enrol";
+
+    /// This.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(Arc::new(RwLock::new(text.into())))
+    }
+
+    /// Another from now on.
+    pub fn replace(&self, text: impl Into<Arc<str>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = text.into();
+    }
+
+    /// What is shown.
+    pub fn text(&self) -> Arc<str> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl ConnectOptions {
@@ -85,6 +123,22 @@ impl ConnectOptions {
         self
     }
 
+    /// By a key of ours. It signs the server's nonce unless that is shaped like something else that it signs.
+    #[must_use]
+    pub fn signing_key(mut self, key: Arc<SigningKey>) -> Self {
+        self.identity = Identity::Key(key, None);
+        self
+    }
+
+    /// As an agent: by its key and what it presents, with inboxes of its own. Its replies come to
+    /// `_INBOX.<key>.…`, which no other agent may read.
+    #[must_use]
+    pub fn agent(mut self, key: Arc<SigningKey>, presented: Presented) -> Self {
+        self.inbox_prefix = Some(subjects::inbox_prefix(&key.did()));
+        self.identity = Identity::Key(key, Some(presented));
+        self
+    }
+
     /// With another prefix for inboxes than `_INBOX`, such as `_INBOX.<agent key>`.
     #[must_use]
     pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
@@ -104,6 +158,7 @@ impl ConnectOptions {
 #[derive(Clone)]
 pub struct Bus {
     client: async_nats::Client,
+    presented: Option<Presented>,
     instance: Arc<str>,
     signals: Signals,
     /// Ends with the task that drives the connection.
@@ -116,6 +171,8 @@ pub struct Bus {
 struct Signals {
     /// Counts connects, disconnects and slow consumers: each may have left a gap.
     disturbances: watch::Sender<u64>,
+    /// Counts connects.
+    connects: watch::Sender<u64>,
     violations: broadcast::Sender<Arc<str>>,
     slow_consumers: Arc<AtomicU64>,
 }
@@ -138,12 +195,23 @@ impl Bus {
         let instance: Arc<str> = uuid::Uuid::now_v7().simple().to_string().split_off(20).into();
         let signals = Signals {
             disturbances: watch::Sender::new(0),
+            connects: watch::Sender::new(0),
             violations: broadcast::Sender::new(VIOLATIONS_KEPT),
             slow_consumers: Arc::default(),
         };
         let told = signals.clone();
+        let presented = match &options.identity {
+            Identity::Key(_, presented) => presented.clone(),
+            Identity::None | Identity::Password(..) | Identity::Credentials(_) | Identity::Nkey(_) => None,
+        };
         let (life, alive) = watch::channel(());
-        let mut nats = async_nats::ConnectOptions::new()
+        let nats = match &options.identity {
+            Identity::Key(key, presented) => with_key(key.clone(), presented.clone()),
+            Identity::None | Identity::Password(..) | Identity::Credentials(_) | Identity::Nkey(_) => {
+                async_nats::ConnectOptions::new()
+            }
+        };
+        let mut nats = nats
             .name(format!("{}-{instance}", options.name))
             .ping_interval(PING_INTERVAL)
             .connection_timeout(CONNECT_TIMEOUT)
@@ -158,7 +226,9 @@ impl Bus {
                 std::future::ready(())
             });
         nats = match options.identity {
-            Identity::None => nats,
+            Identity::None | Identity::Key(_, None) => nats,
+            // Refused for good, it must not ask for ever.
+            Identity::Key(_, Some(_)) => nats.max_reconnects(AGENT_RECONNECTS_MAX),
             Identity::Password(user, password) => nats.user_and_password(user, password),
             Identity::Credentials(text) => nats
                 .credentials(&text)
@@ -185,7 +255,30 @@ impl Bus {
                 BusError::Unavailable(format!("{}: {error}", without_user(&options.url)))
             }
         })?;
-        Ok(Self { client, instance, signals, alive, drained: Arc::default() })
+        Ok(Self { client, presented, instance, signals, alive, drained: Arc::default() })
+    }
+
+    /// Shows the gatekeeper this from now on, and connects anew with it: an agent's connection may then do what that
+    /// grants. Does nothing on a connection that presents nothing.
+    pub async fn present(&self, text: impl Into<Arc<str>>, deadline: Duration) -> Result<(), BusError> {
+        let Some(presented) = &self.presented else { return Ok(()) };
+        presented.replace(text);
+        let mut connects = self.signals.connects.subscribe();
+        connects.mark_unchanged();
+        self.client.force_reconnect().await.map_err(|error| BusError::Unavailable(error.to_string()))?;
+        match tokio::time::timeout(deadline, connects.changed()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                Err(BusError::Forbidden(format!("the broker did not let us in again within {deadline:?}")))
+            }
+        }
+    }
+
+    /// Shows the gatekeeper this from the next connect on.
+    pub fn present_next(&self, text: impl Into<Arc<str>>) {
+        if let Some(presented) = &self.presented {
+            presented.replace(text);
+        }
     }
 
     /// Waits until the broker is connected.
@@ -296,12 +389,35 @@ impl Signals {
                 tracing::error!("the broker refuses the credentials");
             }
             Event::Disconnected => tracing::warn!("disconnected from the broker"),
-            Event::Connected => tracing::info!("connected to the broker"),
+            Event::Connected => {
+                tracing::info!("connected to the broker");
+                self.connects.send_modify(|count| *count = count.wrapping_add(1));
+            }
             Event::ClientError(error) => tracing::warn!(%error, "the client reports"),
             Event::LameDuckMode | Event::Draining | Event::Closed => {}
         }
         self.disturbances.send_modify(|count| *count = count.wrapping_add(1));
     }
+}
+
+/// Signs each server's nonce, and shows what an agent presents.
+fn with_key(key: Arc<SigningKey>, presented: Option<Presented>) -> async_nats::ConnectOptions {
+    async_nats::ConnectOptions::with_auth_callback(move |nonce| {
+        let mut auth = async_nats::Auth::new();
+        auth.nkey = Some(nkey::user_public(&key.public()));
+        auth.token = presented.as_ref().map(|presented| presented.text().to_string());
+        let signed = nkey::sign_nonce(&key, &nonce);
+        std::future::ready(match signed {
+            Ok(signature) => {
+                auth.signature = Some(signature.to_vec());
+                Ok(auth)
+            }
+            Err(refused) => {
+                tracing::error!(%refused, "the server's nonce is not signed");
+                Err(AuthError::new(refused))
+            }
+        })
+    })
 }
 
 /// The addresses as they may be shown: a password may stand in a URL (promise 7).

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use marque_revocation::{Opener, View};
+use marque_revocation::{Closed, DirectiveId, Opener, View};
 use marque_signing::{PublicKey, SigningKey};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::{Bus, BusError, subjects};
@@ -29,6 +29,9 @@ const FRESH_RECHECK: Duration = Duration::from_millis(100);
 pub struct FeedOptions {
     /// Signs presence and applied acks; without it none are sent.
     pub ack_key: Option<Arc<SigningKey>>,
+    /// Is told each directive that has taken effect, and acks it by [`Feed::acknowledge`] once it has done its part.
+    /// Bounded by the active directives, of which a view holds only so many. Without it the feed acks by itself.
+    pub applied: Option<mpsc::UnboundedSender<DirectiveId>>,
 }
 
 /// What a feed has done so far.
@@ -86,6 +89,7 @@ impl Drop for Running {
 #[derive(Clone)]
 pub struct Feed {
     shared: Arc<Shared>,
+    acks: Option<Acks>,
     _running: Arc<Running>,
 }
 
@@ -107,9 +111,16 @@ impl Feed {
             start: Instant::now(),
         });
         let acks = options.ack_key.map(|key| Acks::start(bus.clone(), key, &shared));
-        let drive = Drive::new(bus.clone(), shared.clone(), Opener::new(broadcasters), acks);
+        let drive = Drive::new(bus.clone(), shared.clone(), Opener::new(broadcasters), acks.clone(), options.applied);
         let task = tokio::spawn(drive.run(raw, committed));
-        Ok(Self { shared, _running: Arc::new(Running(task.abort_handle())) })
+        Ok(Self { shared, acks, _running: Arc::new(Running(task.abort_handle())) })
+    }
+
+    /// Acks a directive that was told of through [`FeedOptions::applied`]: all that it asks for is done.
+    pub fn acknowledge(&self, id: DirectiveId, closed: Closed) {
+        if let Some(acks) = &self.acks {
+            acks.applied(id, closed);
+        }
     }
 
     /// The view, for a decision. Hold it shortly and never across an await: applying waits for it.

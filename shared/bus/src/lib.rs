@@ -15,7 +15,7 @@ pub mod service;
 pub mod streams;
 pub mod subjects;
 
-pub use connect::{Bus, ConnectOptions};
+pub use connect::{Bus, ConnectOptions, Presented};
 pub use consume::{Batch, Stored, StreamReader};
 pub use error::BusError;
 pub use feed::{Counted, Feed, FeedOptions};

@@ -6,10 +6,12 @@
 
 use std::fmt::Write;
 
-use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS};
-use crate::subjects::{SUBJECTS, Subject, SubjectKind};
+use marque_signing::{PublicKey, nkey};
 
-/// A user of the broker.
+use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS};
+use crate::subjects::{self, SUBJECTS, Subject, SubjectKind};
+
+/// A user of the broker, by what it is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BusRole {
     /// Creates the streams, once; kept offline.
@@ -22,12 +24,43 @@ pub enum BusRole {
     Verifier,
     /// The audit sink.
     Sink,
+    /// The gatekeeper, among the services.
+    Gatekeeper,
+    /// The gatekeeper, where the server asks whom to let in.
+    Callout,
+    /// The gatekeeper, where connections are seen and closed.
+    Kicker,
     /// A tool host that enforces in its own process.
     Host,
     /// A person with the command line.
     Operator,
-    /// An agent, in an account of its own.
+    /// An agent. Let in by the gatekeeper; a user of its own only where a room is tried without one.
     Agent,
+}
+
+/// An account: what one may not name in another's can't be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Account {
+    /// The server's own.
+    System,
+    /// The callout's alone: whoever stands here hears every credential.
+    Auth,
+    /// Services, hosts, operators, streams.
+    Marque,
+    /// Agents. What they reach of ours they import.
+    Agents,
+}
+
+impl Account {
+    /// Its name in the server's configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "SYS",
+            Self::Auth => "AUTH",
+            Self::Marque => "MARQUE",
+            Self::Agents => "AGENTS",
+        }
+    }
 }
 
 impl BusRole {
@@ -38,6 +71,9 @@ impl BusRole {
         Self::Broadcaster,
         Self::Verifier,
         Self::Sink,
+        Self::Gatekeeper,
+        Self::Callout,
+        Self::Kicker,
         Self::Host,
         Self::Operator,
         Self::Agent,
@@ -51,9 +87,29 @@ impl BusRole {
             Self::Broadcaster => "broadcaster",
             Self::Verifier => "verifier",
             Self::Sink => "sink",
+            Self::Gatekeeper => "gatekeeper",
+            Self::Callout => "callout",
+            Self::Kicker => "kicker",
             Self::Host => "host",
             Self::Operator => "operator",
             Self::Agent => "agent",
+        }
+    }
+
+    /// Where it stands.
+    pub fn account(self) -> Account {
+        match self {
+            Self::Callout => Account::Auth,
+            Self::Kicker => Account::System,
+            Self::Agent => Account::Agents,
+            Self::Bootstrap
+            | Self::Issuer
+            | Self::Broadcaster
+            | Self::Verifier
+            | Self::Sink
+            | Self::Gatekeeper
+            | Self::Host
+            | Self::Operator => Account::Marque,
         }
     }
 }
@@ -67,6 +123,27 @@ pub struct Allowed {
     pub subscribe: Vec<String>,
 }
 
+/// The server's own subjects, for the gatekeeper alone.
+pub mod system {
+    /// The server asks whom to let in.
+    pub const AUTH_CALLOUT: &str = "$SYS.REQ.USER.AUTH";
+    /// Where it waits for the answer.
+    pub const AUTH_REPLIES: &str = "$SYS._INBOX.>";
+    /// An agent has connected.
+    pub const CONNECT: &str = "$SYS.ACCOUNT.AGENTS.CONNECT";
+    /// An agent's connection has ended.
+    pub const DISCONNECT: &str = "$SYS.ACCOUNT.AGENTS.DISCONNECT";
+    /// Every server's connections.
+    pub const CONNECTIONS: &str = "$SYS.REQ.SERVER.PING.CONNZ";
+    /// Closes a connection of some server.
+    pub const KICK_ALL: &str = "$SYS.REQ.SERVER.*.KICK";
+
+    /// Closes a connection of this server.
+    pub fn kick(server: &str) -> String {
+        format!("$SYS.REQ.SERVER.{server}.KICK")
+    }
+}
+
 /// Replies to requests: an inbox in the same account, or the server's rewritten reply of a service import.
 const REPLIES: [&str; 2] = ["_INBOX.>", "_R_.>"];
 
@@ -76,7 +153,7 @@ pub fn allowed(role: BusRole) -> Allowed {
     let mut subscribe: Vec<String> = vec!["_INBOX.>".into()];
     let mut serves = false;
     for subject in SUBJECTS {
-        let pattern = subject.wildcard();
+        let pattern = if role == BusRole::Agent { imported_as(subject) } else { subject.wildcard() };
         if subject.publishers.contains(&role) {
             publish.push(pattern.clone());
         }
@@ -91,6 +168,7 @@ pub fn allowed(role: BusRole) -> Allowed {
         subscribe.push("$SRV.>".into());
     }
     publish.extend(api(role));
+    subscribe.extend(heard(role));
     publish.sort();
     publish.dedup();
     subscribe.sort();
@@ -98,7 +176,32 @@ pub fn allowed(role: BusRole) -> Allowed {
     Allowed { publish, subscribe }
 }
 
-/// What of the JetStream API a role may use: looking and reading. Of its own streams alone.
+/// What a subject of ours is called in the agents' account.
+fn imported_as(subject: &Subject) -> String {
+    let ours = subject.wildcard();
+    if ours == subjects::STATEMENTS_ALL { subjects::AGENT_RECORDS.to_owned() } else { ours }
+}
+
+/// What the server itself tells a role.
+fn heard(role: BusRole) -> Vec<String> {
+    let heard: &[&str] = match role {
+        BusRole::Callout => &[system::AUTH_CALLOUT],
+        BusRole::Kicker => &[system::CONNECT, system::DISCONNECT],
+        BusRole::Bootstrap
+        | BusRole::Issuer
+        | BusRole::Broadcaster
+        | BusRole::Verifier
+        | BusRole::Sink
+        | BusRole::Gatekeeper
+        | BusRole::Host
+        | BusRole::Operator
+        | BusRole::Agent => &[],
+    };
+    heard.iter().map(|subject| (*subject).to_owned()).collect()
+}
+
+/// What of the JetStream API a role may use: looking and reading, of its own streams alone. And of the server's own:
+/// to answer the callout, to list and close connections.
 fn api(role: BusRole) -> Vec<String> {
     let info = |stream: &str| format!("$JS.API.STREAM.INFO.{stream}");
     let get = |stream: &str| format!("$JS.API.DIRECT.GET.{stream}");
@@ -107,6 +210,10 @@ fn api(role: BusRole) -> Vec<String> {
         BusRole::Bootstrap => streams.iter().flat_map(|s| [info(s), format!("$JS.API.STREAM.CREATE.{s}")]).collect(),
         // Whoever publishes a record reads it back where the broker says `duplicate`.
         BusRole::Issuer | BusRole::Broadcaster => [DIRECTIVES, AUDIT].iter().flat_map(|s| [info(s), get(s)]).collect(),
+        BusRole::Gatekeeper => [DIRECTIVES, AUDIT].iter().flat_map(|s| [info(s), get(s)]).collect(),
+        // The server's question comes with a reply subject of its own making.
+        BusRole::Callout => vec!["_INBOX.>".into(), system::AUTH_REPLIES.into()],
+        BusRole::Kicker => vec![system::KICK_ALL.into(), system::CONNECTIONS.into()],
         BusRole::Verifier | BusRole::Host => {
             [DIRECTIVES, AUDIT, PROOFS, CHECKPOINTS].iter().flat_map(|s| [info(s), get(s)]).collect()
         }
@@ -132,6 +239,26 @@ fn api(role: BusRole) -> Vec<String> {
     }
 }
 
+/// A user: its key, and what it is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// What it is there for.
+    pub role: BusRole,
+    /// The key that signs the server's nonce.
+    pub key: PublicKey,
+}
+
+/// Who lets agents in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalloutSettings {
+    /// The key that signs users: `A…`. TRUST: whoever holds it can be anybody, in any account.
+    pub issuer: PublicKey,
+    /// The key that questions are sealed for: `X…`.
+    pub xkey: String,
+    /// How long the server waits for an answer, in seconds; as long as a connect may take when all agents come at once.
+    pub timeout_seconds: u32,
+}
+
 /// What the server's configuration depends on.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
@@ -143,13 +270,13 @@ pub struct ServerSettings {
     pub sync_always: bool,
     /// `host:port` of the server's own monitoring page, if any.
     pub monitor: Option<String>,
-    /// The password of each role; a role that is absent gets no user.
-    pub passwords: Vec<(BusRole, String)>,
+    /// Every user.
+    pub users: Vec<User>,
+    /// Who lets agents in. Without it an agent is a user like others: for trying one room alone.
+    pub callout: Option<CalloutSettings>,
 }
 
-/// The text of the nats-server's configuration file.
-///
-/// The passwords stand in it as they are: the file is a secret.
+/// The text of the nats-server's configuration file. No secret stands in it.
 pub fn server_config(settings: &ServerSettings) -> String {
     let mut text = String::new();
     // Writing to a String can't fail.
@@ -168,35 +295,73 @@ fn write_config(out: &mut String, settings: &ServerSettings) -> std::fmt::Result
     writeln!(out, "write_deadline: \"2s\"\nping_interval: \"20s\"")?;
     let sync = if settings.sync_always { "always" } else { "\"2m\"" };
     writeln!(out, "jetstream {{\n  store_dir: {}\n  sync_interval: {sync}\n}}", quoted(&settings.store_dir))?;
-    writeln!(out, "accounts {{\n  SYS {{\n    users: []\n  }}")?;
-
-    writeln!(out, "  MARQUE {{\n    jetstream: enabled\n    users: [")?;
-    for (role, password) in settings.passwords.iter().filter(|(role, _)| *role != BusRole::Agent) {
-        write_user(out, *role, password)?;
-    }
-    writeln!(out, "    ]\n    exports: [")?;
     let offered: Vec<&Subject> = SUBJECTS.iter().filter(|s| s.publishers.contains(&BusRole::Agent)).collect();
-    for subject in &offered {
-        writeln!(out, "      {{ service: {}, accounts: [AGENTS] }}", quoted(&subject.wildcard()))?;
+    writeln!(out, "accounts {{")?;
+    for account in [Account::System, Account::Auth, Account::Marque, Account::Agents] {
+        writeln!(out, "  {} {{", account.as_str())?;
+        match account {
+            Account::System | Account::Auth => {}
+            Account::Marque => {
+                writeln!(out, "    jetstream: enabled\n    exports: [")?;
+                for subject in &offered {
+                    let agents = Account::Agents.as_str();
+                    writeln!(out, "      {{ service: {}, accounts: [{agents}] }}", quoted(&subject.wildcard()))?;
+                }
+                writeln!(out, "    ]")?;
+            }
+            Account::Agents => {
+                writeln!(out, "    limits {{\n      max_connections: 20000\n      max_payload: 64KB")?;
+                writeln!(out, "      max_subscriptions: 64000\n    }}\n    imports: [")?;
+                for subject in &offered {
+                    write_import(out, subject)?;
+                }
+                writeln!(out, "    ]")?;
+            }
+        }
+        writeln!(out, "    users: [")?;
+        for user in settings.users.iter().filter(|user| user.role.account() == account) {
+            write_user(out, user)?;
+        }
+        writeln!(out, "    ]\n  }}")?;
     }
-    writeln!(out, "    ]\n  }}")?;
-
-    writeln!(out, "  AGENTS {{\n    limits {{\n      max_connections: 20000\n      max_payload: 64KB")?;
-    writeln!(out, "      max_subscriptions: 64000\n    }}\n    users: [")?;
-    for (role, password) in settings.passwords.iter().filter(|(role, _)| *role == BusRole::Agent) {
-        write_user(out, *role, password)?;
-    }
-    writeln!(out, "    ]\n    imports: [")?;
-    for subject in &offered {
-        writeln!(out, "      {{ service: {{ account: MARQUE, subject: {} }} }}", quoted(&subject.wildcard()))?;
-    }
-    writeln!(out, "    ]\n  }}\n}}\nsystem_account: SYS")
+    writeln!(out, "}}\nsystem_account: {}", Account::System.as_str())?;
+    settings.callout.as_ref().map_or(Ok(()), |callout| write_callout(out, callout, &settings.users))
 }
 
-fn write_user(out: &mut String, role: BusRole, password: &str) -> std::fmt::Result {
-    let allowed = allowed(role);
+/// Agents are let in by the gatekeeper, and they alone: users of other accounts don't wait for it.
+fn write_callout(out: &mut String, callout: &CalloutSettings, users: &[User]) -> std::fmt::Result {
+    let answers = users.iter().filter(|user| user.role == BusRole::Callout).map(|user| nkey::user_public(&user.key));
+    let answers: Vec<String> = answers.collect();
+    writeln!(out, "authorization {{\n  timeout: {}\n  auth_callout {{", callout.timeout_seconds)?;
+    writeln!(out, "    issuer: {}", nkey::public(nkey::Kind::Account, &callout.issuer))?;
+    writeln!(out, "    account: {}\n    auth_users: [{}]", Account::Auth.as_str(), answers.join(", "))?;
+    writeln!(out, "    allowed_accounts: [{}]\n    xkey: {}", Account::Agents.as_str(), callout.xkey)?;
+    writeln!(out, "  }}\n}}")
+}
+
+fn write_import(out: &mut String, subject: &Subject) -> std::fmt::Result {
+    let (ours, theirs) = (subject.wildcard(), imported_as(subject));
+    write!(out, "      {{ service: {{ account: MARQUE, subject: {} }}", quoted(&ours))?;
+    if ours != theirs {
+        // Each wildcard by its place.
+        let mut place = 0;
+        let tokens = theirs.split('.').map(|token| match token {
+            "*" => {
+                place += 1;
+                format!("${place}")
+            }
+            token => token.to_owned(),
+        });
+        write!(out, ", to: {}", quoted(&tokens.collect::<Vec<_>>().join(".")))?;
+    }
+    writeln!(out, " }}")
+}
+
+fn write_user(out: &mut String, user: &User) -> std::fmt::Result {
+    let allowed = allowed(user.role);
     let list = |patterns: &[String]| patterns.iter().map(|p| quoted(p)).collect::<Vec<_>>().join(", ");
-    writeln!(out, "      {{ user: {}, password: {}, permissions: {{", quoted(role.as_str()), quoted(password))?;
+    writeln!(out, "      # {}", user.role.as_str())?;
+    writeln!(out, "      {{ nkey: {}, permissions: {{", nkey::user_public(&user.key))?;
     writeln!(out, "          publish: {{ allow: [{}] }}", list(&allowed.publish))?;
     writeln!(out, "          subscribe: {{ allow: [{}] }} }} }}", list(&allowed.subscribe))
 }

@@ -125,6 +125,13 @@ pub const COMMITTED_HEARTBEAT: &str = "marque.committed.heartbeat";
 pub const ACKS_ALL: &str = "marque.ack.*";
 /// What the audit stream captures.
 pub const RECORDS_ALL: &str = "marque.record.>";
+/// An agent's own signed statements, as the gatekeeper is asked to record them. In the agents' account the subject is
+/// that of the record itself: see [`AGENT_RECORDS`].
+pub const STATEMENTS_ALL: &str = "marque.statement.*.*";
+/// Where agents publish their statements, in their own account: `marque.record.<kind>.<own key>`.
+pub const AGENT_RECORDS: &str = "marque.record.*.*";
+/// Who is connected.
+pub const GATEKEEPER_CONNECTIONS: &str = "marque.gatekeeper.connections";
 /// What the checkpoint stream captures.
 pub const CHECKPOINTS_ALL: &str = "marque.checkpoint.*";
 /// What the proof stream captures.
@@ -173,6 +180,11 @@ pub fn record(kind: &str, key: Option<&Did>) -> String {
         Some(key) => format!("marque.record.{kind}.{}", key.multibase()),
         None => format!("marque.record.{kind}.none"),
     }
+}
+
+/// Every inbox of an agent begins so: no other agent may read there.
+pub fn inbox_prefix(agent: &Did) -> String {
+    format!("_INBOX.{}", agent.multibase())
 }
 
 /// Where a sink publishes its checkpoints.

@@ -1,7 +1,7 @@
 //! Credentials: who an agent is, and what it may do.
 //!
 //! In scope: the tokens of AAT draft -02 (root, derived, proof) read and minted, their constraints with `check` and
-//! `subsumes`, and the identity credential (W3C VC 2.0 as a JWT). Out of scope: whether a chain holds (see
+//! `subsumes`, the identity credential (W3C VC 2.0 as a JWT), and an attestor's evidence behind it. Out of scope: whether a chain holds (see
 //! `marque-judgement`), whether a directive has ended it (see `marque-revocation`), and where keys live.
 //!
 //! What this room gives is well-formed, not trusted: only `judgement::verify_chain` makes a verified chain.
@@ -10,6 +10,7 @@ pub mod aat;
 pub mod constraint;
 mod equality;
 mod error;
+pub mod evidence;
 pub mod identity_credential;
 pub mod limits;
 pub mod proof;

@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use body::{
-    Body, Completed, Connected, Decided, Delegated, DirectiveIssued, InputDigest, Issued, Kicked, Outcome, Receipt,
-    Refused, Requested, Risk, Verb, What,
+    Body, Completed, Connected, Connection, Decided, Delegated, DirectiveIssued, Disconnected, InputDigest, Issued,
+    Kicked, Outcome, Receipt, Refused, Requested, Risk, Shown, Verb, What,
 };
 pub use judge::{Judged, VALID, judge, may_sign};
 pub use kind::RecordKind;

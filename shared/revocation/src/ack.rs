@@ -9,8 +9,10 @@ use crate::{DirectiveId, SetDigest};
 
 /// `typ` of an ack.
 pub const ACK_TYP: &str = "marque-ack+jwt";
-/// Ours take 600 bytes.
-pub const ACK_BYTES_MAX: usize = 2 * 1024;
+/// A verifier's takes 600 bytes; a gatekeeper's names connections, of some 150 bytes each.
+pub const ACK_BYTES_MAX: usize = 8 * 1024;
+/// How many closed connections an ack names; of more it tells the number.
+pub const CLOSED_NAMED_MAX: usize = 24;
 
 /// Why it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -20,6 +22,44 @@ pub enum AckKind {
     Presence,
     /// On applying a directive.
     Applied,
+}
+
+/// An agent's connection to the broker that a directive has ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClosedConnection {
+    /// The agent.
+    #[schemars(with = "String")]
+    pub agent: Did,
+    /// The server's id, `N…`.
+    pub server: String,
+    /// The connection's number there.
+    pub cid: u64,
+}
+
+/// What a gatekeeper closed on a directive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Closed {
+    /// How many.
+    pub count: u64,
+    /// Which; at most [`CLOSED_NAMED_MAX`] of them.
+    pub named: Vec<ClosedConnection>,
+}
+
+impl Closed {
+    /// These connections; what lies beyond the limit is counted, not named.
+    pub fn of(connections: Vec<ClosedConnection>) -> Self {
+        let count = u64::try_from(connections.len()).unwrap_or(u64::MAX);
+        let mut named = connections;
+        named.truncate(CLOSED_NAMED_MAX);
+        Self { count, named }
+    }
+
+    /// Whether there was none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
 }
 
 /// An ack.
@@ -44,6 +84,9 @@ pub struct Ack {
     /// The verifier's time; for people, nothing is measured by it.
     #[schemars(with = "i64")]
     pub iat: UnixMillis,
+    /// What a gatekeeper closed on the directive, before it sent this.
+    #[serde(default, skip_serializing_if = "Closed::is_empty")]
+    pub closed: Closed,
 }
 
 impl Ack {
@@ -69,6 +112,10 @@ impl Ack {
         if (self.kind == AckKind::Applied) != self.id.is_some() {
             return Err(RevocationError::Shape { rule: "an applied ack names a directive, and presence none" });
         }
+        let named = u64::try_from(self.closed.named.len()).unwrap_or(u64::MAX);
+        if self.closed.named.len() > CLOSED_NAMED_MAX || named > self.closed.count {
+            return Err(RevocationError::Shape { rule: "an ack names some of the connections that it counts" });
+        }
         Ok(())
     }
 }
@@ -87,6 +134,7 @@ mod tests {
             epoch: Epoch(3),
             set_digest: SetDigest::default(),
             iat: UnixMillis(5),
+            closed: Closed::default(),
         };
         let signed = ack.sign(&key).unwrap();
         assert_eq!(Ack::verify(signed.as_bytes(), &key.public()), Ok(ack.clone()));
@@ -95,5 +143,29 @@ mod tests {
         assert_eq!(Ack::verify(posed.as_bytes(), &other.public()), Err(RevocationError::SignerUnknown));
         ack.kind = AckKind::Applied;
         assert!(ack.sign(&key).is_err());
+    }
+
+    #[test]
+    fn a_full_list_of_closed_connections_fits() {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let one = ClosedConnection { agent: key.did(), server: "N".repeat(56), cid: u64::MAX };
+        let ack = Ack {
+            verifier: key.did(),
+            kind: AckKind::Applied,
+            id: Some(DirectiveId::from_bytes([1; 16])),
+            epoch: Epoch(u64::MAX),
+            set_digest: SetDigest::default(),
+            iat: UnixMillis(i64::MAX),
+            closed: Closed::of(vec![one.clone(); CLOSED_NAMED_MAX + 5]),
+        };
+        let signed = ack.sign(&key).unwrap();
+        let read = Ack::verify(signed.as_bytes(), &key.public()).unwrap();
+        assert_eq!((read.closed.count, read.closed.named.len()), (CLOSED_NAMED_MAX as u64 + 5, CLOSED_NAMED_MAX));
+        for closed in [
+            Closed { count: 0, named: vec![one.clone()] },
+            Closed { count: 99, named: vec![one.clone(); CLOSED_NAMED_MAX + 1] },
+        ] {
+            assert!(Ack { closed, ..ack.clone() }.sign(&key).is_err());
+        }
     }
 }

@@ -27,7 +27,7 @@ mod sum;
 mod target;
 mod view;
 
-pub use ack::{ACK_BYTES_MAX, ACK_TYP, Ack, AckKind};
+pub use ack::{ACK_BYTES_MAX, ACK_TYP, Ack, AckKind, CLOSED_NAMED_MAX, Closed, ClosedConnection};
 pub use active::{ActiveDirective, Overlay};
 pub use active_set::ActiveSet;
 pub use directive::{Directive, Op, REASON_BYTES_MAX, SignedDirective};

@@ -28,6 +28,10 @@ pub enum Role {
     Host,
     /// Requests of the risk service, within its ceiling.
     Risk,
+    /// What became of agents' connections to the broker.
+    Gatekeeper,
+    /// Evidence of the processes on one machine.
+    Attestor,
 }
 
 /// A root issuer: the `iss` of its tokens and the key that signs them.

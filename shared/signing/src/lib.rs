@@ -1,7 +1,7 @@
 //! Keys, and what they sign.
 //!
 //! In scope: Ed25519 with strict verification, JWS compact (RFC 7515), JWK thumbprints (RFC 7638, 9278), NATS
-//! nkeys, and the trust bundle that says which key has which role. Out of scope: what a token means.
+//! nkeys and xkeys, and the trust bundle that says which key has which role. Out of scope: what a token means.
 //!
 //! This is the only room that knows a cipher.
 
@@ -10,6 +10,7 @@ mod encoding;
 pub mod jws;
 mod key;
 pub mod nkey;
+pub mod xkey;
 
 pub use bundle::{Anchor, BundleError, Operator, Role, ServiceKey, TrustBundle};
 pub use encoding::{base64url, base64url_decode};

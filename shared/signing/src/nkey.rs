@@ -1,4 +1,4 @@
-//! An agent's key as a NATS user nkey: the same 32 bytes in another writing.
+//! NATS nkeys: an Ed25519 key's 32 bytes in another writing, with a letter that says whose it is.
 
 use data_encoding::BASE32_NOPAD;
 use marque_identity::Code;
@@ -6,10 +6,36 @@ use zeroize::Zeroizing;
 
 use crate::key::{PublicKey, SigningKey};
 
-/// Prefix of a user's public nkey: `U`.
-const USER: u8 = 20 << 3;
 /// Prefix of a seed: `S`.
 const SEED: u8 = 18 << 3;
+/// A prefix byte, 32 bytes and a check of two, in base32.
+const PUBLIC_CHARS: usize = 56;
+
+/// Whose key it is: the first letter of its public nkey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `A`: an account; it signs users.
+    Account,
+    /// `N`: a server.
+    Server,
+    /// `U`: a user.
+    User,
+}
+
+impl Kind {
+    fn prefix(self) -> u8 {
+        match self {
+            Self::Account => 0,
+            Self::Server => 13 << 3,
+            Self::User => 20 << 3,
+        }
+    }
+}
+
+/// A text that is no public nkey of the kind that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a public nkey of that kind")]
+pub struct NkeyError;
 /// A NATS server's nonce has 11 to 22 characters; a JWT's signing input has far more, and a dot.
 const NONCE_BYTES_MAX: usize = 64;
 
@@ -25,16 +51,37 @@ impl NonceRefused {
     }
 }
 
-/// The public nkey, `U…`.
-pub fn user_public(key: &PublicKey) -> String {
-    let mut bytes = vec![USER];
+/// The public nkey of a kind: 56 characters.
+pub fn public(kind: Kind, key: &PublicKey) -> String {
+    let mut bytes = vec![kind.prefix()];
     bytes.extend_from_slice(key.bytes());
     encode(bytes)
 }
 
+/// The public nkey of a user, `U…`.
+pub fn user_public(key: &PublicKey) -> String {
+    public(Kind::User, key)
+}
+
+/// The key that a public nkey of this kind writes. Refuses a wrong check, another kind, and what is no key.
+pub fn parse_public(kind: Kind, text: &str) -> Result<PublicKey, NkeyError> {
+    if text.len() != PUBLIC_CHARS {
+        return Err(NkeyError);
+    }
+    let bytes = BASE32_NOPAD.decode(text.as_bytes()).map_err(|_| NkeyError)?;
+    let (body, check) = bytes.split_last_chunk::<2>().ok_or(NkeyError)?;
+    let (prefix, key) = body.split_first().ok_or(NkeyError)?;
+    if *prefix != kind.prefix() || crc16(body).to_le_bytes() != *check {
+        return Err(NkeyError);
+    }
+    let key: &[u8; 32] = key.try_into().map_err(|_| NkeyError)?;
+    PublicKey::from_bytes(key).map_err(|_| NkeyError)
+}
+
 /// The nkey seed, `SU…`, for handing to a NATS client in the same process. TRUST: whoever holds it is this key.
 pub fn user_seed(key: &SigningKey) -> Zeroizing<String> {
-    let mut bytes = vec![SEED | USER >> 5, (USER & 31) << 3];
+    let user = Kind::User.prefix();
+    let mut bytes = vec![SEED | user >> 5, (user & 31) << 3];
     bytes.extend_from_slice(key.seed().as_ref());
     Zeroizing::new(encode(bytes))
 }
@@ -73,6 +120,29 @@ mod tests {
         let seed = user_seed(&key);
         assert!(seed.starts_with("SU") && seed.len() == 58);
         assert_eq!(crc16(b"123456789"), 0x31c3);
+    }
+
+    #[test]
+    fn reads_what_it_wrote_and_no_other_kind() {
+        let key = SigningKey::from_seed(&[1; 32]).public();
+        for (kind, letter) in [(Kind::Account, 'A'), (Kind::Server, 'N'), (Kind::User, 'U')] {
+            let text = public(kind, &key);
+            assert!(text.starts_with(letter), "{text}");
+            assert_eq!(parse_public(kind, &text), Ok(key));
+            for other in [Kind::Account, Kind::Server, Kind::User].into_iter().filter(|other| *other != kind) {
+                assert_eq!(parse_public(other, &text), Err(NkeyError));
+            }
+            for at in 0..text.len() {
+                let mut touched = text.clone().into_bytes();
+                touched[at] = if touched[at] == b'A' { b'B' } else { b'A' };
+                let touched = String::from_utf8(touched).unwrap();
+                assert_eq!(parse_public(kind, &touched), Err(NkeyError), "{touched}");
+            }
+        }
+        let small_order = encode([&[Kind::User.prefix()][..], &[0; 32]].concat());
+        for text in ["", "U", &"A".repeat(56), &"a".repeat(56), &small_order] {
+            assert_eq!(parse_public(Kind::User, text), Err(NkeyError), "{text}");
+        }
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use marque_bus::permissions::{BusRole, ServerSettings, server_config};
+use marque_bus::permissions::{BusRole, ServerSettings, User, server_config};
 use marque_bus::{Bus, ConnectOptions};
 use marque_runtime::nats_server::{self, NatsServer};
+use marque_signing::SigningKey;
 use tempfile::TempDir;
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -44,7 +45,8 @@ impl Broker {
                 store_dir: dir.path().join("store").display().to_string(),
                 sync_always,
                 monitor: None,
-                passwords: BusRole::ALL.iter().map(|role| (*role, Self::password(*role))).collect(),
+                users: BusRole::ALL.iter().map(|role| User { role: *role, key: Self::key(*role).public() }).collect(),
+                callout: None,
             };
             std::fs::write(dir.path().join("nats.conf"), server_config(&settings)).unwrap();
             match spawn(&binary, dir.path(), &address) {
@@ -65,9 +67,10 @@ impl Broker {
         &self.address
     }
 
-    /// The password of a role's user.
-    pub fn password(role: BusRole) -> String {
-        format!("test-{}", role.as_str())
+    /// The key of a role's user.
+    pub fn key(role: BusRole) -> SigningKey {
+        let place = BusRole::ALL.iter().position(|other| *other == role).unwrap();
+        SigningKey::from_seed(&[0xb0 + u8::try_from(place).unwrap(); 32])
     }
 
     /// The directory: `nats.conf`, `nats.log`, `store/`.
@@ -77,8 +80,7 @@ impl Broker {
 
     /// How to connect as a role.
     pub fn options(&self, role: BusRole) -> ConnectOptions {
-        ConnectOptions::new(self.url(), format!("test-{}", role.as_str()))
-            .credentials(role.as_str(), Self::password(role))
+        ConnectOptions::new(self.url(), format!("test-{}", role.as_str())).signing_key(Arc::new(Self::key(role)))
     }
 
     /// Connects as a role.

@@ -122,7 +122,7 @@ async fn feeds(broker: &Broker, broadcaster: PublicKey) -> Done {
     let (tell, done) = mpsc::unbounded_channel();
     for n in 0..VERIFIERS {
         let bus = broker.connect(BusRole::Verifier).await;
-        let options = FeedOptions { ack_key: Some(Arc::new(seeded(1000 + n))) };
+        let options = FeedOptions { ack_key: Some(Arc::new(seeded(1000 + n))), ..FeedOptions::default() };
         let feed = Feed::start(&bus, vec![broadcaster], options).await.expect("a feed");
         let tell = tell.clone();
         tokio::spawn(async move {

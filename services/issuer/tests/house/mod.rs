@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use marque_bus::permissions::BusRole;
 use marque_identity::{TokenId, TrustDomain, UnixSeconds};
 use marque_runtime::keys;
 use marque_signing::{Anchor, Operator, PublicKey, Role, ServiceKey, SigningKey, TrustBundle, bundle, jws};
-use marque_test_support::ChildGuard;
+use marque_test_support::{Broker, ChildGuard};
 use serde_json::json;
 
 pub(crate) const DRAINED: Duration = Duration::from_secs(20);
@@ -54,13 +55,14 @@ impl House {
     /// Writes a configuration that is right but for `change`, `key = value` lines of TOML at the top.
     pub(crate) fn configure(&self, url: &str, top: &str, section: &str) -> PathBuf {
         let blueprints = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/blueprints");
-        let password = self.path("password");
-        if !password.exists() {
-            keys::create_secret(&password, "test-issuer").unwrap();
+        let nats_key = self.path("nats.key");
+        if !nats_key.exists() {
+            let seed = Broker::key(BusRole::Issuer).seed();
+            keys::create_secret(&nats_key, &marque_signing::base64url(seed.as_slice())).unwrap();
         }
         let toml = format!(
             "key_file = {key:?}\nstate_dir = {state:?}\n{top}\n\
-             [nats]\nurl = {url:?}\nuser = \"issuer\"\npassword_file = {password:?}\n\
+             [nats]\nurl = {url:?}\nkey_file = {nats_key:?}\n\
              [bundle]\nfile = {bundle:?}\npin = \"{pin}\"\n\
              [issuer]\n{section}\n{blueprints}\n",
             key = self.path("issuer.key"),

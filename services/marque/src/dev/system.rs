@@ -1,4 +1,4 @@
-//! A broker and the four services as children of this process.
+//! A broker and the services as children of this process.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl System {
         let binaries = build::binaries(plan.build, out).await?;
         let directory = Directory::at(&plan.folder);
         let server = find_server().await?;
-        // 2. Keys, bundle, passwords, configuration; made once.
+        // 2. Keys, bundle, configuration; made once.
         if !directory.bundle_file().exists() {
             bootstrap::write(&directory, &Self::bootstrap_plan(plan)?)?;
         }
@@ -105,7 +105,7 @@ impl System {
             nats_url: format!("nats://127.0.0.1:{port}"),
             nats_port: port,
             sync_always: false,
-            http_ports: [free[1], free[2], free[3], free[4]],
+            http_ports: [free[1], free[2], free[3], free[4], free[5]],
         })
     }
 
@@ -224,11 +224,11 @@ pub fn port_or_free(port: u16) -> u16 {
     }
 }
 
-/// Five ports that were free a moment ago: held together, so that they differ.
-fn free_ports() -> Result<[u16; 5], Failure> {
+/// Six ports that were free a moment ago: held together, so that they differ.
+fn free_ports() -> Result<[u16; 6], Failure> {
     let none = |error: std::io::Error| Failure::new(Code::Unavailable, format!("no free port on loopback: {error}"));
-    let mut held = Vec::with_capacity(5);
-    let mut ports = [0; 5];
+    let mut held = Vec::with_capacity(6);
+    let mut ports = [0; 6];
     for port in &mut ports {
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(none)?;
         *port = listener.local_addr().map_err(none)?.port();

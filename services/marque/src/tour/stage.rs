@@ -70,7 +70,7 @@ impl Drop for Stage {
 impl Place {
     /// Connects as one of the directory's users.
     pub(super) async fn connect(&self, role: BusRole, name: &str) -> Result<Bus, Failure> {
-        let identity = Identity::Password(role.as_str().to_owned(), self.directory.password(role)?);
+        let identity = Identity::Nkey(self.directory.key_file(role.as_str()));
         Connection { url: self.url.clone(), identity, timeout: CONNECT_TIME }.connect(name).await
     }
 
@@ -81,7 +81,7 @@ impl Place {
         let host_bus = self.connect(BusRole::Host, "marque tour: tool host").await?;
         let key = Arc::new(self.directory.key("host")?);
         let key_did = key.did();
-        let options = FeedOptions { ack_key: Some(key.clone()) };
+        let options = FeedOptions { ack_key: Some(key.clone()), ..FeedOptions::default() };
         let feed = Feed::start(&host_bus, bundle.keys(Role::Broadcaster), options).await.map_err(bus_failure)?;
         tokio::time::timeout(FRESH_TIME, feed.fresh(TOOL_STALENESS)).await.map_err(|_| {
             Failure::new(Code::ViewStale, "the tool host's view of the directives did not become fresh")

@@ -110,13 +110,14 @@ impl House {
 
     /// Writes a configuration that is right but for `top` and `section`.
     pub(crate) fn configure(&self, url: &str, top: &str, section: &str) -> PathBuf {
-        let password = self.path("password");
-        if !password.exists() {
-            keys::create_secret(&password, &Broker::password(BusRole::Broadcaster)).unwrap();
+        let nats_key = self.path("nats.key");
+        if !nats_key.exists() {
+            let seed = Broker::key(BusRole::Broadcaster).seed();
+            keys::create_secret(&nats_key, &marque_signing::base64url(seed.as_slice())).unwrap();
         }
         let toml = format!(
             "key_file = {key:?}\nstate_dir = {state:?}\n{top}\n\
-             [nats]\nurl = {url:?}\nuser = \"broadcaster\"\npassword_file = {password:?}\n\
+             [nats]\nurl = {url:?}\nkey_file = {nats_key:?}\n\
              [bundle]\nfile = {bundle:?}\npin = \"{pin}\"\n\
              [broadcaster]\n{section}\n",
             key = self.path("broadcaster.key"),
@@ -143,7 +144,7 @@ impl House {
     /// A verifier's feed, that acks.
     pub(crate) async fn feed(&self, broker: &Broker, verifier: usize) -> Feed {
         let bus = broker.connect(BusRole::Verifier).await;
-        let options = FeedOptions { ack_key: Some(self.verifiers[verifier].clone()) };
+        let options = FeedOptions { ack_key: Some(self.verifiers[verifier].clone()), ..FeedOptions::default() };
         Feed::start(&bus, vec![self.broadcaster.public()], options).await.unwrap()
     }
 

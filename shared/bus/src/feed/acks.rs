@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use marque_identity::UnixMillis;
-use marque_revocation::{Ack, AckKind, DirectiveId};
+use marque_revocation::{Ack, AckKind, Closed, DirectiveId};
 use marque_signing::SigningKey;
 use tokio::sync::mpsc;
 
@@ -24,9 +24,13 @@ const PRESENCE_EVERY_TICKS: u64 = 20;
 const JOINING_TICKS: u64 = 12;
 const PRESENCE_EVERY_TICKS_JOINING: u64 = 2;
 
-/// Where the driving task leaves what is to be acked. Dropped, the sending task ends.
+/// What is to be acked: none is presence.
+type Due = Option<(DirectiveId, Closed)>;
+
+/// Where is left what is to be acked. The last one dropped, the sending task ends.
+#[derive(Clone)]
 pub(super) struct Acks {
-    queue: mpsc::Sender<Option<DirectiveId>>,
+    queue: mpsc::Sender<Due>,
     shared: Weak<Shared>,
     ticks: u64,
 }
@@ -38,9 +42,9 @@ impl Acks {
         Self { queue, shared: Arc::downgrade(shared), ticks: 0 }
     }
 
-    /// A directive has been applied.
-    pub(super) fn applied(&self, id: DirectiveId) {
-        self.push(Some(id));
+    /// A directive has been applied, and these connections were closed on it.
+    pub(super) fn applied(&self, id: DirectiveId, closed: Closed) {
+        self.push(Some((id, closed)));
     }
 
     /// A quarter of a second has passed.
@@ -52,7 +56,7 @@ impl Acks {
         self.ticks = self.ticks.wrapping_add(1);
     }
 
-    fn push(&self, what: Option<DirectiveId>) {
+    fn push(&self, what: Due) {
         if self.queue.try_send(what).is_err()
             && let Some(shared) = self.shared.upgrade()
         {
@@ -61,25 +65,28 @@ impl Acks {
     }
 }
 
-async fn send(bus: Bus, key: Arc<SigningKey>, shared: Arc<Shared>, mut queued: mpsc::Receiver<Option<DirectiveId>>) {
+async fn send(bus: Bus, key: Arc<SigningKey>, shared: Arc<Shared>, mut queued: mpsc::Receiver<Due>) {
     let verifier = key.did();
     let subject = subjects::ack(&verifier);
     let mut taken = Vec::new();
     // All that wait at once: the pause is one per batch, so that a storm is acked as fast as it is signed.
     while queued.recv_many(&mut taken, QUEUED_MAX).await > 0 {
         tokio::time::sleep(AFTER_APPLYING).await;
-        for id in taken.drain(..) {
+        for due in taken.drain(..) {
             // Delivered late it would count for nothing; presence comes again.
             if !bus.is_connected() {
                 continue;
             }
-            let kind = if id.is_some() { AckKind::Applied } else { AckKind::Presence };
+            let (kind, id, closed) = match due {
+                Some((id, closed)) => (AckKind::Applied, Some(id), closed),
+                None => (AckKind::Presence, None, Closed::default()),
+            };
             let (epoch, set_digest) = {
                 let view = shared.view.read().unwrap_or_else(PoisonError::into_inner);
                 (view.epoch(), view.set_digest())
             };
             let iat = UnixMillis(jiff::Timestamp::now().as_millisecond());
-            let sent = match (Ack { verifier, kind, id, epoch, set_digest, iat }).sign(&key) {
+            let sent = match (Ack { verifier, kind, id, epoch, set_digest, iat, closed }).sign(&key) {
                 Ok(signed) => bus.client().publish(subject.clone(), signed.into()).await.map_err(|e| e.to_string()),
                 Err(error) => Err(error.to_string()),
             };

@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use futures::StreamExt;
 use marque_identity::Epoch;
-use marque_revocation::{Alarm, Effect, Event, Item, Opener};
+use marque_revocation::{Alarm, Closed, DirectiveId, Effect, Event, Item, Opener};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::Shared;
@@ -30,13 +31,20 @@ pub(super) struct Drive {
     shared: Arc<Shared>,
     opener: Opener,
     acks: Option<Acks>,
+    applied: Option<mpsc::UnboundedSender<DirectiveId>>,
     fill: Option<Fill>,
     restart_in_ticks: Option<u32>,
 }
 
 impl Drive {
-    pub(super) fn new(bus: Bus, shared: Arc<Shared>, opener: Opener, acks: Option<Acks>) -> Self {
-        Self { bus, shared, opener, acks, fill: None, restart_in_ticks: None }
+    pub(super) fn new(
+        bus: Bus,
+        shared: Arc<Shared>,
+        opener: Opener,
+        acks: Option<Acks>,
+        applied: Option<mpsc::UnboundedSender<DirectiveId>>,
+    ) -> Self {
+        Self { bus, shared, opener, acks, applied, fill: None, restart_in_ticks: None }
     }
 
     pub(super) async fn run(mut self, mut raw: Subscriber, mut committed: Subscriber) {
@@ -121,14 +129,19 @@ impl Drive {
         }
         for effect in effects {
             match effect {
-                Effect::Applied { id, epoch: _ } => {
-                    if let Some(acks) = &self.acks {
-                        acks.applied(id);
-                    }
-                }
+                Effect::Applied { id, epoch: _ } => self.applied(id),
                 Effect::FillGap { from, to } => self.start_fill(from, to),
                 Effect::Alarm(alarm) => self.alarm(&alarm),
             }
+        }
+    }
+
+    /// Acked here, or left to whoever has more to do than to look at the view.
+    fn applied(&self, id: DirectiveId) {
+        match (&self.applied, &self.acks) {
+            (Some(applied), _) => drop(applied.send(id)),
+            (None, Some(acks)) => acks.applied(id, Closed::default()),
+            (None, None) => {}
         }
     }
 

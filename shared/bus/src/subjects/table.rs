@@ -1,15 +1,15 @@
 //! The rows of the table.
 
 use super::{Subject, SubjectKind};
-use crate::permissions::BusRole::{self, Agent, Broadcaster, Host, Issuer, Operator, Sink, Verifier};
+use crate::permissions::BusRole::{self, Agent, Broadcaster, Gatekeeper, Host, Issuer, Operator, Sink, Verifier};
 use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS};
 
-/// Everyone who may ask a service for something.
 /// Who may question the audit log: it tells of every agent.
 const AUDITORS: &[BusRole] = &[Operator];
+/// Everyone who may ask a service for something.
 const ASKERS: &[BusRole] = &[Agent, Host, Operator, Issuer, Verifier, Sink, Broadcaster];
 /// Those who hold a view of the directives. The issuer refuses revoked agents; the broadcaster checks its own feed.
-const VIEWERS: &[BusRole] = &[Verifier, Host, Issuer, Sink, Broadcaster];
+const VIEWERS: &[BusRole] = &[Verifier, Host, Issuer, Sink, Broadcaster, Gatekeeper];
 
 const fn service(
     name: &'static str,
@@ -95,7 +95,7 @@ pub const SUBJECTS: &[Subject] = &[
         name: "ack",
         pattern: "marque.ack.{verifier}",
         kind: SubjectKind::Core,
-        publishers: &[Verifier, Host],
+        publishers: &[Verifier, Host, Gatekeeper],
         readers: &[Broadcaster],
         stream: None,
         summary: "A verifier's signed presence, or its word that a directive is applied.",
@@ -104,23 +104,50 @@ pub const SUBJECTS: &[Subject] = &[
     record(
         "record.refused",
         "marque.record.refused.{key}",
-        &[Issuer, Broadcaster, Verifier, Host],
+        &[Issuer, Broadcaster, Verifier, Host, Gatekeeper],
         "A request was refused.",
     ),
     record(
         "record.delegated",
         "marque.record.delegated.{key}",
-        &[Verifier, Host],
+        &[Verifier, Host, Gatekeeper],
         "A derived link was made, or seen for the first time.",
     ),
-    // INVARIANT: no agent writes into a stream. A header or a subject that is no UTF-8 passes the broker, stays in the
+    // INVARIANT: no agent writes into a stream; what it states goes through the gatekeeper (`statement`). A header or a subject that is no UTF-8 passes the broker, stays in the
     // stream, and breaks the connection of whoever reads it: one message would hold up the audit log for ever.
-    record("record.requested", "marque.record.requested.{key}", &[], "Reserved: an agent's own word of what it asked."),
+    record("record.requested", "marque.record.requested.{key}", &[Gatekeeper], "An agent's own word of what it asked."),
     record("record.decided", "marque.record.decided.{key}", &[Verifier, Host], "A permit or a denial."),
     record("record.completed", "marque.record.completed.{key}", &[Verifier, Host], "What came of a permitted action."),
     record("record.directive", "marque.record.directive.{key}", &[Broadcaster], "A directive became durable."),
     record("record.receipt", "marque.record.receipt.{key}", &[Broadcaster], "How far a directive reached."),
-    record("record.risk", "marque.record.risk.{key}", &[Sink], "A sign of misuse, such as a cloned key."),
+    record("record.connected", "marque.record.connected.{key}", &[Gatekeeper], "An agent was let in at the broker."),
+    record("record.kicked", "marque.record.kicked.{key}", &[Gatekeeper], "An agent's connection was closed."),
+    record(
+        "record.disconnected",
+        "marque.record.disconnected.{key}",
+        &[Gatekeeper],
+        "An agent's connection has ended.",
+    ),
+    record(
+        "record.risk",
+        "marque.record.risk.{key}",
+        &[Sink, Gatekeeper, Issuer],
+        "A sign of misuse, such as a cloned key.",
+    ),
+    service(
+        "statement",
+        "marque.statement.{kind}.{key}",
+        &[Agent],
+        &[Gatekeeper],
+        "An agent's own signed record, to be stored; agents publish it on `marque.record.{kind}.{key}`.",
+    ),
+    service(
+        "gatekeeper.connections",
+        "marque.gatekeeper.connections",
+        &[Operator],
+        &[Gatekeeper],
+        "Who is connected, by what, since when.",
+    ),
     stream(
         "checkpoint",
         "marque.checkpoint.{sink}",

@@ -181,7 +181,7 @@ async fn acks_tell_presence_and_what_was_applied() {
     let mut acks = listener.client().subscribe(subjects::ACKS_ALL).await.unwrap();
     listener.settle().await.unwrap();
     let ack_key = std::sync::Arc::new(SigningKey::from_seed(&[0xaa; 32]));
-    let options = FeedOptions { ack_key: Some(ack_key.clone()) };
+    let options = FeedOptions { ack_key: Some(ack_key.clone()), ..FeedOptions::default() };
     let _feed = Feed::start(&bus, vec![broadcaster.public()], options).await.unwrap();
     let next = async |acks: &mut async_nats::Subscriber| {
         let message = tokio::time::timeout(DEADLINE, acks.next()).await.unwrap().unwrap();

@@ -27,10 +27,12 @@ pub enum Body {
     Directive(DirectiveIssued),
     /// A directive's reach.
     Receipt(Receipt),
-    /// An agent connected.
-    Connected(Connected),
+    /// An agent was let in at the broker.
+    Connected(Box<Connected>),
     /// An agent's connection was closed.
     Kicked(Kicked),
+    /// An agent's connection has ended.
+    Disconnected(Disconnected),
     /// A sign of risk.
     Risk(Risk),
 }
@@ -49,6 +51,7 @@ impl Body {
             Self::Receipt(_) => RecordKind::Receipt,
             Self::Connected(_) => RecordKind::Connected,
             Self::Kicked(_) => RecordKind::Kicked,
+            Self::Disconnected(_) => RecordKind::Disconnected,
             Self::Risk(_) => RecordKind::Risk,
         }
     }
@@ -293,24 +296,101 @@ pub struct Receipt {
     pub silent: Vec<Did>,
 }
 
-/// An agent connected. Reserved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Connected {
-    /// The server's name for the connection.
-    pub client: String,
+/// A connection at the broker, by the server's own names for it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Connection {
+    /// The server's id, `N…`.
+    pub server: String,
+    /// The connection's number there (`cid`); not used again while the server runs.
+    pub cid: u64,
 }
 
-/// An agent's connection was closed. Reserved.
+/// What an agent showed in order to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shown {
+    /// Nothing but the possession of a key: it may enrol.
+    Key,
+    /// An identity credential: it may ask for commissions.
+    Credential,
+    /// A chain: it may do what the chain grants.
+    Chain,
+}
+
+/// An agent was let in at the broker. The record's `links` are its chain's; with what stands here a gatekeeper that
+/// starts anew finds every directive that the connection must end by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Connected {
+    /// Which connection.
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// What it showed.
+    pub shown: Shown,
+    /// The holder of each link, root first; of a credential, its subject.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub holders: Vec<Did>,
+    /// The issuer's URI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The kind of agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub blueprint: Option<BlueprintName>,
+    /// The manifest that it runs by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub manifest_hash: Option<Digest>,
+    /// When what it showed expires, in seconds; the connection ends no later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub expires_at: Option<UnixSeconds>,
+    /// The bus subjects that it may publish on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<String>,
+    /// The bus subjects that it may subscribe to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscribe: Vec<String>,
+    /// The sequence up to which the directives were known.
+    #[schemars(with = "u64")]
+    pub epoch: Epoch,
+    /// Where it connected from, as the server says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The client library, as the agent says: claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
+
+/// An agent's connection has ended. The counts are the broker's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Disconnected {
+    /// Which connection.
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// Messages that the agent sent.
+    pub messages_sent: u64,
+    /// Messages that it was sent.
+    pub messages_received: u64,
+    /// Why, in the server's words.
+    pub reason: String,
+}
+
+/// An agent's connection was closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Kicked {
-    /// The server's name for the connection.
-    pub client: String,
-    /// The directive that ended it.
+    /// Which connection.
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// Stable reason.
+    #[schemars(with = "String")]
+    pub code: Code,
+    /// The directive that ended it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directive: Option<String>,
 }
 
-/// A sign of risk. Reserved.
+/// A sign of risk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Risk {
     /// What was seen, a stable name.

@@ -30,13 +30,15 @@ pub enum RecordKind {
     Connected,
     /// An agent's connection was closed.
     Kicked,
+    /// An agent's connection has ended.
+    Disconnected,
     /// A sign of risk.
     Risk,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Issued,
         Self::Refused,
         Self::Delegated,
@@ -47,6 +49,7 @@ impl RecordKind {
         Self::Receipt,
         Self::Connected,
         Self::Kicked,
+        Self::Disconnected,
         Self::Risk,
     ];
 
@@ -63,6 +66,7 @@ impl RecordKind {
             Self::Receipt => "receipt",
             Self::Connected => "connected",
             Self::Kicked => "kicked",
+            Self::Disconnected => "disconnected",
             Self::Risk => "risk",
         }
     }

@@ -38,17 +38,19 @@ pub struct Common {
 pub struct NatsConfig {
     /// `nats://host:port`, or several separated by commas.
     pub url: String,
-    /// The user's name.
+    /// A user's name, where the broker knows us by a password; without it we connect by the service's own key.
     pub user: Option<String>,
     /// The password itself: only by environment or a secret store.
     pub password: Option<Secret>,
     /// A file with the password on one line.
     pub password_file: Option<PathBuf>,
+    /// The key to connect by, where it is not the service's own: base64url of a 32-byte seed.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for NatsConfig {
     fn default() -> Self {
-        Self { url: "nats://127.0.0.1:4222".into(), user: None, password: None, password_file: None }
+        Self { url: "nats://127.0.0.1:4222".into(), user: None, password: None, password_file: None, key_file: None }
     }
 }
 
@@ -112,6 +114,14 @@ impl Common {
             .as_deref()
             .ok_or(ConfigError::Missing { key: "key_file", how: "the service's key, made by `marque bootstrap`" })?;
         Ok(keys::read_signing_key(path)?)
+    }
+
+    /// The key to connect to the broker by: the service's own unless another is configured.
+    pub fn nats_key(&self) -> Result<marque_signing::SigningKey, ConfigError> {
+        match &self.nats.key_file {
+            Some(path) => Ok(keys::read_signing_key(path)?),
+            None => self.signing_key(),
+        }
     }
 
     /// The trust bundle, opened and compared with the pin where there is one.

@@ -1,0 +1,3 @@
+//! The gatekeeper's process. See the crate's documentation for what it does.
+
+fn main() {}
