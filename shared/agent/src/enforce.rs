@@ -12,6 +12,7 @@ mod presentation;
 pub mod reply;
 mod ruling;
 mod seen;
+pub mod wire;
 
 pub use host::{CALLS_MAX, Enforcer, Invocation, ServedTool, TOOL_TIMEOUT, ToolError};
 pub use observer::Observer;

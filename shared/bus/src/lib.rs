@@ -4,6 +4,7 @@
 //! from it ([`permissions`]), and what every service does with the bus. Out of scope: what the bytes mean (the lower
 //! rooms), processes and files (`marque-runtime`).
 
+pub mod callout;
 pub mod connect;
 pub mod consume;
 mod error;

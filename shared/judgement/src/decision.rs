@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub use narrowing::validate as validate_narrowing;
 
+use marque_credential::ConstraintMap;
 use marque_identity::refusal::{Blame, Code, Refusal};
 use marque_identity::{Epoch, TrustDomain, UnixSeconds};
 use marque_revocation::{Freshness, View};
@@ -259,6 +260,37 @@ fn judge(
         Ok(verified)
     })();
     judged.map_err(|refused: Refused| refused.claiming(proof::claimed(&claims)))
+}
+
+/// Steps 9 and 11 without a call, for whoever lets a chain's holder in: no directive has ended a link, and the view is
+/// fresh. An error names the directive that decided, if one did.
+pub fn check_standing(
+    chain: &VerifiedChain,
+    domain: &TrustDomain,
+    view: &View,
+    bound: Duration,
+    now: Duration,
+) -> Result<(), (ChainRefusal, Option<String>)> {
+    let reasons = |Refused(reasons): Refused| (reasons.refusal, reasons.directive);
+    directives::check_ended(chain, domain, view).map_err(reasons)?;
+    check_freshness(view, bound, now).map_err(|refusal| (refusal, None))
+}
+
+/// Step 11 alone.
+pub fn check_view(view: &View, bound: Duration, now: Duration) -> Result<(), ChainRefusal> {
+    check_freshness(view, bound, now)
+}
+
+/// Step 10 for calls that are not made yet: whether what each live narrowing says of a tool's arguments satisfies
+/// `judge`. A narrowing that can't be read does not.
+pub fn narrowings_hold(
+    chain: &VerifiedChain,
+    tool: &str,
+    domain: &TrustDomain,
+    view: &View,
+    judge: impl FnMut(&ConstraintMap) -> bool,
+) -> bool {
+    directives::narrowings_hold(chain, tool, domain, view, judge)
 }
 
 /// Step 11.

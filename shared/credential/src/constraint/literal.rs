@@ -51,7 +51,8 @@ impl Scalar {
         if let Self::Number(number) = self { Some(*number) } else { None }
     }
 
-    pub(super) fn text(&self) -> Option<&str> {
+    /// The text of a string.
+    pub fn text(&self) -> Option<&str> {
         if let Self::String(text) = self { Some(text) } else { None }
     }
 
@@ -139,6 +140,11 @@ impl LiteralSet {
 
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Its members that are strings, sorted.
+    pub fn strings(&self) -> impl Iterator<Item = &str> {
+        self.strings.iter().map(|text| &**text)
     }
 
     /// Whether the value is a member.

@@ -1,5 +1,6 @@
 //! Steps 9 and 10: what directives say of any link, of the root's agent and task, of the issuer, of the domain.
 
+use marque_credential::ConstraintMap;
 use marque_credential::aat::MarqueReading;
 use marque_identity::TrustDomain;
 use marque_identity::refusal::Code;
@@ -10,6 +11,12 @@ use crate::{Call, ChainRefusal, VerifiedChain};
 
 /// 9: no link, nor anything the root names, is revoked or suspended. 10: every live narrowing allows the call.
 pub(super) fn check(chain: &VerifiedChain, call: &Call<'_>, domain: &TrustDomain, view: &View) -> Result<(), Refused> {
+    check_ended(chain, domain, view)?;
+    check_narrowed(chain, call, domain, view)
+}
+
+/// Step 9.
+pub(super) fn check_ended(chain: &VerifiedChain, domain: &TrustDomain, view: &View) -> Result<(), Refused> {
     // A root with claims of ours that can't be read can't be matched: undecidable, hence denied.
     if *chain.marque() == MarqueReading::Malformed {
         let message = "the root's `task`, `purpose` or `agent` is malformed, so that directives can't be matched";
@@ -22,13 +29,44 @@ pub(super) fn check(chain: &VerifiedChain, call: &Call<'_>, domain: &TrustDomain
         Overlay::Revoked => Err(ended(active, Code::Revoked, "a directive has revoked a link of this chain")),
         Overlay::Suspended => Err(ended(active, Code::Suspended, "a directive has suspended a link of this chain")),
         Overlay::Narrow(_) => Ok(()),
-    })?;
+    })
+}
+
+/// Step 10.
+pub(super) fn check_narrowed(
+    chain: &VerifiedChain,
+    call: &Call<'_>,
+    domain: &TrustDomain,
+    view: &View,
+) -> Result<(), Refused> {
+    if view.is_clear() {
+        return Ok(());
+    }
     visit(chain, domain, view, |active| match active.overlay() {
         Overlay::Narrow(narrow) => {
             narrowing::check(narrow, call).map_err(|refusal| Refused::by(refusal, active.id().to_string()))
         }
         Overlay::Revoked | Overlay::Suspended => Ok(()),
     })
+}
+
+/// Whether every live narrowing of a tool satisfies `judge`; one that can't be read does not.
+pub(super) fn narrowings_hold(
+    chain: &VerifiedChain,
+    tool: &str,
+    domain: &TrustDomain,
+    view: &View,
+    mut judge: impl FnMut(&ConstraintMap) -> bool,
+) -> bool {
+    let narrowed = || ChainRefusal::at("10", Code::Narrowed, "a live narrowing");
+    let visited = visit(chain, domain, view, |active| match active.overlay() {
+        Overlay::Narrow(narrow) => match narrowing::map(narrow, tool) {
+            Ok(map) if map.is_none_or(&mut judge) => Ok(()),
+            Ok(_) | Err(narrowing::Unreadable) => Err(narrowed().into()),
+        },
+        Overlay::Revoked | Overlay::Suspended => Ok(()),
+    });
+    visited.is_ok()
 }
 
 fn ended(active: &ActiveDirective, code: Code, message: &str) -> Refused {

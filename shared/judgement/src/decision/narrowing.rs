@@ -4,7 +4,7 @@
 //! (closed, `optional`, `*`). A tool that it neither names nor covers by `*` is not touched. One that can't be read
 //! denies everything.
 
-use marque_credential::{Tools, ToolsError};
+use marque_credential::{ConstraintMap, Tools, ToolsError};
 use marque_identity::refusal::Code;
 use marque_json::{Json, Limits};
 use marque_revocation::Narrow;
@@ -20,16 +20,24 @@ type Compiled = Option<Tools>;
 
 pub(super) fn check(narrow: &Narrow, call: &Call<'_>) -> Result<(), ChainRefusal> {
     let refused = |message: String| ChainRefusal::at("10", Code::Narrowed, message);
-    let tools = narrow
-        .compiled::<Compiled>(|value| compile(value).ok())
-        .and_then(Option::as_ref)
-        .ok_or_else(|| refused("a live narrowing can't be read, so that nothing is allowed under it".to_owned()))?;
-    let Some(map) = tools.get(call.tool).or_else(|| tools.get(ANY_TOOL)) else { return Ok(()) };
+    let map = map(narrow, call.tool).map_err(|Unreadable| {
+        refused("a live narrowing can't be read, so that nothing is allowed under it".to_owned())
+    })?;
+    let Some(map) = map else { return Ok(()) };
     let args = call.args.as_object().ok_or_else(|| refused("the arguments are not a JSON object".to_owned()))?;
     map.check(args).map_err(|why| ChainRefusal {
         constraint: why.constraint().map(str::to_owned),
         ..refused(format!("a live narrowing refuses: {why}"))
     })
+}
+
+/// A narrowing that can't be read: nothing is allowed under it.
+pub(super) struct Unreadable;
+
+/// What a narrowing says of a tool's arguments; none if it does not touch the tool.
+pub(super) fn map<'a>(narrow: &'a Narrow, tool: &str) -> Result<Option<&'a ConstraintMap>, Unreadable> {
+    let tools = narrow.compiled::<Compiled>(|value| compile(value).ok()).and_then(Option::as_ref).ok_or(Unreadable)?;
+    Ok(tools.get(tool).or_else(|| tools.get(ANY_TOOL)))
 }
 
 /// Whether a narrowing is well-formed, for whoever is asked to publish one.
