@@ -1,1 +1,29 @@
-//! The gatekeeper: the broker asks it whom to let in, and it closes what must end.
+//! The gatekeeper: the broker asks it whom to let in, and it closes what a directive ends.
+//!
+//! ```text
+//!  server ── question ──► Door ── record *connected* ──► answer: a user with the permissions of its chain
+//!  feed ─── directive ──► Warden ── KICK ──► record *kicked* ──► ack, naming what was closed
+//!  server ── events ────► Registry: who is connected, by what
+//!  agents ── statement ─► Scribe ── the agent's own record, stored
+//! ```
+//!
+//! Several gatekeepers share the questions as one queue group, and each knows every connection: a directive is carried
+//! out by all of them. In scope: admission, closing, the agents' statements. Out of scope: what a chain grants on the
+//! wire (`marque-agent`, `enforce::wire`), the callout's messages (`marque-bus`, `callout`), judging (`marque-judgement`).
+
+pub mod config;
+mod connections;
+mod door;
+mod list;
+mod metrics;
+mod name;
+mod records;
+mod registry;
+mod scribe;
+mod serve;
+mod server;
+mod standing;
+mod warden;
+
+pub use config::Config;
+pub use serve::{SPEC, serve};

@@ -14,6 +14,7 @@ mod ruling;
 mod seen;
 pub mod wire;
 
+pub use chains::Chains;
 pub use host::{CALLS_MAX, Enforcer, Invocation, ServedTool, TOOL_TIMEOUT, ToolError};
 pub use observer::Observer;
 pub use point::EnforcementPoint;

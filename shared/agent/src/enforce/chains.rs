@@ -10,7 +10,7 @@ use marque_signing::{PublicKey, TrustBundle};
 use super::presentation::Chain;
 
 /// The trust anchors and the chains verified under them.
-pub(super) struct Chains {
+pub struct Chains {
     anchors: Vec<TrustAnchor>,
     limits: ChainLimits,
     cache: Mutex<ChainCache>,
@@ -18,7 +18,7 @@ pub(super) struct Chains {
 
 impl Chains {
     /// None yet, under a bundle's issuers.
-    pub(super) fn new(bundle: &TrustBundle) -> Self {
+    pub fn new(bundle: &TrustBundle) -> Self {
         let anchor = |anchor: &marque_signing::Anchor| {
             let key = PublicKey::from_did(&anchor.did).ok()?; // `TrustBundle::open` has refused a key that is none
             Some(TrustAnchor { iss: anchor.iss.clone(), key })
@@ -32,7 +32,7 @@ impl Chains {
 
     /// The chain as presented: AAT §8 steps 1 to 5 and 6a the first time its bytes are seen. TRUST: time, directives
     /// and the call are looked at by whoever decides, each time.
-    pub(super) fn find(&self, presented: Chain<'_>, now: UnixSeconds) -> Result<Arc<VerifiedChain>, Refusal> {
+    pub fn find(&self, presented: Chain<'_>, now: UnixSeconds) -> Result<Arc<VerifiedChain>, Refusal> {
         match presented {
             Chain::Digest(digest) => self.cache().get_by_digest(&digest).ok_or_else(|| {
                 Refusal::new(Code::ChainUnknown, "no chain of this digest is held here: send the whole chain")

@@ -1,0 +1,135 @@
+//! The gatekeeper's configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use marque_runtime::{Common, ConfigError};
+use serde::{Deserialize, Serialize};
+
+/// Shorter, a connection would end while the client still waits for its first answer.
+const CONNECTION_LIFE_SECONDS_MIN: u64 = 5;
+/// A day: a connection is looked at again at least that often, whatever else happens.
+const CONNECTION_LIFE_SECONDS_MAX: u64 = 24 * 3600;
+/// Under two heartbeats (PROTOCOL §6: one every 250 ms) a view would be stale between them.
+const STALENESS_MIN_MS: u64 = 500;
+/// A bound of more than a minute makes a revocation a suggestion.
+const STALENESS_MAX_MS: u64 = 60_000;
+/// Questions in hand at once; each holds its chain, 64 KiB at the most.
+const REQUESTS_MAX: usize = 4096;
+
+/// Everything that the gatekeeper is told.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// What every service is told.
+    #[serde(flatten)]
+    pub common: Common,
+    /// The gatekeeper's own section.
+    pub gatekeeper: GatekeeperConfig,
+}
+
+/// The section `[gatekeeper]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GatekeeperConfig {
+    /// The key by which it connects where the broker asks whom to let in.
+    pub callout_key_file: Option<PathBuf>,
+    /// The key by which it connects where connections are seen and closed.
+    pub kicker_key_file: Option<PathBuf>,
+    /// The key that signs users. Whoever holds it can be anybody.
+    pub account_key_file: Option<PathBuf>,
+    /// The seed of the xkey that questions are sealed for.
+    pub xkey_file: Option<PathBuf>,
+    /// How long a connection lives at most, seconds; then the client connects anew and is judged anew. The life of a
+    /// task and of a credential are looked after by themselves.
+    pub connection_life_seconds: u64,
+    /// How long whoever shows nothing but a key may take to enrol, seconds.
+    pub enrol_life_seconds: u64,
+    /// How old the view of the directives may be to let somebody in, milliseconds.
+    pub staleness_ms: u64,
+    /// How many questions are answered at once.
+    pub requests_max: usize,
+}
+
+impl Default for GatekeeperConfig {
+    fn default() -> Self {
+        Self {
+            callout_key_file: None,
+            kicker_key_file: None,
+            account_key_file: None,
+            xkey_file: None,
+            connection_life_seconds: 3600,
+            enrol_life_seconds: 120,
+            // The standard tier's (PROTOCOL §6): rides out a leader crash; a tool's own bound holds all the same.
+            staleness_ms: 15_000,
+            requests_max: 256,
+        }
+    }
+}
+
+impl AsRef<Common> for Config {
+    fn as_ref(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// How long connections live, and how fresh a view they are judged by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// A connection's life.
+    pub(crate) connection_life_seconds: i64,
+    /// The life of one that may only enrol.
+    pub(crate) enrol_life_seconds: i64,
+    /// The view's age.
+    pub(crate) staleness: Duration,
+    /// Questions in hand.
+    pub(crate) requests_max: usize,
+}
+
+impl GatekeeperConfig {
+    /// The bounds, checked.
+    pub(crate) fn bounds(&self) -> Result<Bounds, ConfigError> {
+        let within = |key: &str, value: u64, min: u64, max: u64| {
+            if (min..=max).contains(&value) {
+                return Ok(value);
+            }
+            Err(ConfigError::Value(format!("`gatekeeper.{key}` is {value}, it must be {min} to {max}")))
+        };
+        let life = |key, value| {
+            let seconds = within(key, value, CONNECTION_LIFE_SECONDS_MIN, CONNECTION_LIFE_SECONDS_MAX)?;
+            Ok::<_, ConfigError>(i64::try_from(seconds).unwrap_or(i64::MAX))
+        };
+        if !(1..=REQUESTS_MAX).contains(&self.requests_max) {
+            return Err(ConfigError::Value(format!("`gatekeeper.requests_max` must be 1 to {REQUESTS_MAX}")));
+        }
+        let staleness = within("staleness_ms", self.staleness_ms, STALENESS_MIN_MS, STALENESS_MAX_MS)?;
+        Ok(Bounds {
+            connection_life_seconds: life("connection_life_seconds", self.connection_life_seconds)?,
+            enrol_life_seconds: life("enrol_life_seconds", self.enrol_life_seconds)?,
+            staleness: Duration::from_millis(staleness),
+            requests_max: self.requests_max,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_bounds_that_serve_nobody() {
+        assert!(GatekeeperConfig::default().bounds().is_ok());
+        let with = |change: fn(&mut GatekeeperConfig)| {
+            let mut config = GatekeeperConfig::default();
+            change(&mut config);
+            config.bounds()
+        };
+        assert!(with(|c| c.connection_life_seconds = CONNECTION_LIFE_SECONDS_MIN - 1).is_err());
+        assert!(with(|c| c.connection_life_seconds = CONNECTION_LIFE_SECONDS_MAX + 1).is_err());
+        assert!(with(|c| c.enrol_life_seconds = 0).is_err());
+        assert!(with(|c| c.staleness_ms = STALENESS_MIN_MS - 1).is_err());
+        assert!(with(|c| c.staleness_ms = STALENESS_MAX_MS + 1).is_err());
+        assert!(with(|c| c.requests_max = 0).is_err());
+        assert!(with(|c| c.requests_max = REQUESTS_MAX + 1).is_err());
+    }
+}

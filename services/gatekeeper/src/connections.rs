@@ -1,0 +1,138 @@
+//! Who is connected, by what: a map, and what must end in it. Pure: told what happens, asked what follows.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use marque_bus::permissions::Allowed;
+use marque_identity::{Code, TrustDomain, UnixSeconds};
+use marque_judgement::VerifiedChain;
+use marque_judgement::record::Connection;
+use marque_revocation::{DirectiveId, View};
+
+use crate::standing::{Ended, Standing};
+
+/// As many as the agents' account may have.
+pub(crate) const CONNECTIONS_MAX: usize = 20_000;
+/// A client that was let in and did not come, or left before it was seen: forgotten after so long. Longer than the
+/// server waits for an answer.
+const UNSEEN_FOR: Duration = Duration::from_secs(30);
+
+/// One connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    /// What it stands on.
+    pub(crate) standing: Arc<Standing>,
+    /// What it may do.
+    pub(crate) allowed: Allowed,
+    /// The narrowings that its permissions were drawn under.
+    pub(crate) narrowings: BTreeSet<DirectiveId>,
+    /// Its chain, where this gatekeeper let it in: its permissions can be drawn again.
+    pub(crate) chain: Option<Arc<VerifiedChain>>,
+    /// When it was let in, on the monotonic clock.
+    pub(crate) since: Duration,
+    /// Whether the server has told of it.
+    pub(crate) seen: bool,
+}
+
+/// What has to be closed, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Doomed {
+    /// Which.
+    pub(crate) connection: Connection,
+    /// What it stood on.
+    pub(crate) standing: Arc<Standing>,
+    /// Why.
+    pub(crate) ended: Ended,
+}
+
+/// Every connection.
+#[derive(Debug, Default)]
+pub(crate) struct Connections(HashMap<Connection, Held>);
+
+impl Connections {
+    /// A client is let in, or one is found that was. Gives false where there is no room.
+    pub(crate) fn put(&mut self, connection: Connection, held: Held) -> bool {
+        if self.0.len() >= CONNECTIONS_MAX && !self.0.contains_key(&connection) {
+            return false;
+        }
+        self.0.insert(connection, held);
+        true
+    }
+
+    /// The server tells of one that is known. Gives whether it is.
+    pub(crate) fn see(&mut self, connection: &Connection) -> bool {
+        self.0.get_mut(connection).is_some_and(|held| {
+            held.seen = true;
+            true
+        })
+    }
+
+    /// One has ended.
+    pub(crate) fn remove(&mut self, connection: &Connection) -> Option<Held> {
+        self.0.remove(connection)
+    }
+
+    /// The server does not know it: gone, unless it has not been seen yet.
+    pub(crate) fn remove_seen(&mut self, connection: &Connection) {
+        if self.0.get(connection).is_some_and(|held| held.seen) {
+            self.0.remove(connection);
+        }
+    }
+
+    /// A full list of what is there: what is not in it, and is not just coming, is gone.
+    pub(crate) fn retain(&mut self, listed: &BTreeSet<Connection>, now: Duration) {
+        self.0.retain(|connection, held| {
+            listed.contains(connection) || (!held.seen && now.saturating_sub(held.since) < UNSEEN_FOR)
+        });
+    }
+
+    /// What must end: by a directive, by its time, or because its permissions are no longer those that it would get.
+    ///
+    /// `redraw` gives what a chain would get now.
+    pub(crate) fn doomed(
+        &self,
+        domain: &TrustDomain,
+        view: &View,
+        now: UnixSeconds,
+        redraw: impl Fn(&VerifiedChain) -> Allowed,
+    ) -> Vec<Doomed> {
+        let judge = |(connection, held): (&Connection, &Held)| {
+            let ended = held.standing.ended(domain, view, now).or_else(|| changed(held, domain, view, &redraw))?;
+            Some(Doomed { connection: connection.clone(), standing: held.standing.clone(), ended })
+        };
+        self.0.iter().filter_map(judge).collect()
+    }
+
+    /// Every connection.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Connection, &Held)> {
+        self.0.iter()
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Whether narrowings have come or gone that change what the broker allows. Where the chain is not at hand they may:
+/// the agent comes back and is judged anew.
+fn changed(
+    held: &Held,
+    domain: &TrustDomain,
+    view: &View,
+    redraw: impl Fn(&VerifiedChain) -> Allowed,
+) -> Option<Ended> {
+    let narrowings = held.standing.narrowings(domain, view);
+    if narrowings == held.narrowings {
+        return None;
+    }
+    if held.chain.as_ref().is_some_and(|chain| redraw(chain) == held.allowed) {
+        return None;
+    }
+    let directive = narrowings.symmetric_difference(&held.narrowings).next().copied();
+    Some(Ended { code: Code::Narrowed, directive })
+}
+
+#[cfg(test)]
+mod tests;

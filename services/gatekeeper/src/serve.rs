@@ -1,0 +1,287 @@
+//! Wiring: three connections to the broker (where it asks, where it shows and closes connections, and among the
+//! services), and what runs on them until it is asked to stop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use marque_agent::enforce::Chains;
+use marque_bus::async_nats::Message;
+use marque_bus::callout::{Answerer, QUEUE_GROUP, Questions, SERVER_XKEY};
+use marque_bus::permissions::system;
+use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, RunningService, Service, subjects};
+use marque_judgement::record::RECORD_BYTES_MAX;
+use marque_revocation::Freshness;
+use marque_runtime::{Common, ConfigError, Context, Failure, Health, Shutdown, keys};
+use marque_signing::xkey::SealingKey;
+use marque_signing::{Role, SigningKey, TrustBundle};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::config::{Bounds, Config, GatekeeperConfig};
+use crate::door::{Door, Pace};
+use crate::list;
+use crate::metrics::Metrics;
+use crate::records::{Records, SERVICE};
+use crate::registry::Registry;
+use crate::scribe::Scribe;
+use crate::server::Server;
+use crate::warden::Warden;
+
+/// What the gatekeeper is called.
+pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
+    name: SERVICE,
+    section: "gatekeeper",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Lets agents in at the broker with the permissions of their chains, and closes what a directive ends",
+};
+
+/// Between two tries at a broker that does not answer.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long requests in hand may take at the end.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The gatekeeper's secrets.
+struct Secrets {
+    own: Arc<SigningKey>,
+    callout: Arc<SigningKey>,
+    kicker: Arc<SigningKey>,
+    account: SigningKey,
+    xkey: SealingKey,
+}
+
+/// The three connections.
+struct Buses {
+    services: Bus,
+    callout: Bus,
+    system: Bus,
+}
+
+/// Serves until `context.shutdown`.
+pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
+    let Context { config, shutdown, clock, health } = context;
+    let bounds = config.gatekeeper.bounds()?;
+    let bundle = config.common.trust_bundle()?;
+    let secrets = Secrets::read(&config)?;
+    if !bundle.has_role(&secrets.own.did(), Role::Gatekeeper) {
+        let message = format!("the trust bundle does not name {} as a gatekeeper", secrets.own.did());
+        return Err(Failure::Config(ConfigError::Value(message)));
+    }
+    health.pending("broker", "not connected yet");
+    let buses = Buses::connect(&config.common, &secrets).await?;
+    tokio::select! {
+        () = buses.connected() => {}
+        () = shutdown.requested() => return Ok(()),
+    }
+    let gatekeeper =
+        Gatekeeper::build(&buses, secrets, bundle, bounds, clock, &health).await.map_err(Failure::fatal)?;
+    gatekeeper.serve(&buses, &health, &shutdown).await.map_err(Failure::fatal)
+}
+
+impl Secrets {
+    fn read(config: &Config) -> Result<Self, ConfigError> {
+        let GatekeeperConfig { callout_key_file, kicker_key_file, account_key_file, xkey_file, .. } =
+            &config.gatekeeper;
+        let key = |file: &Option<std::path::PathBuf>, key, how| {
+            let path = file.as_deref().ok_or(ConfigError::Missing { key, how })?;
+            Ok::<_, ConfigError>(keys::read_signing_key(path)?)
+        };
+        let made = "made by `marque bootstrap`";
+        Ok(Self {
+            own: Arc::new(config.common.signing_key()?),
+            callout: Arc::new(key(callout_key_file, "gatekeeper.callout_key_file", made)?),
+            kicker: Arc::new(key(kicker_key_file, "gatekeeper.kicker_key_file", made)?),
+            account: key(account_key_file, "gatekeeper.account_key_file", made)?,
+            xkey: SealingKey::from_seed(&key(xkey_file, "gatekeeper.xkey_file", made)?.seed()),
+        })
+    }
+}
+
+impl Buses {
+    async fn connect(common: &Common, secrets: &Secrets) -> Result<Self, Failure> {
+        let options = || ConnectOptions::new(&common.nats.url, SPEC.name);
+        let among_services = match common.nats.credentials()? {
+            Some((user, password)) => options().credentials(user, password.expose()),
+            None => options().signing_key(Arc::new(common.nats_key()?)),
+        };
+        let open = async |options| {
+            let bus = Bus::connect(options).await.map_err(Failure::fatal)?;
+            bus.when_lost(|| marque_runtime::run::abandon("nobody drives a connection to the broker any more"));
+            Ok::<_, Failure>(bus)
+        };
+        Ok(Self {
+            services: open(among_services).await?,
+            callout: open(options().signing_key(secrets.callout.clone())).await?,
+            system: open(options().signing_key(secrets.kicker.clone())).await?,
+        })
+    }
+
+    async fn connected(&self) {
+        tokio::join!(self.services.connected(), self.callout.connected(), self.system.connected());
+    }
+}
+
+struct Gatekeeper {
+    door: Arc<Door>,
+    registry: Registry,
+    warden: Warden,
+    applied: mpsc::UnboundedReceiver<marque_revocation::DirectiveId>,
+    service: RunningService,
+    questions_max: usize,
+}
+
+impl Gatekeeper {
+    async fn build(
+        buses: &Buses,
+        secrets: Secrets,
+        bundle: TrustBundle,
+        bounds: Bounds,
+        clock: marque_runtime::Clock,
+        health: &Health,
+    ) -> Result<Self, BusError> {
+        let metrics = Metrics::new();
+        health.metrics(|registry| metrics.register(registry.sub_registry_with_prefix("marque_gatekeeper")));
+        let bus = &buses.services;
+        let (applied, to_carry_out) = mpsc::unbounded_channel();
+        let options = FeedOptions { ack_key: Some(secrets.own.clone()), applied: Some(applied) };
+        let feed = Feed::start(bus, bundle.keys(Role::Broadcaster), options).await?;
+        let records = Records::new(bus.clone(), secrets.own.clone(), clock, metrics.clone());
+        let server = Server::new(buses.system.clone());
+        let registry =
+            Registry::new(bus.clone(), server.clone(), bundle.clone(), records.clone(), clock, metrics.clone());
+        let domain = bundle.trust_domain.clone();
+        let questions = Questions::new(&secrets.account.public(), secrets.xkey);
+        let door = Arc::new(Door {
+            answerer: Answerer::new(secrets.account, questions),
+            chains: Chains::new(&bundle),
+            issuers: bundle.keys(Role::Issuer),
+            domain: domain.clone(),
+            feed: feed.clone(),
+            registry: registry.clone(),
+            records: records.clone(),
+            bounds,
+            clock,
+            metrics: metrics.clone(),
+            pace: Pace::new(Instant::now()),
+        });
+        let (view, staleness) = (feed.clone(), bounds.staleness);
+        health.check("view", move || stale(&view, staleness));
+        let warden = Warden {
+            registry: registry.clone(),
+            server,
+            records: records.clone(),
+            feed: feed.clone(),
+            domain,
+            clock,
+            metrics: metrics.clone(),
+        };
+        let scribe = Arc::new(Scribe { records, bundle, metrics });
+        let service = Self::answer(bus, scribe, &registry, feed, bounds).await?;
+        Ok(Self { door, registry, warden, applied: to_carry_out, service, questions_max: bounds.requests_max })
+    }
+
+    /// What it answers among the services: agents' statements, and operators who ask who is connected.
+    async fn answer(
+        bus: &Bus,
+        scribe: Arc<Scribe>,
+        registry: &Registry,
+        feed: Feed,
+        bounds: Bounds,
+    ) -> Result<RunningService, BusError> {
+        let (listed, counted) = (registry.clone(), registry.clone());
+        Service::new(SPEC.name, SPEC.version, SPEC.about)
+            .endpoint(
+                Endpoint::new("statement", subjects::STATEMENTS_ALL, move |request| {
+                    let scribe = scribe.clone();
+                    async move { scribe.store(request).await }
+                })
+                .concurrency(bounds.requests_max)
+                .bytes_max(RECORD_BYTES_MAX),
+            )
+            .endpoint(
+                Endpoint::new("connections", subjects::GATEKEEPER_CONNECTIONS, move |request| {
+                    let answer = list::answer(&listed, &request);
+                    async move { answer }
+                })
+                .bytes_max(list::QUESTION_BYTES_MAX),
+            )
+            .stats(move || {
+                serde_json::json!({
+                    "connections": counted.locked().len(), "pending": stale(&feed, bounds.staleness),
+                    "epoch": feed.view().epoch(),
+                })
+            })
+            .start(bus)
+            .await
+    }
+
+    async fn serve(self, buses: &Buses, health: &Health, shutdown: &Shutdown) -> Result<(), BusError> {
+        let Self { door, registry, warden, applied, service, questions_max } = self;
+        // Known first, then asked: whoever is connected already ends by the next directive like anybody else.
+        loop {
+            match registry.take_stock().await {
+                Ok(()) => break,
+                Err(error) => tracing::warn!(%error, "the broker's connections could not be listed yet"),
+            }
+            tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+        let asked = buses.callout.client().queue_subscribe(system::AUTH_CALLOUT, QUEUE_GROUP.to_owned()).await;
+        let mut asked = asked.map_err(|error| BusError::Unavailable(error.to_string()))?;
+        buses.callout.flush().await?;
+        health.ready("broker");
+        health.serving();
+        tracing::info!(instance = service.id(), "serving");
+        let in_hand = Arc::new(Semaphore::new(questions_max));
+        let following = registry.follow();
+        let carrying_out = warden.watch(applied);
+        tokio::pin!(following, carrying_out);
+        let outcome = loop {
+            tokio::select! {
+                () = shutdown.requested() => break Ok(()),
+                outcome = &mut following => break outcome,
+                () = &mut carrying_out => break Err(BusError::Unavailable("the feed has ended".into())),
+                Some(message) = asked.next() => {
+                    let Ok(turn) = in_hand.clone().acquire_owned().await else { break Ok(()) };
+                    let (door, bus) = (door.clone(), buses.callout.clone());
+                    tokio::spawn(async move {
+                        reply(&door, &bus, message).await;
+                        drop(turn);
+                    });
+                }
+            }
+        };
+        // Questions in hand are answered.
+        let all = u32::try_from(questions_max).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(DRAIN_DEADLINE, in_hand.acquire_many(all)).await;
+        service.drain(DRAIN_DEADLINE).await;
+        for bus in [&buses.callout, &buses.system, &buses.services] {
+            bus.drain().await?;
+        }
+        outcome
+    }
+}
+
+async fn reply(door: &Door, bus: &Bus, message: Message) {
+    let Some(to) = message.reply else { return };
+    let xkey = message.headers.as_ref().and_then(|headers| headers.get(SERVER_XKEY)).map(|value| value.as_str());
+    let Some(answer) = door.answer(&message.payload, xkey).await else { return };
+    if let Err(error) = bus.client().publish(to, answer.into()).await {
+        tracing::error!(%error, "an answer could not be sent");
+    }
+}
+
+/// Why the view is not fresh enough to let anybody in, if it is not.
+fn stale(feed: &Feed, bound: Duration) -> Option<String> {
+    match feed.view().freshness(feed.now(), bound) {
+        Freshness::Fresh { .. } => None,
+        Freshness::Stale { epoch, age } => {
+            Some(format!("at epoch {epoch}, last proven fresh {} ms ago", age.as_millis()))
+        }
+        Freshness::Diverged { epoch } => {
+            Some(format!("another set of directives than the broadcaster's at epoch {epoch}"))
+        }
+        Freshness::Cold => Some("no heartbeat has been reached yet".to_owned()),
+    }
+}
