@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt;
 use marque_agent::enforce::{Enforcer, Invocation, Policy, ServedTool};
-use marque_agent::{Agent, AgentKey, Answer, CallError, Commission, CommissionRequest, Delegation, RuntimeClaim, Why};
-use marque_bus::Bus;
+use marque_agent::{
+    Agent, AgentError, AgentKey, Answer, CallError, Commission, CommissionRequest, Delegation, RuntimeClaim, Why,
+};
+use marque_bus::{Bus, Presented};
 use marque_bus::permissions::BusRole;
 use marque_credential::Tools;
 use marque_identity::Code;
+use marque_signing::SigningKey;
 use serde_json::{Value, json};
 
-use crate::system::TestSystem;
+use crate::system::{DEADLINE, TestSystem};
 
 /// A tool whose host enforces.
 pub const HOSTED: &str = "tools.ledger.read";
@@ -20,6 +23,8 @@ pub const HOSTED: &str = "tools.ledger.read";
 pub const GATED: &str = "gated.archive.find";
 const BLUEPRINT: &str = "tester";
 const MODEL: &str = "test/model-1";
+/// The longest that a root token lives.
+const CARRIER_LIFE_SECONDS: i64 = 3600;
 
 /// The blueprint of the cast, for [`TestSystem::start`].
 pub fn blueprint() -> (String, String) {
@@ -40,17 +45,59 @@ pub fn both_tools() -> Tools {
     tools(json!({ format!("nats:{HOSTED}"): {}, format!("nats:{GATED}"): {} }))
 }
 
-/// Enrols a fresh agent of the cast's blueprint.
-pub async fn enrol(system: &TestSystem, bus: &Bus) -> Agent {
+/// Enrols a fresh agent of the cast's blueprint, on a connection of its own.
+pub async fn enrol(system: &TestSystem) -> Agent {
     let join = system.join_token(BLUEPRINT).expect("an invitation");
-    enrol_with(system, bus, &join).await.expect("an invited agent is enrolled")
+    enrol_with(system, &join).await.expect("an invited agent is enrolled")
 }
 
 /// Enrols a fresh agent with this join token.
-pub async fn enrol_with(system: &TestSystem, bus: &Bus, join: &str) -> Result<Agent, marque_agent::AgentError> {
-    let key = AgentKey::generate().expect("randomness");
-    let runtime = RuntimeClaim { model_id: MODEL.into(), manifest_hash: None };
-    Agent::enrol(bus, system.domain(), key, join, &runtime).await
+pub async fn enrol_with(system: &TestSystem, join: &str) -> Result<Agent, AgentError> {
+    enrol_key(system, AgentKey::generate().expect("randomness"), join, MODEL).await
+}
+
+/// Enrols this key: it connects to enrol, and its connection presents its credential afterwards.
+pub async fn enrol_key(system: &TestSystem, key: AgentKey, join: &str, model: &str) -> Result<Agent, AgentError> {
+    let options = key.connect_options(system.url(), "test-agent", Presented::new(Presented::ENROL));
+    let bus = Bus::connect_now(options, DEADLINE).await?;
+    let runtime = RuntimeClaim { model_id: model.into(), manifest_hash: None };
+    Agent::enrol(&bus, system.domain(), key, join, &runtime).await
+}
+
+/// An agent whose chain reaches every tool, and whose connection carries what others have signed: for tests of what
+/// stands behind the broker, as a compromised agent might try it.
+pub struct Carrier {
+    /// Its connection.
+    pub bus: Bus,
+    /// Its commission.
+    pub commission: Commission,
+    /// Its key, for signing below the library.
+    pub seed: SigningKey,
+}
+
+impl Carrier {
+    /// Enrols one of this blueprint and model, commissioned with these tools.
+    pub async fn enrol(system: &TestSystem, blueprint: &str, model: &str, tools: Tools) -> Self {
+        let seed = SigningKey::generate().expect("randomness");
+        let key = AgentKey::new(SigningKey::from_seed(&seed.seed()));
+        let join = system.join_token(blueprint).expect("an invitation");
+        let agent = enrol_key(system, key, &join, model).await.expect("an invited agent is enrolled");
+        let task = "urn:task:carrier".parse().expect("a fixed, valid URN");
+        let request = CommissionRequest::new(task, "to carry", tools).ttl_seconds(CARRIER_LIFE_SECONDS);
+        let commission = agent.commission(&request).await.expect("within the ceiling");
+        let bus = commission.connect(system.url(), "test-carrier", DEADLINE).await.expect("the gatekeeper lets it in");
+        Self { bus, commission, seed }
+    }
+
+    /// One of the cast's blueprint.
+    pub async fn of_cast(system: &TestSystem) -> Self {
+        Self::enrol(system, BLUEPRINT, MODEL, both_tools()).await
+    }
+}
+
+/// The connection of a [`Carrier`] of the cast's.
+pub async fn carrier(system: &TestSystem) -> Bus {
+    Carrier::of_cast(system).await.bus
 }
 
 /// A root commission for both tools, to be delegated three times.

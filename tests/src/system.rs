@@ -1,4 +1,4 @@
-//! A whole system for one test: a real broker and the four services as processes, each of which can be killed.
+//! A whole system for one test: a real broker and the services as processes, each of which can be killed.
 //!
 //! What an operator would do goes through the `marque` binary, as theirs would.
 
@@ -197,9 +197,9 @@ impl TestSystem {
         Bus::connect_now(options, DEADLINE).await.map_err(said)
     }
 
-    /// A connection for agents.
-    pub async fn agent_bus(&self) -> Result<Bus, String> {
-        self.bus(BusRole::Agent).await
+    /// The broker's URL.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// A tool host's enforcement in this process, with the host's key and a view that is fresh.

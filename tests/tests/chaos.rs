@@ -23,8 +23,8 @@ const CALLS: u64 = 60;
 async fn stage() -> (TestSystem, Bus, Agent, Commission) {
     let settings = [(Service::Verifier, "[verifier]\nstaleness_critical_ms = 1000\nstaleness_standard_ms = 1500")];
     let system = TestSystem::start_with(&[cast::blueprint()], &settings).await.unwrap();
-    let bus = system.agent_bus().await.unwrap();
-    let agent = cast::enrol(&system, &bus).await;
+    let bus = cast::carrier(&system).await;
+    let agent = cast::enrol(&system).await;
     let root = cast::commission(&agent).await;
     (system, bus, agent, root)
 }
@@ -94,9 +94,9 @@ async fn a_killed_verifier_permits_nothing_unrecorded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_issuer_issues_each_credential_once() {
-    let (mut system, bus, agent, _root) = stage().await;
+    let (mut system, _bus, agent, _root) = stage().await;
     let join = system.join_token("tester").unwrap();
-    let first = cast::enrol_with(&system, &bus, &join).await.unwrap();
+    let first = cast::enrol_with(&system, &join).await.unwrap();
     let mut roots = Vec::new();
     for n in 0..12 {
         if n % 4 == 2 {
@@ -108,7 +108,7 @@ async fn a_killed_issuer_issues_each_credential_once() {
     }
     // A join token stays used up across the kill.
     system.kill_and_restart(Service::Issuer).await.unwrap();
-    let again = cast::enrol_with(&system, &bus, &join).await.map(|_| ()).unwrap_err();
+    let again = cast::enrol_with(&system, &join).await.map(|_| ()).unwrap_err();
     assert_eq!(again.code(), Code::JoinTokenUsed);
     // What was issued before still stands, and was recorded before it left.
     cast::commission(&first).await;

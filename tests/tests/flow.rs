@@ -30,11 +30,11 @@ async fn the_tour_tells_its_story() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_ends_all_below_it_and_nothing_beside_it() {
     let system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
-    let bus = system.agent_bus().await.unwrap();
+    let bus = cast::carrier(&system).await;
     let host = cast::host(&system, Policy::new(system.domain().clone())).await;
     let gated_runs = cast::plain_tool(&system).await;
 
-    let agent = cast::enrol(&system, &bus).await;
+    let agent = cast::enrol(&system).await;
     let root = cast::commission(&agent).await;
     let (left, right) = (cast::delegate(&root, cast::both_tools(), 1), cast::delegate(&root, cast::both_tools(), 1));
     let grandchild = cast::delegate(&left, cast::both_tools(), 0);
@@ -79,9 +79,9 @@ async fn a_revocation_ends_all_below_it_and_nothing_beside_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_live_narrowing_takes_away_and_a_lift_returns_to_what_was_signed() {
     let system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
-    let bus = system.agent_bus().await.unwrap();
+    let bus = cast::carrier(&system).await;
     let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
-    let agent = cast::enrol(&system, &bus).await;
+    let agent = cast::enrol(&system).await;
     let root = cast::commission(&agent).await;
     let only =
         tools(json!({ format!("nats:{}", cast::HOSTED): { "account": { "constraint_type": "range", "max": 9 } } }));

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use marque::service_config::Service;
+use marque_agent::AgentKey;
 use marque_agent::enforce::Policy;
 use marque_bus::async_nats::{HeaderMap, Message};
-use marque_bus::permissions::BusRole;
+use marque_bus::permissions::{Account, BusRole};
 use marque_bus::request::WireRefusal;
 use marque_bus::subjects::{self, SUBJECTS, SubjectKind};
-use marque_bus::{Bus, header};
+use marque_bus::{Bus, Presented, header};
 use marque_identity::Code;
 use marque_judgement::record::Body;
 use marque_signing::Role;
 use marque_test_support::until;
-use marque_tests::cast::{self, call, call_gated, denied};
+use marque_tests::cast::{self, Carrier, call, call_gated, denied};
 use marque_tests::noise::{PAYLOAD_BYTES_MAX, RawClient, bodies};
 use marque_tests::system::{DEADLINE, TestSystem};
 use serde_json::Value;
@@ -76,7 +77,10 @@ fn concrete(name: &str, pattern: &str) -> String {
 
 /// Documents that are served whatever the question says, or to an empty one.
 fn may_answer(name: &str) -> bool {
-    matches!(name, "issuer.bundle" | "issuer.jwks" | "issuer.did" | "audit.checkpoint" | "revocation.status")
+    matches!(
+        name,
+        "issuer.bundle" | "issuer.jwks" | "issuer.did" | "audit.checkpoint" | "revocation.status" | "gatekeeper.connections"
+    )
 }
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -112,32 +116,38 @@ fn presentations() -> Vec<HeaderMap> {
 
 /// Questions, which change nothing and whose refusals are not recorded.
 fn is_question(name: &str) -> bool {
-    name.starts_with("audit.") || matches!(name, "issuer.blueprints" | "revocation.status")
+    name.starts_with("audit.")
+        || matches!(name, "issuer.blueprints" | "revocation.status" | "gatekeeper.connections" | "statement")
 }
 
 /// Every service endpoint, as every client role of its row: one refusal for each request. Gives how many of them must
 /// stand in the log.
 async fn noise_at_services(system: &TestSystem) -> usize {
     let mut refused = 0;
+    let (carrier, visitor) = (Carrier::of_cast(system).await, visitor(system).await);
     for role in [BusRole::Agent, BusRole::Operator, BusRole::Host] {
-        let bus = system.bus(role).await.unwrap();
+        let own = if role == BusRole::Agent { carrier.bus.clone() } else { system.bus(role).await.unwrap() };
         let rows = SUBJECTS.iter().filter(|row| row.kind == SubjectKind::Service && row.publishers.contains(&role));
         let mut requests = Vec::new();
         for row in rows {
-            let subject = concrete(row.name, row.pattern);
+            // An agent has two doors: what it may ask before it is enrolled, and what its chain grants.
+            let bus = if role == BusRole::Agent && TO_ENROL.contains(&row.name) { &visitor } else { &own };
+            let subject = match row.name {
+                "statement" => subjects::record("delegated", Some(&carrier.commission.key().did())),
+                name => concrete(name, row.pattern),
+            };
             let full = vec![b'A'; PAYLOAD_BYTES_MAX - 64];
             requests
-                .extend(bodies().into_iter().chain([full]).map(|body| (row, subject.clone(), HeaderMap::new(), body)));
+                .extend(bodies().into_iter().chain([full]).map(|body| (bus.clone(), row, subject.clone(), HeaderMap::new(), body)));
             if matches!(row.name, "tool" | "verifier.gate") {
                 let args = br#"{"account":1}"#.to_vec();
                 requests
-                    .extend(presentations().into_iter().map(|headers| (row, subject.clone(), headers, args.clone())));
+                    .extend(presentations().into_iter().map(|headers| (bus.clone(), row, subject.clone(), headers, args.clone())));
             }
         }
-        let bus = &bus;
         let mut answers = futures::stream::iter(requests)
-            .map(|(row, subject, headers, body)| async move {
-                let answer = ask(bus, &subject, headers, body).await;
+            .map(|(bus, row, subject, headers, body)| async move {
+                let answer = ask(&bus, &subject, headers, body).await;
                 (row, subject, answer)
             })
             .buffer_unordered(AT_ONCE);
@@ -155,6 +165,16 @@ async fn noise_at_services(system: &TestSystem) -> usize {
     refused
 }
 
+/// The rows that are for whoever is not enrolled yet.
+const TO_ENROL: [&str; 4] = ["issuer.enrol", "issuer.jwks", "issuer.did", "issuer.blueprints"];
+
+/// A key that nobody has enrolled, let in to do so.
+async fn visitor(system: &TestSystem) -> Bus {
+    let key = AgentKey::generate().unwrap();
+    let options = key.connect_options(system.url(), "test-visitor", Presented::new(Presented::ENROL));
+    Bus::connect_now(options, DEADLINE).await.unwrap()
+}
+
 /// Garbage with JetStream's acknowledgement. Gives whether it was stored.
 async fn store(bus: &Bus, subject: &str, body: Vec<u8>) -> bool {
     let ack = ask(bus, subject, HeaderMap::new(), body).await;
@@ -165,7 +185,7 @@ async fn store(bus: &Bus, subject: &str, body: Vec<u8>) -> bool {
 /// Garbage on every record subject as every role that may publish there. Gives how many were stored.
 async fn noise_at_records(system: &TestSystem) -> usize {
     let mut stored = 0;
-    for role in BusRole::ALL {
+    for role in BusRole::ALL.iter().filter(|role| role.account() == Account::Marque) {
         let rows = SUBJECTS.iter().filter(|row| row.name.starts_with("record.") && row.publishers.contains(role));
         let bus = system.bus(*role).await.unwrap();
         for row in rows {
@@ -218,8 +238,8 @@ async fn all_stand(system: &mut TestSystem) {
 /// Enrols, commissions, calls both tools, revokes, and is denied. The first may have to wait for a service that is on
 /// its way back to the broker.
 async fn the_work_goes_on(system: &TestSystem) {
-    let bus = system.agent_bus().await.unwrap();
-    let agent = cast::enrol(system, &bus).await;
+    let bus = cast::carrier(system).await;
+    let agent = cast::enrol(system).await;
     let root = cast::commission(&agent).await;
     call(&root, &bus, 1).await.unwrap();
     call_gated(&root, &bus, 1).await.unwrap();
@@ -258,25 +278,31 @@ async fn noise_on_every_subject_is_refused_recorded_and_outlived() {
     system.stop().await;
 }
 
+/// An agent that speaks to the broker below any client library.
+async fn raw_agent(system: &TestSystem, carrier: &Carrier) -> RawClient {
+    RawClient::connect_by(system, &carrier.seed, Some(carrier.commission.chain())).await.unwrap()
+}
+
 /// What no client library sends: the broker passes it on, and the reader's library must not fall over it for good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_below_the_client_library_end_nothing() {
     let mut system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
     let host = cast::host(&system, Policy::new(system.domain().clone())).await;
     let _gated = cast::plain_tool(&system).await;
-    let before = system.stream_size().await.unwrap();
+    let carrier = Carrier::of_cast(&system).await;
     for subject in RAW_RECORDS {
         // Nobody who speaks to the broker directly may put such a thing where it stays.
-        let mut raw = RawClient::connect(&system, BusRole::Agent).await.unwrap();
+        let mut raw = raw_agent(&system, &carrier).await;
+        let before = system.stream_size().await.unwrap();
         for headers in RAW_HEADERS {
             raw.publish(subject, b"_INBOX.raw.1", headers, b"{}").await.unwrap();
             let said = raw.settle().await.unwrap();
             assert!(said.contains("Permissions Violation"), "{said}");
         }
+        assert_eq!(system.stream_size().await.unwrap(), before);
     }
-    assert_eq!(system.stream_size().await.unwrap(), before);
     // A service that is reading one loses its connection, and comes back.
-    let mut raw = RawClient::connect(&system, BusRole::Agent).await.unwrap();
+    let mut raw = raw_agent(&system, &Carrier::of_cast(&system).await).await;
     for row in SUBJECTS.iter().filter(|row| row.publishers.contains(&BusRole::Agent)) {
         let subject = concrete(row.name, row.pattern);
         for headers in RAW_HEADERS {
@@ -308,7 +334,7 @@ async fn a_service_whose_client_has_died_ends_and_comes_back() {
     let mut system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
     let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
     let _gated = cast::plain_tool(&system).await;
-    let mut raw = RawClient::connect(&system, BusRole::Agent).await.unwrap();
+    let mut raw = raw_agent(&system, &Carrier::of_cast(&system).await).await;
     let subject = subjects::REVOCATION_REQUEST.as_bytes();
     raw.publish(subject, b"_INBOX.raw.1", b"NATS/1.0\r\nx: a\rb\r\n\r\n", b"{}").await.unwrap();
     raw.settle().await.unwrap();

@@ -1,5 +1,7 @@
 //! An enrolled agent: a key with a live identity credential.
 
+use std::time::Duration;
+
 use marque_bus::{Bus, subjects};
 use marque_credential::Tools;
 use marque_identity::{Did, Digest, TaskId, TokenId, TrustDomain, UnixSeconds};
@@ -9,6 +11,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{AgentError, AgentKey, Commission, answer};
+
+/// How long the broker may take to let an agent in: as long as its gatekeeper may take to answer, and a try more.
+pub const ADMISSION_TIME: Duration = Duration::from_secs(20);
 
 /// What an agent says of the runtime that it is.
 #[derive(Debug, Clone, Serialize)]
@@ -128,6 +133,9 @@ struct Issued {
 impl Agent {
     /// Enrols a key by a one-time join token: the issuer answers with the identity credential, once its *issued*
     /// record is stored. Where no answer comes the request is repeated with the same `jti`.
+    ///
+    /// `bus` is the agent's own ([`AgentKey::connect_options`], presenting `enrol`); it presents the credential
+    /// afterwards.
     pub async fn enrol(
         bus: &Bus,
         domain: &TrustDomain,
@@ -137,6 +145,8 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let request = EnrolRequest { signed: Signed::now(domain), join_token, jwk: key.public().jwk(), runtime };
         let enrolled: Enrolled = ask(bus, &key, subjects::issuer::ENROL, "marque-enrol+jwt", &request).await?;
+        // The gatekeeper let it in to enrol; with the credential it may ask for commissions.
+        bus.present(enrolled.credential.as_str(), ADMISSION_TIME).await?;
         Ok(Self::resume(bus, domain, key, enrolled.credential, enrolled.expires_at))
     }
 
@@ -151,6 +161,7 @@ impl Agent {
         let renewed: Enrolled =
             ask(&self.bus, &self.key, subjects::issuer::RENEW, "marque-renew+jwt", &request).await?;
         (self.credential, self.expires_at) = (renewed.credential, renewed.expires_at);
+        self.bus.present_next(self.credential.as_str());
         Ok(())
     }
 

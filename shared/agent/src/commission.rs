@@ -1,5 +1,8 @@
 //! A commission: a chain and the key that holds its leaf. Delegation out of it needs no network.
 
+use std::time::Duration;
+
+use marque_bus::{Bus, BusError, Presented};
 use marque_credential::aat::{Claims, MarqueReading};
 use marque_credential::{DerivedRequest, Tools, derive, limits};
 use marque_identity::{Digest, TaskId, TokenId, TrustDomain, UnixSeconds};
@@ -95,6 +98,12 @@ impl Commission {
             key,
             chain,
         })
+    }
+
+    /// Connects its holder to the broker: the gatekeeper gives what the chain grants on the wire, and nothing else.
+    pub async fn connect(&self, url: &str, name: &str, deadline: Duration) -> Result<Bus, BusError> {
+        let presented = Presented::new(self.chain.as_str());
+        Bus::connect_now(self.key.connect_options(url, name, presented), deadline).await
     }
 
     /// The chain, root first, joined by `~`.

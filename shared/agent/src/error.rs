@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use marque_bus::BusError;
 use marque_credential::CredentialError;
 use marque_identity::{Code, Did, Refusal};
 use marque_json::JsonError;
@@ -29,6 +30,9 @@ pub enum AgentError {
     /// Nobody serves it, or there is no broker: nothing happened.
     #[error(transparent)]
     Unanswered(Refusal),
+    /// The broker did not let the agent in with what it presents.
+    #[error(transparent)]
+    NotAdmitted(#[from] BusError),
     /// A chain that was handed over is no chain.
     #[error("the chain can't be read: {0}")]
     ChainUnreadable(&'static str),
@@ -87,6 +91,7 @@ impl AgentError {
         match self {
             Self::Refused(denial) => denial.code,
             Self::Reply(_) => Code::Internal,
+            Self::NotAdmitted(error) => error.code(),
             Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,
             Self::Unanswered(refusal) => refusal.code,
             Self::ChainUnreadable(_) => Code::Malformed,

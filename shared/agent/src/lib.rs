@@ -5,6 +5,8 @@
 //!                                               │ delegate (offline)                  ▲
 //!                                               └──► chain text ──adopt──► Commission ┘     of a sub-agent
 //!
+//! each connects by its own key: to enrol, with its credential, with a chain ([`AgentKey::connect_options`])
+//!
 //! a call's headers and payload ──► Enforcer (tool host) or the verifier service ──► EnforcementPoint ──► Ruling
 //! ```
 //!
@@ -24,7 +26,7 @@ mod error;
 mod key;
 
 pub use actor::{Actor, CALL_TIMEOUT, SignedAction, Why};
-pub use agent::{Agent, CommissionRequest, RuntimeClaim};
+pub use agent::{ADMISSION_TIME, Agent, CommissionRequest, RuntimeClaim};
 pub use answer::{Answer, DECIDED, Denial};
 pub use commission::{Commission, Delegation};
 pub use error::{AgentError, CallError};

@@ -1,17 +1,18 @@
-//! One suite, run against a live broker with the four services.
+//! One suite, run against a live broker with the services.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use marque_agent::enforce::{Enforcer, Invocation, Policy, ServedTool};
-use marque_agent::{Actor, Agent, AgentKey, CallError, CommissionRequest, RuntimeClaim, Why};
+use marque_agent::{Actor, AgentKey, CallError, CommissionRequest, Why};
 use marque_bus::Bus;
 use marque_credential::Tools;
 use marque_identity::TaskId;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cast::{self, Carrier};
 use crate::dojo::grant::{Style, ceiling};
 use crate::dojo::suite::{Call, Suite, UserTask};
 use crate::system::{LogCopy, TestSystem};
@@ -76,16 +77,18 @@ struct Outcome {
 pub async fn run_suite(suite: &Suite) -> Result<Report, String> {
     let slug = suite.slug();
     let system = TestSystem::start(&[(slug.clone(), blueprint(suite, &slug))]).await?;
-    let tools = host(&system, suite).await?;
+    let served = host(&system, suite).await?;
 
-    let bus = system.agent_bus().await?;
+    // What attacks call is not granted, so that the broker would not pass it: it is carried, and denied by the host.
+    let every_tool = tools(ceiling(suite))?;
+    let bus = Carrier::enrol(&system, &slug, MODEL, every_tool).await.bus;
     let outcomes: Vec<(Outcome, Outcome)> = stream::iter(&suite.user_tasks)
         .map(|task| run_task(&system, &bus, suite, &slug, task))
         .buffer_unordered(TASKS_AT_ONCE)
         .try_collect()
         .await?;
 
-    for tool in tools {
+    for tool in served {
         tool.drain(DRAIN_TIME).await;
     }
     let records: HashSet<String> =
@@ -148,10 +151,9 @@ async fn run_task(
     task: &UserTask,
 ) -> Result<(Outcome, Outcome), String> {
     let said = |error: &dyn std::fmt::Display| format!("{} {}: {error}", suite.name, task.id);
-    let runtime = RuntimeClaim { model_id: MODEL.into(), manifest_hash: None };
     let key = AgentKey::generate().map_err(|error| said(&error))?;
     let join_token = system.join_token(slug)?;
-    let agent = Agent::enrol(bus, system.domain(), key, &join_token, &runtime).await.map_err(|error| said(&error))?;
+    let agent = cast::enrol_key(system, key, &join_token, MODEL).await.map_err(|error| said(&error))?;
     let mut outcomes = Vec::with_capacity(Style::ALL.len());
     for style in Style::ALL {
         let tools = tools(style.tools(suite, &task.calls)).map_err(|error| said(&error))?;

@@ -6,6 +6,8 @@ use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS};
 
 /// Who may question the audit log: it tells of every agent.
 const AUDITORS: &[BusRole] = &[Operator];
+/// What no agent has to know, nor to ask in its own name.
+const SERVICES_AND_OPERATORS: &[BusRole] = &[Host, Operator, Issuer, Verifier, Sink, Broadcaster, Gatekeeper];
 /// Everyone who may ask a service for something.
 const ASKERS: &[BusRole] = &[Agent, Host, Operator, Issuer, Verifier, Sink, Broadcaster];
 /// Those who hold a view of the directives. The issuer refuses revoked agents; the broadcaster checks its own feed.
@@ -50,7 +52,7 @@ pub const SUBJECTS: &[Subject] = &[
     service("issuer.jwks", "marque.issuer.jwks", ASKERS, &[Issuer], "The issuer's keys as a JWK set."),
     service("issuer.did", "marque.issuer.did", ASKERS, &[Issuer], "The issuer's DID document."),
     service("issuer.blueprints", "marque.issuer.blueprints", ASKERS, &[Issuer], "The blueprints, or one by name."),
-    service("verifier.decide", "marque.verifier.decide", ASKERS, &[Verifier], "Decide one action (AuthZEN-shaped)."),
+    service("verifier.decide", "marque.verifier.decide", SERVICES_AND_OPERATORS, &[Verifier], "Decide one action (AuthZEN-shaped)."),
     service(
         "verifier.gate",
         "marque.gate.{tool...}",
@@ -65,7 +67,7 @@ pub const SUBJECTS: &[Subject] = &[
         &[Broadcaster],
         "A signed request for a directive.",
     ),
-    service("revocation.status", "marque.revocation.status", ASKERS, &[Broadcaster], "The broadcaster's state."),
+    service("revocation.status", "marque.revocation.status", SERVICES_AND_OPERATORS, &[Broadcaster], "The broadcaster's state."),
     stream(
         "directive",
         "marque.directive.{kind}.{id}",
