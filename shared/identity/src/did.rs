@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base58::{self, Fault};
+
 /// Multicodec prefix of an Ed25519 public key (`ed25519-pub`, 0xed as a varint).
 const ED25519_PUB: [u8; 2] = [0xed, 0x01];
 const METHOD: &str = "did:key:";
@@ -57,7 +59,10 @@ impl Did {
         if encoded.len() > DID_BYTES_MAX {
             return Err(DidError::Encoding);
         }
-        let bytes = bs58::decode(encoded).into_vec().map_err(|_| DidError::Encoding)?;
+        let bytes = base58::decode(encoded.as_bytes()).map_err(|fault| match fault {
+            Fault::Character => DidError::Encoding,
+            Fault::Length => DidError::KeyType,
+        })?;
         let key = bytes.strip_prefix(&ED25519_PUB).ok_or(DidError::KeyType)?;
         Ok(Self(key.try_into().map_err(|_| DidError::KeyType)?))
     }

@@ -3,6 +3,7 @@
 //! In scope: vocabulary with its parsing and printing. Out of scope: keys (see `marque-signing`), JSON
 //! (see `marque-json`), and every judgement.
 
+mod base58;
 mod did;
 mod domain;
 mod epoch;

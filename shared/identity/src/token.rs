@@ -50,21 +50,31 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = DigestError;
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let digit = |c: u8| match c {
-            b'0'..=b'9' => Ok(c - b'0'),
-            b'a'..=b'f' => Ok(c - b'a' + 10),
-            _ => Err(DigestError),
-        };
-        if text.len() != 64 {
-            return Err(DigestError);
+        let text: &[u8; 64] = text.as_bytes().try_into().map_err(|_| DigestError)?;
+        let (mut out, mut seen) = ([0; 32], 0);
+        for (byte, [high, low]) in out.iter_mut().zip(text.as_chunks().0) {
+            let (high, low) = (HEX_DIGITS[usize::from(*high)], HEX_DIGITS[usize::from(*low)]);
+            seen |= high | low;
+            *byte = high << 4 | low;
         }
-        let mut out = [0; 32];
-        for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Ok(Self(out))
+        if seen & NO_DIGIT == 0 { Ok(Self(out)) } else { Err(DigestError) }
     }
 }
+
+/// Set in no digit's value.
+const NO_DIGIT: u8 = 0x80;
+
+/// The value of each lower-case hexadecimal digit.
+const HEX_DIGITS: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let digits = b"0123456789abcdef";
+    let mut value = 0;
+    while value < digits.len() {
+        values[digits[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

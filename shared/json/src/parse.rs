@@ -101,15 +101,22 @@ pub fn parse<'a>(bytes: &'a [u8], limits: Limits) -> Result<Json<'a>, JsonError>
 pub fn parse_members<'a>(bytes: &'a [u8], limits: Limits) -> Result<Vec<Member<'a>>, JsonError> {
     let mut reader = Reader::new(bytes, limits)?;
     reader.skip_space();
-    let depth = limits.depth_max;
-    let mut members = Vec::with_capacity(16);
-    reader.members(depth, |name, value, raw| members.push(Member { name, value, raw }))?;
+    let mut members = Vec::with_capacity(MEMBERS_EXPECTED);
+    reader.members(limits.depth_max, |reader, depth, name| {
+        let start = reader.at;
+        let value = reader.value(depth)?;
+        members.push(Member { name, value, raw: &reader.bytes()[start..reader.at] });
+        Ok(())
+    })?;
     if let Some(name) = repeated(members.iter().map(|member| member.name.as_ref()), members.len()) {
         return Err(duplicate(name));
     }
     reader.end()?;
     Ok(members)
 }
+
+/// A token, a proof or a record has a dozen members or so.
+const MEMBERS_EXPECTED: usize = 16;
 
 fn duplicate(name: &str) -> JsonError {
     JsonError::DuplicateMember { name: name.chars().take(64).collect() }
@@ -164,9 +171,12 @@ impl<'a> Reader<'a> {
     fn value(&mut self, depth: usize) -> Result<Json<'a>, JsonError> {
         match self.peek() {
             Some(b'{') => {
-                // The outermost object has a dozen members or so; inner ones may be many, and have few or none.
-                let mut members = Vec::with_capacity(if depth == self.depth_max { 16 } else { 0 });
-                self.members(depth, |name, value, _| members.push((name, value)))?;
+                // Inner objects may be many, and have few members or none.
+                let mut members = Vec::with_capacity(if depth == self.depth_max { MEMBERS_EXPECTED } else { 0 });
+                self.members(depth, |reader, depth, name| {
+                    members.push((name, reader.value(depth)?));
+                    Ok(())
+                })?;
                 Object::from_members(members).map(Json::Object).map_err(|name| duplicate(&name))
             }
             Some(b'[') => self.array(depth),
@@ -215,10 +225,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads an object: `member` is handed each name with the reader at its value, which it reads.
     fn members(
         &mut self,
         depth: usize,
-        mut keep: impl FnMut(Cow<'a, str>, Json<'a>, &'a [u8]),
+        mut member: impl FnMut(&mut Self, usize, Cow<'a, str>) -> Result<(), JsonError>,
     ) -> Result<(), JsonError> {
         self.take(b'{', "an object")?;
         let depth = self.descend(depth)?;
@@ -228,7 +239,6 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         loop {
-            self.skip_space();
             if self.peek() != Some(b'"') {
                 return self.expected("a member name");
             }
@@ -236,9 +246,7 @@ impl<'a> Reader<'a> {
             self.skip_space();
             self.take(b':', "`:`")?;
             self.skip_space();
-            let start = self.at;
-            let value = self.value(depth)?;
-            keep(name, value, &self.bytes()[start..self.at]);
+            member(self, depth, name)?;
             self.skip_space();
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -248,6 +256,7 @@ impl<'a> Reader<'a> {
                 }
                 _ => return self.expected("`,` or `}`"),
             }
+            self.skip_space();
         }
     }
 
@@ -289,6 +298,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[inline]
     fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         self.at += 1;
         let run = self.run();
@@ -296,12 +306,18 @@ impl<'a> Reader<'a> {
             self.at += 1;
             return Ok(Cow::Borrowed(run));
         }
+        self.unescaped(run).map(Cow::Owned)
+    }
+
+    /// The rest of a string that is not one run.
+    #[cold]
+    fn unescaped(&mut self, run: &str) -> Result<String, JsonError> {
         let mut out = String::from(run);
         loop {
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Cow::Owned(out));
+                    return Ok(out);
                 }
                 Some(b'\\') => out.push(self.escape()?),
                 Some(0..=0x1f) => return self.expected("no control character"),

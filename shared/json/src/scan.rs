@@ -22,9 +22,11 @@ pub(crate) fn plain_length(bytes: &[u8]) -> usize {
 
 /// The high bit of each special byte. A borrow may set bits above the first one: only that is exact.
 fn special_bytes(word: u64) -> u64 {
-    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word & HIGH;
-    let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    below(word, 0x20) | equal(b'"') | equal(b'\\')
+    let repeated = |byte: u8| ONES * u64::from(byte);
+    let zero = |word: u64| word.wrapping_sub(ONES);
+    // A byte of 0x80 or more is none of them, whatever the subtractions make of it.
+    let ascii = !word & HIGH;
+    (word.wrapping_sub(repeated(0x20)) | zero(word ^ repeated(b'"')) | zero(word ^ repeated(b'\\'))) & ascii
 }
 
 #[cfg(test)]

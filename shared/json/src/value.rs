@@ -30,7 +30,7 @@ pub struct Object<'a> {
 }
 
 /// Up to this many members, looking at each pair beats sorting.
-const PAIRWISE_MEMBERS_MAX: usize = 12;
+const PAIRWISE_MEMBERS_MAX: usize = 16;
 
 impl<'a> Object<'a> {
     /// The object of these members, or the name that stands twice.

@@ -38,6 +38,14 @@ struct Held {
     used: u64,
 }
 
+impl Held {
+    fn touch(&mut self, clock: &mut u64) -> Arc<VerifiedChain> {
+        *clock += 1;
+        self.used = *clock;
+        self.chain.clone()
+    }
+}
+
 impl Default for ChainCache {
     fn default() -> Self {
         Self::new(CHAINS_MAX)
@@ -59,15 +67,18 @@ impl ChainCache {
 
     /// The chain of exactly these bytes (tokens joined by `~`).
     pub fn get(&mut self, text: &str) -> Option<Arc<VerifiedChain>> {
-        let ids = self.by_tail.get(&tail(text))?;
-        let id = *ids.iter().find(|id| self.chains.get(id).is_some_and(|held| held.chain.text() == text))?;
-        self.touch(id)
+        for id in self.by_tail.get(&tail(text))? {
+            if let Some(held) = self.chains.get_mut(id).filter(|held| held.chain.text() == text) {
+                return Some(held.touch(&mut self.clock));
+            }
+        }
+        None
     }
 
     /// The chain of this digest (`Marque-Chain-Ref`).
     pub fn get_by_digest(&mut self, digest: &Digest) -> Option<Arc<VerifiedChain>> {
-        let id = *self.by_digest.get(digest)?;
-        self.touch(id)
+        let held = self.chains.get_mut(self.by_digest.get(digest)?)?;
+        Some(held.touch(&mut self.clock))
     }
 
     /// Keeps a chain; gives it back shared. One that is held already is not kept twice.
@@ -103,13 +114,6 @@ impl ChainCache {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.chains.is_empty()
-    }
-
-    fn touch(&mut self, id: u64) -> Option<Arc<VerifiedChain>> {
-        let held = self.chains.get_mut(&id)?;
-        self.clock += 1;
-        held.used = self.clock;
-        Some(held.chain.clone())
     }
 
     /// Drops the oldest sixteenth at once, so that the search for it is paid rarely.

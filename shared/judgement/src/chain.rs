@@ -1,7 +1,7 @@
 //! Verifying a chain: AAT §8 steps 1 to 5 and 6a.
 //!
-//! Signature before parsing, on the received bytes; each token parsed once, each key decoded once, each signing
-//! input hashed once.
+//! Signature before parsing, on the received bytes; each token parsed once, each key decoded once at the most, each
+//! signing input hashed once.
 
 mod derived;
 mod link;

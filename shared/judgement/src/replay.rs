@@ -82,13 +82,13 @@ impl ReplayGuard {
         if until.0 < memory.forgotten_before {
             return Err(ReplayRefusal::Forgotten);
         }
-        if memory.seen.contains(&short) {
+        if memory.seen.len() >= self.entries_max {
+            let replayed = memory.seen.contains(&short);
+            return Err(if replayed { ReplayRefusal::Replayed } else { ReplayRefusal::Full });
+        }
+        if !memory.seen.insert(short) {
             return Err(ReplayRefusal::Replayed);
         }
-        if memory.seen.len() >= self.entries_max {
-            return Err(ReplayRefusal::Full);
-        }
-        memory.seen.insert(short);
         memory.until.entry(until.0).or_default().push(short);
         Ok(())
     }

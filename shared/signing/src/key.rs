@@ -7,6 +7,7 @@ use marque_identity::{Code, Did, Digest};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::decoded;
 use crate::encoding::{base64url, base64url_32, decode_array};
 use crate::sha256;
 
@@ -94,6 +95,15 @@ pub struct PublicKey(ed25519_dalek::VerifyingKey);
 impl PublicKey {
     /// The key of 32 bytes.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        if let Some(key) = decoded::recall(bytes) {
+            return Ok(Self(key));
+        }
+        let key = Self::decode(bytes)?;
+        decoded::remember(key.0);
+        Ok(key)
+    }
+
+    fn decode(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         // y ≥ p = 2²⁵⁵ − 19 has a second, canonical encoding.
         let beyond_field = bytes[0] >= 0xed && bytes[31] | 0x80 == 0xff && bytes[1..31].iter().all(|b| *b == 0xff);
         if beyond_field {
@@ -260,6 +270,25 @@ mod tests {
         }
         let distinct: std::collections::BTreeSet<_> = SMALL_ORDER.iter().collect();
         assert_eq!(distinct.len(), 8);
+    }
+
+    #[test]
+    fn decodes_the_same_again() {
+        // Keys on one place push each other out; a refused encoding is refused again.
+        let good: Vec<_> = (0..=u8::MAX).map(|seed| SigningKey::from_seed(&[seed; 32]).public()).collect();
+        for _ in 0..2 {
+            for key in &good {
+                assert_eq!(PublicKey::from_bytes(key.bytes()), Ok(*key));
+                let mut neighbour = *key.bytes();
+                neighbour[31] ^= 0x80;
+                assert_eq!(PublicKey::from_bytes(&neighbour), PublicKey::decode(&neighbour));
+                neighbour[2] ^= 1;
+                assert_eq!(PublicKey::from_bytes(&neighbour), PublicKey::decode(&neighbour));
+            }
+            for encoding in SMALL_ORDER {
+                assert!(PublicKey::from_bytes(&encoding).is_err());
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! This is the only room that knows a cipher.
 
 pub mod bundle;
+mod decoded;
 mod encoding;
 pub mod jws;
 mod key;

@@ -19,6 +19,8 @@ use crate::rival::Rival;
 
 /// Proofs made beforehand, since each is accepted once; more than are used in a turn.
 const PROOFS: usize = 4096;
+/// Chains of strangers: more keys than are kept decoded.
+const STRANGERS: usize = 1024;
 const MONOTONIC: Duration = Duration::from_secs(100);
 
 /// A signature, its message and its key, ready for the bare primitive.
@@ -136,27 +138,42 @@ fn cached(depth: usize) -> Vec<Row> {
 
 fn cold(depth: usize) -> Vec<Row> {
     let fixture = Fixture::new(depth);
-    let tokens = fixture.borrowed();
-    let keys = std::iter::once(fixture.anchor.key).chain(fixture.holders.iter().map(|holder| holder.public()));
-    let bare: Vec<Bare> = tokens.iter().zip(keys).map(|(token, key)| Bare::of(token, &key)).collect();
-    let anchors = [fixture.anchor.clone()];
+    let bare = bare_chain(&fixture);
+    let strangers: Vec<Fixture> = (0..STRANGERS).map(|nth| Fixture::of_strangers(depth, nth)).collect();
+    let bare_strangers: Vec<Vec<Bare>> = strangers.iter().map(bare_chain).collect();
+    let (mut next, mut next_bare) = (strangers.iter().cycle(), bare_strangers.iter().cycle());
     let limits = ChainLimits::default();
+    let verify = |fixture: &Fixture| {
+        verify_chain(&fixture.borrowed(), std::slice::from_ref(&fixture.anchor), NOW, &limits).is_ok()
+    };
     let timings = in_turns([
-        Contender::new("chain", || verify_chain(&tokens, &anchors, NOW, &limits).is_ok()),
+        Contender::new("chain", || verify(&fixture)),
         Contender::new("bare", || bare.iter().all(Bare::verify)),
-        Contender::new("decoded", || bare.iter().all(Bare::decode_and_verify)),
+        Contender::new("strangers", || next.next().is_some_and(verify)),
+        Contender::new("decoded", || next_bare.next().is_some_and(|bare| bare.iter().all(Bare::decode_and_verify))),
     ]);
-    let (chain, bare, decoded) = (timings[0].micros, timings[1].micros, timings[2].micros);
+    let [chain, bare, strangers, decoded] = [0, 1, 2, 3].map(|at: usize| timings[at].micros);
     vec![
         Row::ratio(
-            format!("cold chain of {depth}"),
+            format!("cold chain of {depth}, of known agents"),
             chain,
             format!("{depth} bare strict verifications"),
             bare,
             "≤ 1.1",
         ),
-        Row::ratio(format!("  the same, depth {depth}"), chain, format!("{depth} that decode their key"), decoded, ""),
+        Row::ratio(
+            format!("  the same, depth {depth}, of strangers"),
+            strangers,
+            format!("{depth} that decode their key"),
+            decoded,
+            "",
+        ),
     ]
+}
+
+fn bare_chain(fixture: &Fixture) -> Vec<Bare> {
+    let keys = std::iter::once(fixture.anchor.key).chain(fixture.holders.iter().map(|holder| holder.public()));
+    fixture.tokens.iter().zip(keys).map(|(token, key)| Bare::of(token, &key)).collect()
 }
 
 fn against_rival(depth: usize) -> Vec<Row> {

@@ -36,9 +36,19 @@ pub struct Fixture {
 impl Fixture {
     /// `depth` tokens under distinct keys.
     pub fn new(depth: usize) -> Self {
+        Self::held_by((1..=depth).map(seeded).collect())
+    }
+
+    /// The `nth` of many chains that share no key but the issuer's.
+    pub fn of_strangers(depth: usize, nth: usize) -> Self {
+        Self::held_by((1..=depth).map(|holder| seeded(1000 + nth * depth + holder)).collect())
+    }
+
+    /// A token for each holder, the root's first.
+    fn held_by(holders: Vec<SigningKey>) -> Self {
+        let depth = holders.len();
         let domain: TrustDomain = "acme.example".parse().expect("a fixed, valid name");
         let issuer = seeded(0);
-        let holders: Vec<SigningKey> = (1..=depth).map(seeded).collect();
         let request = RootRequest {
             iss: domain.issuer_uri(),
             jti: TokenId::generate(),
