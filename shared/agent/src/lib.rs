@@ -21,6 +21,7 @@ mod answer;
 mod commission;
 pub mod enforce;
 mod error;
+mod evidence;
 mod key;
 
 pub use actor::{Actor, CALL_TIMEOUT, SignedAction, Why};
@@ -28,4 +29,5 @@ pub use agent::{Agent, CommissionRequest, RuntimeClaim};
 pub use answer::{Answer, DECIDED, Denial};
 pub use commission::{Commission, Delegation};
 pub use error::{AgentError, CallError};
+pub use evidence::Evidence;
 pub use key::{AgentKey, History};
