@@ -46,6 +46,8 @@ fn schemas() -> BTreeMap<&'static str, Value> {
         ("issue-reply", of::<wire::IssueReply>()),
         ("issue-request", of::<wire::IssueRequest>()),
         ("join-token", of::<wire::JoinToken>()),
+        ("manifest", of::<marque_credential::Manifest>()),
+        ("process-evidence", of::<marque_credential::ProcessEvidence>()),
         ("proof", tokens::proof()),
         ("receipt", of::<revocation::Receipt>()),
         ("record", of::<Record>()),

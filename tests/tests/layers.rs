@@ -45,6 +45,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("redb", &["marque-issuer", "marque-revocation-broadcaster", "marque-audit-sink"]),
     ("opentelemetry", &["marque-runtime"]),
     ("axum", &["marque-runtime"]),
+    ("ureq", &["marque-issuer"]),
+    ("jsonwebtoken", &["marque-credential", "marque-issuer"]),
 ];
 
 /// What L0 to L2 do without, so that a gateway or an auditor links them alone.

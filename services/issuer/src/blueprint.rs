@@ -2,6 +2,7 @@
 //!
 //! One TOML file each, `<name>.toml`, read at start; an operator reviews and versions them like code.
 
+pub mod attest;
 mod file;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use marque_credential::Tools;
 use marque_identity::refusal::quoted;
 use marque_identity::{BlueprintName, Code, Refusal, Sponsor};
 use serde::Serialize;
+
+use self::attest::{Attestor, Demands};
 
 /// A directory of kinds, not a data base.
 pub const BLUEPRINTS_MAX: usize = 1_024;
@@ -47,11 +50,13 @@ pub struct Blueprint {
     pub token_life_max_seconds: i64,
     /// How many links may be derived below a root, at most.
     pub max_depth: u64,
+    /// The evidence that an instance must show.
+    pub attest: Demands,
     /// The capability ceiling: every root's tools attenuate it.
     pub tools: Tools,
 }
 
-/// A blueprint as the issuer shows it. The list leaves the tools out: a reply has 64 KiB.
+/// A blueprint as the issuer shows it. The list leaves tools and demands out: a reply has 64 KiB.
 #[derive(Debug, Serialize)]
 pub struct BlueprintInfo<'a> {
     name: &'a BlueprintName,
@@ -62,6 +67,9 @@ pub struct BlueprintInfo<'a> {
     token_life_seconds: i64,
     token_life_max_seconds: i64,
     max_depth: u64,
+    require: &'a [Attestor],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attest: Option<&'a Demands>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<&'a Tools>,
 }
@@ -90,7 +98,7 @@ impl Blueprint {
         Err(Refusal::new(Code::ModelNotAllowed, message))
     }
 
-    /// As it is shown, with its tools or without.
+    /// As it is shown, with its tools and demands or without.
     pub fn info(&self, with_tools: bool) -> BlueprintInfo<'_> {
         BlueprintInfo {
             name: &self.name,
@@ -101,6 +109,8 @@ impl Blueprint {
             token_life_seconds: self.token_life_seconds,
             token_life_max_seconds: self.token_life_max_seconds,
             max_depth: self.max_depth,
+            require: &self.attest.require,
+            attest: with_tools.then_some(&self.attest),
             tools: with_tools.then_some(&self.tools),
         }
     }
@@ -151,6 +161,17 @@ impl Blueprints {
         self.0.get(name).ok_or_else(unknown)
     }
 
+    /// Refuses a blueprint that goes by an OpenID Connect issuer which is not configured.
+    pub fn check_issuers(&self, is_configured: impl Fn(&str) -> bool) -> Result<(), BlueprintError> {
+        for blueprint in self.0.values() {
+            let named = blueprint.attest.oidc.iter().flat_map(|demand| &demand.issuers);
+            if let Some(unknown) = named.into_iter().find(|name| !is_configured(name)) {
+                return Err(BlueprintError::IssuerUnknown { blueprint: blueprint.name.clone(), name: unknown.clone() });
+            }
+        }
+        Ok(())
+    }
+
     /// All, by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Blueprint> {
         self.0.values().map(|blueprint| &**blueprint)
@@ -183,6 +204,14 @@ pub enum BlueprintError {
         path: PathBuf,
         /// Its size.
         bytes: u64,
+    },
+    /// An OpenID Connect issuer has no section in the configuration.
+    #[error("blueprint `{blueprint}`: `attest.oidc.issuers` names `{name}`, which no `[[issuer.oidc]]` is called")]
+    IssuerUnknown {
+        /// Whose.
+        blueprint: BlueprintName,
+        /// Which.
+        name: String,
     },
     /// A key is unknown, absent, or its value is not allowed.
     #[error("blueprint {}: `{key}`: {reason}", path.display())]

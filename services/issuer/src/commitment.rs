@@ -5,7 +5,7 @@ use marque_identity::{BlueprintName, Did, Digest, Refusal, TaskId, UnixSeconds};
 use marque_signing::SigningKey;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{GrantKind, JoinUse};
+use crate::store::{EvidenceUse, GrantKind};
 
 /// Whom and what a grant is about: everything that a directive could name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +51,10 @@ pub(crate) enum Matter {
 #[derive(Debug)]
 pub(crate) struct Commitment {
     pub(crate) about: About,
-    pub(crate) join: Option<JoinUse>,
+    /// The evidence that enrols once, used by this.
+    pub(crate) uses: Vec<EvidenceUse>,
+    /// What is to be recorded as a risk before it is granted: that the manifest has changed, in words.
+    pub(crate) manifest_changed: Option<String>,
     pub(crate) matter: Matter,
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use marque_runtime::{Common, ConfigError};
 use serde::{Deserialize, Serialize};
 
+use crate::attest::OidcConfig;
+
 /// Rides out the 4 to 8 s that a crashed stream leader takes (PROTOCOL §6, the standard tier).
 const STALENESS_BOUND_MS: u64 = 15_000;
 /// A bound beyond this is none; verifiers deny long before.
@@ -30,11 +32,13 @@ pub struct IssuerConfig {
     pub blueprints: Option<PathBuf>,
     /// How old the view of the directives may be, in milliseconds; beyond it everything is refused.
     pub staleness_bound_ms: u64,
+    /// Whose OpenID Connect tokens and JWT-SVIDs blueprints may go by.
+    pub oidc: Vec<OidcConfig>,
 }
 
 impl Default for IssuerConfig {
     fn default() -> Self {
-        Self { blueprints: None, staleness_bound_ms: STALENESS_BOUND_MS }
+        Self { blueprints: None, staleness_bound_ms: STALENESS_BOUND_MS, oidc: Vec::new() }
     }
 }
 

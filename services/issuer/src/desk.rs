@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use marque_credential::EvidenceKind;
 use marque_identity::{Code, Did, Refusal, UnixMillis, UnixSeconds};
 use marque_judgement::record::RecordKind;
 use marque_signing::SigningKey;
 
+use crate::attest::Issuers;
 use crate::commitment::{Answer, Commitment};
 use crate::metrics::Metrics;
 use crate::records::{self, Records};
@@ -28,6 +30,8 @@ pub struct Desk<R, D> {
     pub key: Arc<SigningKey>,
     /// What requests are examined against.
     pub rules: Arc<Rules>,
+    /// Whose tokens are evidence.
+    pub oidc: Arc<Issuers>,
     /// What was granted before.
     pub store: Store,
     /// Where records go.
@@ -64,8 +68,8 @@ impl<R: Records, D: Directives> Desk<R, D> {
     /// 2. a new one was signed just now
     /// 3. it is examined by the rules of its duty
     /// 4. no directive stands against it, by a view that is fresh
-    /// 5. the credential and its *issued* record are signed
-    /// 6. both are kept, durably, with the use of the join token in the same transaction
+    /// 5. a changed manifest is recorded as a risk; the credential and its *issued* record are signed
+    /// 6. both are kept, durably, with the use of the evidence in the same transaction
     /// 7. the record is stored in the stream (promise 1)
     /// 8. no directive has come meanwhile
     ///
@@ -82,19 +86,27 @@ impl<R: Records, D: Directives> Desk<R, D> {
         request.check_window(now.seconds())?;
         // 3
         let commitment = match duty {
-            Duty::Enrol => enrol::examine(request, &self.rules, now.seconds()),
+            Duty::Enrol => enrol::examine(request, &self.rules, &self.oidc, now.seconds()).await,
             Duty::Issue => issue::examine(request, &self.rules, now.seconds()),
             Duty::Renew => renew::examine(request, &self.rules, now.seconds()),
         }?;
         // 4
         self.directives.check(&commitment.about)?;
         // 5
+        if let Some(message) = &commitment.manifest_changed {
+            self.record_risk(&commitment.about.agent, message).await?;
+        }
         let grant = self.sign(request, &commitment, now)?;
         // 6
-        let join = commitment.join;
-        match self.in_store(move |store| store.begin(grant, join)).await? {
+        let uses = commitment.uses;
+        match self.in_store(move |store| store.begin(grant, &uses)).await? {
             Begun::Now(grant) | Begun::Earlier(grant) => self.settle(grant).await,
-            Begun::JoinUsed => Err(Refusal::new(Code::JoinTokenUsed, "the join token has been used")),
+            Begun::EvidenceUsed(EvidenceKind::JoinToken) => {
+                Err(Refusal::new(Code::JoinTokenUsed, "the join token has been used"))
+            }
+            Begun::EvidenceUsed(kind) => {
+                Err(Refusal::new(Code::EvidenceReused, format!("the evidence of kind `{kind}` has been used")))
+            }
         }
     }
 
@@ -158,12 +170,27 @@ impl<R: Records, D: Directives> Desk<R, D> {
         Ok(())
     }
 
+    /// That a manifest which the blueprint allows has changed; nothing is granted before it is stored.
+    async fn record_risk(&self, agent: &Did, message: &str) -> Result<(), Refusal> {
+        let record = records::manifest_changed(&self.key, *agent, message, self.now())?;
+        self.records.publish(RecordKind::Risk, agent, &record).await.map_err(|error| {
+            let message = format!("the risk record was not acknowledged, nothing is handed out: {}", error.message);
+            Refusal::new(Code::NotRecorded, message)
+        })
+    }
+
     /// A refusal that can't be recorded is given all the same: it hands out nothing.
     async fn record_refusal(&self, refusal: &Refusal, agent: Option<Did>, body: &[u8]) {
         tracing::info!(code = %refusal.code, step = refusal.step, "refused");
         if matches!(refusal.code, Code::NotRecorded) {
             // The log does not answer; asking it once more would only keep the caller waiting.
             return self.metrics.refusal_unrecorded();
+        }
+        if let (Code::ManifestChanged, Some(agent)) = (refusal.code, &agent)
+            && let Err(error) = self.record_risk(agent, &refusal.message).await
+        {
+            self.metrics.refusal_unrecorded();
+            tracing::warn!(error = %error, "a risk could not be recorded");
         }
         let subject = agent.unwrap_or_else(|| self.key.did());
         let recorded = match records::refused(&self.key, refusal, agent, body, self.now()) {

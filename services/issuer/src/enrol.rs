@@ -1,19 +1,18 @@
-//! Enrolling: a join token and a proven key for an identity credential.
+//! Enrolling: evidence and a proven key for an identity credential.
 
-use marque_credential::{IdentityClaims, Runtime};
-use marque_identity::{Code, Refusal, TokenId, UnixSeconds};
+use marque_credential::evidence::Manifest;
+use marque_credential::{EvidenceDigest, EvidenceKind, IdentityClaims, Runtime};
+use marque_identity::{BlueprintName, Code, Digest, Refusal, TokenId, UnixSeconds};
 use marque_signing::Jwk;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::attest::{Attested, Issuers, manifest, oidc, process};
 use crate::blueprint::MODEL_BYTES_MAX;
 use crate::commitment::{About, Commitment, Matter};
 use crate::join::JoinToken;
 use crate::request::{SignedRequest, read};
 use crate::rules::Rules;
-
-/// How the runtime is known: the agent says so, and holds an operator's join token. Nothing measured it.
-const ASSURANCE: &str = "claimed";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,9 +23,18 @@ struct EnrolMatter {
     _jti: IgnoredAny,
     #[serde(rename = "aud")]
     _aud: IgnoredAny,
-    join_token: String,
     jwk: Jwk,
     runtime: RuntimeClaim,
+    #[serde(default)]
+    blueprint: Option<BlueprintName>,
+    #[serde(default)]
+    join_token: Option<String>,
+    #[serde(default)]
+    oidc_token: Option<String>,
+    #[serde(default)]
+    process_evidence: Option<String>,
+    #[serde(default)]
+    manifest: Option<Manifest>,
 }
 
 #[derive(Deserialize)]
@@ -34,18 +42,41 @@ struct EnrolMatter {
 struct RuntimeClaim {
     model_id: String,
     #[serde(default)]
-    manifest_hash: Option<marque_identity::Digest>,
+    manifest_hash: Option<Digest>,
+}
+
+impl EnrolMatter {
+    fn has(&self, kind: EvidenceKind) -> bool {
+        match kind {
+            EvidenceKind::JoinToken => self.join_token.is_some(),
+            EvidenceKind::Oidc => self.oidc_token.is_some(),
+            EvidenceKind::Process => self.process_evidence.is_some(),
+            EvidenceKind::Manifest => self.manifest.is_some(),
+            EvidenceKind::Request => true,
+            EvidenceKind::Credential => false,
+        }
+    }
 }
 
 /// Examines an enrolment; what it gives is not signed yet.
 ///
 /// 1. the key asked for is the key that signed
-/// 2. an operator's join token for this domain, in its time
-/// 3. its blueprint exists and allows the model
+/// 2. a join token, if there is one, is an operator's for this domain, in its time
+/// 3. the blueprint that it or the request names exists; both name the same
+/// 4. it allows the model
+/// 5. every kind of evidence that it demands is there
+/// 6. each piece holds and is what it demands: the process, the manifest, the OpenID Connect token. The last may ask
+///    another server, so it comes after whatever can be refused without
 ///
-/// Absent: whether the join token was used (the store says), whether a directive stands against it (the desk asks).
-pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) -> Result<Commitment, Refusal> {
+/// Absent: whether a piece was used before (the store says), whether a directive stands against it (the desk asks).
+pub(crate) async fn examine(
+    request: &SignedRequest,
+    rules: &Rules,
+    issuers: &Issuers,
+    now: UnixSeconds,
+) -> Result<Commitment, Refusal> {
     let matter: EnrolMatter = read(request.payload())?;
+    let agent = request.agent().did();
 
     // 1
     let jwk = matter.jwk.public_key().map_err(|error| Refusal::new(error.code(), format!("`jwk`: {error}")))?;
@@ -54,17 +85,41 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
         return Err(Refusal::new(Code::PossessionUnproven, message));
     }
     // 2
-    let join = JoinToken::verify(&matter.join_token, &rules.bundle, now)?;
+    let join = matter.join_token.as_deref().map(|token| JoinToken::verify(token, &rules.bundle, now)).transpose()?;
     // 3
-    let RuntimeClaim { model_id, manifest_hash } = matter.runtime;
+    let blueprint = rules.blueprints.get(named(matter.blueprint.as_ref(), join.as_ref())?)?;
+    // 4
+    let RuntimeClaim { model_id, manifest_hash } = &matter.runtime;
     if model_id.is_empty() || model_id.len() > MODEL_BYTES_MAX {
         let message = format!("`runtime.model_id` is not 1 to {MODEL_BYTES_MAX} bytes");
         return Err(Refusal::new(Code::ClaimsMalformed, message));
     }
-    let blueprint = rules.blueprints.get(join.blueprint())?;
-    blueprint.allow_model(&model_id)?;
+    blueprint.allow_model(model_id)?;
+    // 5
+    let demands = &blueprint.attest;
+    demands.check_complete(|kind| matter.has(kind))?;
+    // 6
+    let seen = matter.process_evidence.as_deref();
+    let seen = seen.map(|token| process::examine(token, demands.process.as_ref(), &rules.bundle, &agent, now));
+    let (process, seen) = seen.transpose()?.unzip();
+    let stated = matter.manifest.as_ref();
+    let deployed =
+        stated.map(|manifest| manifest::examine(manifest, *manifest_hash, model_id, blueprint)).transpose()?;
+    let oidc = match (&matter.oidc_token, &demands.oidc) {
+        (Some(token), Some(demand)) => Some(oidc::examine(token, demand, issuers, request.agent(), now).await?),
+        (Some(_), None) => {
+            let message = "the blueprint goes by no OpenID Connect token, so that this one can't be judged";
+            return Err(Refusal::new(Code::EvidenceMismatch, message));
+        }
+        (None, _) => None,
+    };
 
-    let agent = request.agent().did();
+    let attested: Vec<Attested> =
+        [join.map(|join| join.used_by(&agent, now)), oidc, process].into_iter().flatten().collect();
+    let pieces = attested.iter().map(|attested| attested.evidence).chain(deployed);
+    let evidence = pieces.chain([EvidenceDigest::new(EvidenceKind::Request, *request.digest())]).collect();
+    let manifest_hash = deployed.map(|deployed| deployed.sha256).or(*manifest_hash);
+    let assurance = manifest::assurance(stated, seen.as_ref());
     Ok(Commitment {
         about: About {
             agent,
@@ -73,7 +128,8 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
             task: None,
             credential: None,
         },
-        join: Some(join.used_by(&agent, now)),
+        uses: attested.into_iter().map(|attested| attested.used).collect(),
+        manifest_changed: None,
         matter: Matter::Credential(Box::new(IdentityClaims {
             jti: TokenId::generate(),
             iat: now,
@@ -81,9 +137,23 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
             subject: agent,
             blueprint: blueprint.name.clone(),
             sponsor: blueprint.sponsor.clone(),
-            runtime: Runtime { model_id, manifest_hash, assurance: ASSURANCE.to_owned() },
-            evidence: vec![join.digest(), *request.digest()],
+            runtime: Runtime { model_id: model_id.clone(), manifest_hash, assurance },
+            evidence,
             status: None,
         })),
     })
+}
+
+/// The blueprint: of the join token, of the request, or of both if they agree.
+fn named<'a>(asked: Option<&'a BlueprintName>, join: Option<&'a JoinToken>) -> Result<&'a BlueprintName, Refusal> {
+    match (asked, join.map(JoinToken::blueprint)) {
+        (Some(asked), Some(invited)) if asked != invited => {
+            let message = format!("the join token is for blueprint `{invited}`, the request for `{asked}`");
+            Err(Refusal::new(Code::JoinTokenInvalid, message))
+        }
+        (Some(name), _) | (None, Some(name)) => Ok(name),
+        (None, None) => {
+            Err(Refusal::new(Code::EvidenceMissing, "there is neither a join token nor a `blueprint` to enrol as"))
+        }
+    }
 }

@@ -45,7 +45,7 @@ struct IssueMatter {
 /// Examines a request for a root; what it gives is not signed yet.
 ///
 /// 1. the credential holds and is the signer's own
-/// 2. its blueprint exists and still allows its model
+/// 2. its blueprint exists, still allows its model, and demands no evidence that it does not rest on
 /// 3. the tools are well-formed, as they would have to be in the token
 /// 4. tools, life and depth lie within the ceiling; nothing is cut down
 ///
@@ -60,6 +60,7 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
     // 2
     let blueprint = rules.blueprints.get(&claims.blueprint)?;
     blueprint.allow_model(&claims.runtime.model_id)?;
+    blueprint.attest.check_held(claims)?;
     // 3
     let tools = tools(request.payload())?;
     // 4
@@ -69,7 +70,8 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
 
     Ok(Commitment {
         about: About::of(&held, Some(matter.task.clone())),
-        join: None,
+        uses: Vec::new(),
+        manifest_changed: None,
         matter: Matter::Root(Box::new(RootRequest {
             iss: rules.iss.clone(),
             jti: TokenId::generate(),

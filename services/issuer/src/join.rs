@@ -1,12 +1,14 @@
 //! Join tokens: an operator's word that one agent of a blueprint may enrol, once.
 
+use marque_credential::{EvidenceDigest, EvidenceKind};
 use marque_identity::refusal::quoted;
 use marque_identity::{BlueprintName, Code, Did, Digest, Refusal, TokenId, UnixSeconds};
 use marque_signing::{Compact, TrustBundle, jws};
 use serde::Deserialize;
 
+use crate::attest::{Attested, EVIDENCE_MEMORY_SECONDS};
 use crate::request::{JTI_BYTES_MAX, WINDOW_SECONDS};
-use crate::store::{self, JoinUse};
+use crate::store::{self, EvidenceUse};
 
 /// `typ` of a join token.
 pub const JOIN_TYP: &str = "marque-join+jwt";
@@ -14,8 +16,6 @@ pub const JOIN_TYP: &str = "marque-join+jwt";
 pub const JOIN_BYTES_MAX: usize = 4 * 1024;
 /// The longest life of a join token, in seconds: an invitation, not a standing key. Bounds what must be remembered.
 pub const JOIN_LIFE_SECONDS_MAX: i64 = 30 * 24 * 3600;
-/// How long a used join token is remembered after its end, in seconds: a clock set back a day does not revive it.
-pub const JOIN_MEMORY_SECONDS: i64 = 24 * 3600;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,18 +75,18 @@ impl JoinToken {
         &self.blueprint
     }
 
-    /// SHA-256 of its signing input: evidence in the credential.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// Its use by an agent, for the store.
-    pub fn used_by(&self, agent: &Did, now: UnixSeconds) -> JoinUse {
-        JoinUse {
-            key: store::join_key(&self.operator, &self.jti),
-            agent: *agent,
-            used_at: now,
-            keep_until: self.expires_at.plus(JOIN_MEMORY_SECONDS),
+    /// What it is as evidence, used by an agent.
+    pub(crate) fn used_by(&self, agent: &Did, now: UnixSeconds) -> Attested {
+        let kind = EvidenceKind::JoinToken;
+        Attested {
+            evidence: EvidenceDigest::new(kind, self.digest),
+            used: EvidenceUse {
+                key: store::join_key(&self.operator, &self.jti),
+                kind,
+                agent: *agent,
+                used_at: now,
+                keep_until: self.expires_at.plus(EVIDENCE_MEMORY_SECONDS),
+            },
         }
     }
 }
@@ -112,8 +112,8 @@ mod tests {
     fn accepts_an_operators() {
         let join = verdict(&testing::operator(), &good()).unwrap();
         assert_eq!(join.blueprint().as_str(), "summarizer");
-        let used = join.used_by(&testing::agent().did(), NOW);
-        assert_eq!(used.keep_until, UnixSeconds(NOW.0 + 600 + JOIN_MEMORY_SECONDS));
+        let used = join.used_by(&testing::agent().did(), NOW).used;
+        assert_eq!(used.keep_until, UnixSeconds(NOW.0 + 600 + EVIDENCE_MEMORY_SECONDS));
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! The issuer: enrols agents by join token, and commissions them for tasks.
+//! The issuer: enrols agents by the evidence that their blueprints demand, and commissions them for tasks.
 //!
 //! In scope: who may have which credential ([`desk`] tells the story of a request), what was granted before
-//! ([`store`]), and what anyone may read ([`documents`]). Out of scope: what a token means (`marque-credential`),
+//! ([`store`]), what evidence is worth ([`attest`]), and what anyone may read ([`documents`]). Out of scope: what a token means (`marque-credential`),
 //! who is revoked (the broadcaster; [`standing`] asks the view of its feed), and every action under a token.
 //!
 //! Promise 1: no credential leaves before its *issued* record is acknowledged.
 
+pub mod attest;
 pub mod blueprint;
 mod ceiling;
 mod commitment;

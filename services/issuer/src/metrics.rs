@@ -66,7 +66,7 @@ impl Metrics {
         );
         registry.register(
             "issuer_remembered",
-            "Used join tokens and granted requests in the store",
+            "Used evidence and granted requests in the store",
             self.remembered.clone(),
         );
         registry.register(
@@ -97,8 +97,8 @@ impl Metrics {
         for (kind, issued) in [(GrantKind::Credential, totals.credentials), (GrantKind::Root, totals.roots)] {
             self.issued.get_or_create(&Kind { kind: kind.as_str() }).set(gauge(issued));
         }
-        let join = Kind { kind: "join_token" };
-        self.remembered.get_or_create(&join).set(gauge(totals.join_tokens_remembered));
+        let evidence = Kind { kind: "evidence" };
+        self.remembered.get_or_create(&evidence).set(gauge(totals.evidence_remembered));
         self.remembered.get_or_create(&Kind { kind: "request" }).set(gauge(totals.grants_remembered));
         self.pending.set(gauge(totals.grants_pending));
     }

@@ -3,8 +3,9 @@
 use std::future::Future;
 
 use marque_bus::Bus;
+use marque_credential::{EvidenceDigest, EvidenceKind};
 use marque_identity::{Did, Digest, Refusal, UnixMillis};
-use marque_judgement::record::{Body, Carried, Issued, Record, RecordKind, Refused, What};
+use marque_judgement::record::{Body, Carried, Issued, MANIFEST_CHANGED, Record, RecordKind, Refused, Risk, What};
 use marque_signing::{Compact, SigningKey};
 
 use crate::commitment::{Commitment, Matter};
@@ -52,7 +53,11 @@ pub(crate) fn issued(
         Matter::Credential(claims) => (What::Credential, claims.sponsor.clone(), claims.evidence.clone()),
         Matter::Root(root) => {
             let agent = &root.marque.agent;
-            (What::Root, agent.sponsor.clone(), vec![agent.vc_hash, *request])
+            let evidence = vec![
+                EvidenceDigest::new(EvidenceKind::Credential, agent.vc_hash),
+                EvidenceDigest::new(EvidenceKind::Request, *request),
+            ];
+            (What::Root, agent.sponsor.clone(), evidence)
         }
     };
     let carried = Some(Carried::of(signed));
@@ -85,6 +90,17 @@ pub(crate) fn refused(
 ) -> Result<String, Refusal> {
     let body = Body::Refused(Refused::of(refusal, SERVICE, Some(input)));
     seal(key, Record { agent, ..Record::new(now, key.did(), body) })
+}
+
+/// The signed *risk* record of an agent whose manifest has changed.
+pub(crate) fn manifest_changed(
+    key: &SigningKey,
+    agent: Did,
+    message: &str,
+    now: UnixMillis,
+) -> Result<String, Refusal> {
+    let body = Body::Risk(Risk { signal: MANIFEST_CHANGED.to_owned(), message: message.to_owned() });
+    seal(key, Record { agent: Some(agent), ..Record::new(now, key.did(), body) })
 }
 
 fn seal(key: &SigningKey, record: Record) -> Result<String, Refusal> {

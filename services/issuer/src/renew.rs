@@ -1,10 +1,13 @@
 //! Renewing: a new check and a new credential, never a longer old one.
 
-use marque_credential::IdentityClaims;
-use marque_identity::{Refusal, TokenId, UnixSeconds};
+use marque_credential::evidence::Manifest;
+use marque_credential::{Assurance, EvidenceDigest, EvidenceKind, IdentityClaims, Runtime};
+use marque_identity::{Code, Refusal, TokenId, UnixSeconds};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::attest::manifest;
+use crate::blueprint::Blueprint;
 use crate::commitment::{About, Commitment, Matter};
 use crate::request::{SignedRequest, read};
 use crate::rules::Rules;
@@ -19,21 +22,40 @@ struct RenewMatter {
     #[serde(rename = "aud")]
     _aud: IgnoredAny,
     credential: String,
+    #[serde(default)]
+    manifest: Option<Manifest>,
 }
 
-/// Examines a renewal: the credential still holds, is the signer's own, and today's blueprint still allows it.
+/// Examines a renewal; what it gives is not signed yet.
+///
+/// 1. the credential still holds and is the signer's own
+/// 2. today's blueprint allows its model
+/// 3. what runs now is what the credential was issued for, or a change that the blueprint allows
+/// 4. it rests on every kind of evidence that is demanded today
+///
+/// Absent: whether a directive stands against it (the desk asks).
 pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) -> Result<Commitment, Refusal> {
     let matter: RenewMatter = read(request.payload())?;
+    // 1
     let held = rules.credential(&matter.credential, request.agent(), now)?;
-    let claims = held.claims();
-    let blueprint = rules.blueprints.get(&claims.blueprint)?;
-    blueprint.allow_model(&claims.runtime.model_id)?;
+    // 2
+    let blueprint = rules.blueprints.get(&held.claims().blueprint)?;
+    blueprint.allow_model(&held.claims().runtime.model_id)?;
+    // 3
+    let Standing { claims, manifest_changed } = standing(held.claims(), matter.manifest.as_ref(), blueprint)?;
+    // 4
+    blueprint.attest.check_held(&claims)?;
 
-    // What was attested at enrolment stays the first piece; the credential that this one follows is the last.
-    let evidence = claims.evidence.first().copied().into_iter().chain([held.digest()]).collect();
+    // What was attested goes on; the credential that this one follows is the last piece.
+    let attested = claims.evidence.iter().filter(|piece| match piece.kind {
+        EvidenceKind::JoinToken | EvidenceKind::Oidc | EvidenceKind::Process | EvidenceKind::Manifest => true,
+        EvidenceKind::Request | EvidenceKind::Credential => false,
+    });
+    let evidence = attested.copied().chain([EvidenceDigest::new(EvidenceKind::Credential, held.digest())]).collect();
     Ok(Commitment {
-        about: About::of(&held, None),
-        join: None,
+        about: About { manifest: claims.runtime.manifest_hash, ..About::of(&held, None) },
+        uses: Vec::new(),
+        manifest_changed,
         matter: Matter::Credential(Box::new(IdentityClaims {
             jti: TokenId::generate(),
             iat: now,
@@ -41,9 +63,51 @@ pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) 
             subject: claims.subject,
             blueprint: blueprint.name.clone(),
             sponsor: blueprint.sponsor.clone(),
-            runtime: claims.runtime.clone(),
+            runtime: claims.runtime,
             evidence,
             status: None,
         })),
     })
+}
+
+/// What a credential would say today, and what is to be recorded of a change.
+struct Standing {
+    claims: IdentityClaims,
+    manifest_changed: Option<String>,
+}
+
+/// Step 3. A changed manifest is refused unless the blueprint lists what may be deployed and this is that; then what
+/// was measured of the old one is not known of the new.
+fn standing(held: &IdentityClaims, stated: Option<&Manifest>, blueprint: &Blueprint) -> Result<Standing, Refusal> {
+    let Runtime { model_id, manifest_hash: before, .. } = &held.runtime;
+    let Some(stated) = stated else { return without_manifest(held, blueprint) };
+    let digest = manifest::digest(stated)?;
+    if *before == Some(digest) {
+        manifest::examine(stated, None, model_id, blueprint)?;
+        return Ok(Standing { claims: held.clone(), manifest_changed: None });
+    }
+    let before = before.map_or("none".to_owned(), |before| before.to_string());
+    let changed = format!("the manifest at renewal is {digest}, the credential was issued for {before}");
+    if blueprint.attest.manifest.is_none() {
+        return Err(Refusal::new(Code::ManifestChanged, format!("{changed}; the blueprint lists none that may be")));
+    }
+    let deployed = manifest::examine(stated, None, model_id, blueprint)
+        .map_err(|refusal| Refusal::new(Code::ManifestChanged, format!("{changed}; {}", refusal.message)))?;
+    let mut claims = held.clone();
+    claims.runtime.manifest_hash = Some(digest);
+    claims.runtime.assurance = Assurance::Claimed;
+    claims.evidence.retain(|piece| piece.kind != EvidenceKind::Manifest);
+    claims.evidence.push(deployed);
+    Ok(Standing { claims, manifest_changed: Some(changed) })
+}
+
+/// Without the manifest it can be told whether it is still allowed only where manifests are listed whole.
+fn without_manifest(held: &IdentityClaims, blueprint: &Blueprint) -> Result<Standing, Refusal> {
+    match &blueprint.attest.manifest {
+        Some(demand) if !demand.lists_whole() => {
+            let message = "the blueprint judges the manifest's parts: state the manifest at renewal";
+            Err(Refusal::new(Code::EvidenceMissing, message))
+        }
+        Some(_) | None => Ok(Standing { claims: held.clone(), manifest_changed: None }),
+    }
 }

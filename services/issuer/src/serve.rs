@@ -15,6 +15,7 @@ use marque_signing::Role;
 use serde_json::{Value, json};
 use tracing::Instrument;
 
+use crate::attest::Issuers;
 use crate::blueprint::Blueprints;
 use crate::config::Config;
 use crate::desk::Desk;
@@ -31,7 +32,7 @@ pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
     name: "marque-issuer",
     section: "issuer",
     version: env!("CARGO_PKG_VERSION"),
-    about: "Enrols agents by join token, and issues root tokens within their blueprints' ceilings.",
+    about: "Enrols agents by evidence, and issues root tokens within their blueprints' ceilings.",
 };
 
 /// Between two looks at a broker that is not ready, and between two tidyings.
@@ -50,6 +51,8 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let blueprints = Blueprints::load(config.issuer.blueprints()?).map_err(unusable)?;
     let bound = config.issuer.staleness_bound()?;
     let rules = Arc::new(Rules::new(bundle, blueprints, &key.public()).map_err(unusable)?);
+    let oidc = Arc::new(Issuers::new(&config.issuer.oidc).map_err(unusable)?);
+    rules.blueprints.check_issuers(|name| oidc.knows(name)).map_err(unusable)?;
     let store = open_store(&config, &rules, &key)?;
     let document = Arc::new(bundle_text(&config)?);
     let metrics = Metrics::default();
@@ -74,6 +77,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let desk = Arc::new(Desk {
         key,
         rules,
+        oidc,
         store,
         records: StreamRecords::new(bus.clone()),
         directives,

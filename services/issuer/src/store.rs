@@ -1,10 +1,10 @@
-//! The issuer's own memory: join tokens that were used, requests that were answered, and with what.
+//! The issuer's own memory: evidence that was used, requests that were answered, and with what.
 //!
-//! One redb file. A grant is written here, durable, with the use of its join token in the same transaction, before
+//! One redb file. A grant is written here, durable, with the use of its evidence in the same transaction, before
 //! its *issued* record is published; killed at any point and run again, the same request finds the same bytes.
 //!
 //! A thief of the file gets credentials and tokens that are bound to keys he does not have. A writer of the file can
-//! make a used join token new again, no more: what it answers with is signed.
+//! make used evidence new again, no more: what it answers with is signed.
 
 mod error;
 mod rows;
@@ -12,17 +12,18 @@ mod rows;
 use std::path::Path;
 use std::sync::Arc;
 
+use marque_credential::EvidenceKind;
 use marque_identity::{Did, Digest, TokenId, TrustDomain, UnixSeconds};
 use marque_signing::sha256;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 pub use error::StoreError;
-pub use rows::{Begun, Grant, GrantKind, JoinUse, Totals};
+pub use rows::{Begun, EvidenceUse, Grant, GrantKind, Totals};
 
 /// Of whom and in which form: a store of another issuer or format is refused, not converted.
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
-/// Digest of operator and join token id → [`JoinUse`] as JSON.
-const JOINS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("join_tokens_used");
+/// [`join_key`] or [`use_key`] → [`EvidenceUse`] as JSON. Called as it was made: when join tokens were the only evidence.
+const USES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("join_tokens_used");
 /// Request id → [`Grant`] as JSON.
 const GRANTS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("grants");
 /// Request ids whose record is not known to be stored.
@@ -39,7 +40,7 @@ pub const FORGOTTEN_ROWS_MAX: usize = 1_000;
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 const FORGET_GRANT: u8 = 0;
-const FORGET_JOIN: u8 = 1;
+const FORGET_USE: u8 = 1;
 
 /// What a request is remembered by: its signer and its `jti`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +56,13 @@ impl RequestId {
 /// The key of a join token: the operator who signed it and its `jti`, so that no operator uses up another's.
 pub fn join_key(operator: &Did, jti: &TokenId) -> [u8; 32] {
     named(operator, jti)
+}
+
+/// The key of other evidence that enrols once: its kind, who made it (a DID or a URI) and how that one calls it, so
+/// that nobody uses up another's.
+pub fn use_key(kind: EvidenceKind, maker: &str, name: &str) -> [u8; 32] {
+    // INVARIANT: the length keeps maker and name apart, whatever stands in them.
+    sha256(format!("{kind}:{}:{maker}:{name}", maker.len()).as_bytes()).0
 }
 
 fn named(signer: &Did, jti: &TokenId) -> [u8; 32] {
@@ -95,7 +103,7 @@ impl Store {
                 }
             }
             // So that readers find every table.
-            write.open_table(JOINS)?;
+            write.open_table(USES)?;
             write.open_table(GRANTS)?;
             write.open_table(PENDING)?;
             write.open_table(FORGET)?;
@@ -113,11 +121,11 @@ impl Store {
         Grant::read(row.value())?.for_request(request).map(Some)
     }
 
-    /// Begins a grant, durably: the grant, and the use of its join token if it has one, or neither.
+    /// Begins a grant, durably: the grant, and the use of each piece of its evidence that enrols once, or nothing.
     ///
     /// Of concurrent calls with one id the first wins and the others are handed what it began; of concurrent calls
-    /// with one join token the first wins and the others get [`Begun::JoinUsed`].
-    pub fn begin(&self, grant: Grant, join: Option<JoinUse>) -> Result<Begun, StoreError> {
+    /// with one piece of evidence the first wins and the others get [`Begun::EvidenceUsed`].
+    pub fn begin(&self, grant: Grant, uses: &[EvidenceUse]) -> Result<Begun, StoreError> {
         let write = self.database.begin_write()?;
         let begun = {
             let mut grants = write.open_table(GRANTS)?;
@@ -126,13 +134,13 @@ impl Store {
                 return Ok(Begun::Earlier(earlier.for_request(&grant.request)?));
             }
             let mut forget = write.open_table(FORGET)?;
-            if let Some(join) = join {
-                let mut joins = write.open_table(JOINS)?;
-                if joins.get(join.key)?.is_some() {
-                    return Ok(Begun::JoinUsed);
+            let mut used = write.open_table(USES)?;
+            for piece in uses {
+                if used.get(piece.key)?.is_some() {
+                    return Ok(Begun::EvidenceUsed(piece.kind));
                 }
-                joins.insert(join.key, join.to_row()?.as_slice())?;
-                forget.insert((join.keep_until.0, FORGET_JOIN, join.key), ())?;
+                used.insert(piece.key, piece.to_row()?.as_slice())?;
+                forget.insert((piece.keep_until.0, FORGET_USE, piece.key), ())?;
             }
             grants.insert(grant.id.0, grant.to_row()?.as_slice())?;
             forget.insert((grant.keep_until.0, FORGET_GRANT, grant.id.0), ())?;
@@ -186,12 +194,12 @@ impl Store {
         let due = {
             let mut forget = write.open_table(FORGET)?;
             let mut grants = write.open_table(GRANTS)?;
-            let mut joins = write.open_table(JOINS)?;
+            let mut uses = write.open_table(USES)?;
             let pending = write.open_table(PENDING)?;
             let mut due = Vec::new();
             for row in forget.range(..(now.0, 0, [0; 32]))? {
                 let (at, what, key) = row?.0.value();
-                if what == FORGET_JOIN || pending.get(key)?.is_none() {
+                if what == FORGET_USE || pending.get(key)?.is_none() {
                     due.push((at, what, key));
                 }
                 if due.len() == FORGOTTEN_ROWS_MAX {
@@ -200,8 +208,8 @@ impl Store {
             }
             for row in &due {
                 forget.remove(*row)?;
-                if row.1 == FORGET_JOIN {
-                    joins.remove(row.2)?
+                if row.1 == FORGET_USE {
+                    uses.remove(row.2)?
                 } else {
                     grants.remove(row.2)?
                 };
@@ -222,7 +230,7 @@ impl Store {
         Ok(Totals {
             credentials: of(GrantKind::Credential)?,
             roots: of(GrantKind::Root)?,
-            join_tokens_remembered: read.open_table(JOINS)?.len()?,
+            evidence_remembered: read.open_table(USES)?.len()?,
             grants_remembered: read.open_table(GRANTS)?.len()?,
             grants_pending: read.open_table(PENDING)?.len()?,
         })

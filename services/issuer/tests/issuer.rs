@@ -4,119 +4,18 @@
 mod house;
 
 use std::io::{Read, Write};
-use std::sync::Arc;
-use std::time::Duration;
 
-use house::{DRAINED, House, domain, now};
-use marque_agent::{Agent, AgentError, AgentKey, CommissionRequest, RuntimeClaim};
-use marque_bus::permissions::BusRole;
-use marque_bus::{Bus, CallError, streams, subjects};
+use house::scene::{ASK, Scene};
+use house::{DRAINED, domain, now};
+use marque_agent::{AgentError, CommissionRequest};
+use marque_bus::{CallError, subjects};
 use marque_credential::Tools;
 use marque_identity::{Code, TokenId};
 use marque_json::Json;
 use marque_revocation::{Op, Target};
 use marque_signing::{SigningKey, jws};
-use marque_test_support::{Broker, ChildGuard, DEADLINE, TestBroadcaster, eventually};
+use marque_test_support::{DEADLINE, eventually};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
-
-const BEAT_EVERY: Duration = Duration::from_millis(100);
-const ASK: Duration = Duration::from_secs(10);
-
-/// A broadcaster that beats until it is dropped.
-struct Beating {
-    /// Who holds it keeps it from beating.
-    broadcaster: Arc<Mutex<TestBroadcaster>>,
-    task: AbortHandle,
-}
-
-impl Drop for Beating {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Beating {
-    fn start(broadcaster: Arc<Mutex<TestBroadcaster>>) -> Self {
-        let beating = broadcaster.clone();
-        let task = tokio::spawn(async move {
-            let mut every = tokio::time::interval(BEAT_EVERY);
-            loop {
-                every.tick().await;
-                beating.lock().await.beat().await;
-            }
-        });
-        Self { broadcaster, task: task.abort_handle() }
-    }
-
-    async fn publish(&self, op: Op, target: Target) {
-        let mut broadcaster = self.broadcaster.lock().await;
-        let signed = broadcaster.sign(op, target, None);
-        broadcaster.publish(&signed).await;
-    }
-}
-
-struct Scene {
-    _broker: Broker,
-    house: House,
-    config: std::path::PathBuf,
-    beating: Beating,
-    bus: Bus,
-    sink: Bus,
-}
-
-impl Scene {
-    async fn new(section: &str) -> Self {
-        Self::with("", section).await
-    }
-
-    async fn with(top: &str, section: &str) -> Self {
-        let broker = Broker::start().await;
-        let broadcaster = TestBroadcaster::new(broker.connect(BusRole::Broadcaster).await);
-        let house = House::new(&broadcaster.public());
-        let config = house.configure(&broker.url(), top, section);
-        let bus = broker.connect(BusRole::Agent).await;
-        let sink = broker.connect(BusRole::Sink).await;
-        let beating = Beating::start(Arc::new(Mutex::new(broadcaster)));
-        Self { _broker: broker, house, config, beating, bus, sink }
-    }
-
-    /// The process, once it answers.
-    async fn issuer(&self) -> ChildGuard {
-        let child = self.house.start(&self.config);
-        // A request may still be handed to a process that was just killed: ask again soon.
-        let look = Duration::from_millis(250);
-        eventually("the issuer answers", DEADLINE, async || {
-            self.bus.request(subjects::issuer::JWKS, Default::default(), Vec::new(), look).await
-        })
-        .await;
-        child
-    }
-
-    async fn ask(&self, subject: &str, body: &str) -> Result<Value, CallError> {
-        let reply = self.bus.request(subject, Default::default(), body.as_bytes().to_vec(), ASK).await?;
-        Ok(serde_json::from_slice(&reply.payload).unwrap())
-    }
-
-    async fn enrol(&self) -> Agent {
-        let key = AgentKey::generate().unwrap();
-        let runtime = RuntimeClaim { model_id: "example-large-1".into(), manifest_hash: None };
-        let join = self.house.join();
-        // Until its view is fresh the issuer refuses, and the join token stays good.
-        eventually("an agent enrols", DEADLINE, async || {
-            Agent::enrol(&self.bus, &domain(), key.clone(), &join, &runtime).await
-        })
-        .await
-    }
-
-    /// Records of a kind in the audit stream.
-    async fn records(&self, kind: &str) -> usize {
-        let prefix = format!("marque.record.{kind}.");
-        let stored = self.sink.read(streams::AUDIT, 1, 1_000).await.unwrap();
-        stored.messages.iter().filter(|message| message.subject.starts_with(&prefix)).count()
-    }
-}
 
 /// The body of a page.
 fn get(page: std::net::SocketAddr, path: &str) -> String {

@@ -48,6 +48,27 @@ fn refuses_blueprints_that_cannot_be_used() {
 }
 
 #[test]
+fn refuses_issuers_of_tokens_that_cannot_be_used() {
+    let house = house();
+    let oidc = |rest: &str| format!("[[issuer.oidc]]\nname = \"ci\"\niss = \"https://ci.example\"\n{rest}");
+    refuses(&run(&house, "", &oidc("")), &["name `ci`", "`jwks_file` or `jwks_url`"]);
+    refuses(&run(&house, "", &oidc("jwks_url = \"http://ci.example/keys\"")), &["name `ci`", "use `https`"]);
+    refuses(&run(&house, "", &oidc("jwks_file = \"/nonexistent\"")), &["name `ci`", "/nonexistent"]);
+    refuses(&run(&house, "", &oidc("jwks = \"/keys\"")), &["jwks"]);
+    let keys = house.path("keys.json");
+    std::fs::write(&keys, r#"{"keys":[]}"#).unwrap();
+    refuses(&run(&house, "", &oidc(&format!("jwks_file = {keys:?}"))), &["no key that can be used"]);
+
+    let dir = house.path("blueprints");
+    std::fs::create_dir(&dir).unwrap();
+    let blueprint = "name = \"ci\"\ndescription = \"d\"\nsponsor = \"team\"\nmodels = [\"m\"]\nmax_life_seconds = 60\n\
+                     max_depth = 0\n[attest]\nrequire = [\"oidc\"]\n[attest.oidc]\nissuers = [\"github\"]\n\
+                     audience = \"marque\"\nclaims = { sub = \"repo:acme/*\" }\n[tools.\"nats:a\"]\n";
+    std::fs::write(dir.join("ci.toml"), blueprint).unwrap();
+    refuses(&run(&house, "", &format!("blueprints = {dir:?}")), &["blueprint `ci`", "`github`", "[[issuer.oidc]]"]);
+}
+
+#[test]
 fn refuses_a_bound_that_is_none() {
     refuses(&run(&house(), "", "staleness_bound_ms = 0"), &["issuer.staleness_bound_ms"]);
     refuses(&run(&house(), "", "staleness_bound_ms = 60001"), &["issuer.staleness_bound_ms"]);

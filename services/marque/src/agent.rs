@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use marque_agent::{Agent, RuntimeClaim};
+use marque_agent::{Agent, Evidence, RuntimeClaim};
 use marque_bus::Presented;
+use marque_credential::evidence::{MANIFEST_BYTES_MAX, Manifest};
 use marque_identity::{BlueprintName, Code, Digest, TokenId, TrustDomain, UnixSeconds};
 use marque_runtime::Clock;
 use marque_signing::{SigningKey, jws, nkey};
@@ -21,6 +22,8 @@ use crate::{Failure, time};
 
 /// A join token is a few hundred bytes.
 const JOIN_BYTES_MAX: usize = 16 * 1024;
+/// The issuer takes no larger piece of evidence.
+const EVIDENCE_BYTES_MAX: usize = 16 * 1024;
 /// `typ` of a join token.
 const JOIN_TYP: &str = "marque-join+jwt";
 
@@ -29,7 +32,7 @@ const JOIN_TYP: &str = "marque-join+jwt";
 pub enum AgentVerb {
     /// Make a one-time join token with the operator's key.
     Invite(InviteArgs),
-    /// Make a key and enrol it with a join token.
+    /// Make a key and enrol it with the evidence that its blueprint demands.
     Enrol(EnrolArgs),
     /// Ask for a fresh identity credential.
     Renew(RenewArgs),
@@ -68,9 +71,24 @@ pub struct EnrolArgs {
     /// The agent's folder; a key is made in it if there is none.
     #[command(flatten)]
     home: HomeArgs,
-    /// The join token, or `-` for stdin.
-    #[arg(long, value_name = "TOKEN")]
-    join: String,
+    /// The join token, or `-` for stdin. Needed where the blueprint demands one; it is what most demand.
+    #[arg(long, value_name = "TOKEN", required_unless_present = "blueprint")]
+    join: Option<String>,
+    /// The kind of agent to enrol as; a join token says it too.
+    #[arg(long, value_name = "NAME")]
+    blueprint: Option<BlueprintName>,
+    /// The trust domain, where neither a join token nor a bootstrap directory tells it.
+    #[arg(long)]
+    domain: Option<TrustDomain>,
+    /// A token of an OpenID Connect issuer, or a JWT-SVID: a file, or `-` for stdin.
+    #[arg(long, value_name = "FILE")]
+    oidc_token: Option<String>,
+    /// An attestor's statement on this process: a file, or `-` for stdin.
+    #[arg(long, value_name = "FILE")]
+    process_evidence: Option<String>,
+    /// The manifest of what is deployed, a JSON file, or `-` for stdin.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<String>,
     /// The model that the agent runs, as the blueprint lists it.
     #[arg(long)]
     model: String,
@@ -87,6 +105,9 @@ pub struct EnrolArgs {
 pub struct RenewArgs {
     #[command(flatten)]
     home: HomeArgs,
+    /// The manifest of what is deployed now, a JSON file, or `-` for stdin.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<String>,
     /// Say what would be done; ask for nothing.
     #[arg(long)]
     dry_run: bool,
@@ -141,18 +162,14 @@ pub(crate) fn join_token(
 }
 
 async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
-    let join = match args.join.as_str() {
-        "-" => String::from_utf8_lossy(&read_bounded("-", JOIN_BYTES_MAX)?).trim().to_owned(),
-        token => token.trim().to_owned(),
+    let evidence = evidence(args)?;
+    let (domain, invited) = match &evidence.join_token {
+        Some(join) => invitation(join)?,
+        None => (domain(args, common)?, None),
     };
-    // Who invites also says to where; the issuer checks the signature.
-    let claims: Value = jws::unverified_payload(&join, JOIN_BYTES_MAX)
-        .map_err(|error| Failure::new(Code::JoinTokenInvalid, format!("the join token can't be read: {error}")))?;
-    let domain = claims.get("aud").and_then(Value::as_str).and_then(|name| name.parse::<TrustDomain>().ok());
-    let domain = domain.ok_or_else(|| Failure::new(Code::JoinTokenInvalid, "the join token names no trust domain"))?;
     let home = AgentHome::at(&args.home.home);
     if args.dry_run {
-        let blueprint = claims.get("blueprint").and_then(Value::as_str).unwrap_or("?");
+        let blueprint = args.blueprint.as_ref().map(BlueprintName::as_str).or(invited.as_deref()).unwrap_or("?");
         let text =
             format!("would enrol a {blueprint} in {domain}, its key and credential in {}", home.path().display());
         return Ok(Answer::yes(json!({ "dry_run": true, "trust_domain": domain, "blueprint": blueprint }), text));
@@ -160,11 +177,55 @@ async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer
     let held = home.key_or_new()?;
     let bus = common.connection.resolve_agent(held.key(), Presented::ENROL)?.connect("marque agent").await?;
     let runtime = RuntimeClaim { model_id: args.model.clone(), manifest_hash: args.manifest_hash };
-    let agent = Agent::enrol(&bus, &domain, held.key().clone(), &join, &runtime).await?;
+    let agent = Agent::enrol(&bus, &domain, held.key().clone(), evidence, &runtime).await?;
     home.keep_credential(agent.credential())?;
     home.keep_domain(&domain)?;
     out.talk(format!("the key stays in {}; next: marque token issue --home …", home.path().display()));
     enrolled(&agent)
+}
+
+/// What the flags name. Of several pieces one alone can come from stdin.
+fn evidence(args: &EnrolArgs) -> Result<Evidence, Failure> {
+    let from = [args.join.as_ref(), args.oidc_token.as_ref(), args.process_evidence.as_ref(), args.manifest.as_ref()];
+    if from.into_iter().flatten().filter(|from| *from == "-").count() > 1 {
+        return Err(Failure::usage("two pieces of evidence can't both come from stdin"));
+    }
+    let line = |file: &str| -> Result<String, Failure> {
+        Ok(String::from_utf8_lossy(&read_bounded(file, EVIDENCE_BYTES_MAX)?).trim().to_owned())
+    };
+    let join_token = match args.join.as_deref() {
+        Some("-") => Some(line("-")?),
+        token => token.map(|token| token.trim().to_owned()),
+    };
+    Ok(Evidence {
+        join_token,
+        oidc: args.oidc_token.as_deref().map(line).transpose()?,
+        process: args.process_evidence.as_deref().map(line).transpose()?,
+        manifest: args.manifest.as_deref().map(manifest).transpose()?,
+        blueprint: args.blueprint.clone(),
+    })
+}
+
+fn manifest(file: &str) -> Result<Manifest, Failure> {
+    Manifest::parse(&read_bounded(file, MANIFEST_BYTES_MAX)?)
+        .map_err(|error| Failure::new(Code::ConfigInvalid, format!("the manifest {file} can't be read: {error}")))
+}
+
+/// Who invites also says to where, and as what; the issuer checks the signature.
+fn invitation(join: &str) -> Result<(TrustDomain, Option<String>), Failure> {
+    let claims: Value = jws::unverified_payload(join, JOIN_BYTES_MAX)
+        .map_err(|error| Failure::new(Code::JoinTokenInvalid, format!("the join token can't be read: {error}")))?;
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    let domain = text("aud").and_then(|name| name.parse::<TrustDomain>().ok());
+    let domain = domain.ok_or_else(|| Failure::new(Code::JoinTokenInvalid, "the join token names no trust domain"))?;
+    Ok((domain, text("blueprint").map(str::to_owned)))
+}
+
+fn domain(args: &EnrolArgs, common: &Common) -> Result<TrustDomain, Failure> {
+    match &args.domain {
+        Some(domain) => Ok(domain.clone()),
+        None => Ok(common.connection.directory()?.bundle()?.trust_domain),
+    }
 }
 
 fn enrolled(agent: &Agent) -> Result<Answer, Failure> {
@@ -183,7 +244,11 @@ async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
         return Ok(Answer::yes(json!({ "dry_run": true, "agent": held.key().did() }), text));
     }
     let bus = common.connection.resolve_agent(held.key(), home.credential()?)?.connect("marque agent").await?;
-    let mut agent = resume(&bus, &home, held.key().clone())?;
+    let agent = resume(&bus, &home, held.key().clone())?;
+    let mut agent = match args.manifest.as_deref().map(manifest).transpose()? {
+        Some(manifest) => agent.with_manifest(manifest),
+        None => agent,
+    };
     agent.renew().await?;
     home.keep_credential(agent.credential())?;
     enrolled(&agent)

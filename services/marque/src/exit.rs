@@ -91,9 +91,13 @@ impl Exit {
             | Code::Suspended
             | Code::Narrowed
             | Code::LimitUnsupported
+            | Code::ManifestChanged
             | Code::PolicyDenied
             | Code::ReplySubjectRefused
             | Code::JoinTokenInvalid
+            | Code::EvidenceMissing
+            | Code::EvidenceInvalid
+            | Code::EvidenceMismatch
             | Code::ModelNotAllowed
             | Code::CeilingExceeded
             | Code::CredentialInvalid
@@ -112,6 +116,7 @@ impl Exit {
             Code::OutcomeUnknown | Code::ToolFailed => Self::OutcomeUnknown,
             Code::NotAuthorized | Code::PossessionUnproven => Self::NoPermission,
             Code::JoinTokenUsed
+            | Code::EvidenceReused
             | Code::BlueprintUnknown
             | Code::DirectiveUnknown
             | Code::NotFound

@@ -242,6 +242,7 @@ fn verify_permits_what_the_libraries_made() {
             why: None,
             cause: None,
             traceparent: None,
+            manifest_hash: None,
         },
     )
     .unwrap();

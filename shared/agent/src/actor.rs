@@ -147,6 +147,7 @@ impl Actor {
                 why: why.why,
                 cause: why.cause,
                 traceparent: why.traceparent,
+                manifest_hash: self.commission.manifest_hash(),
             };
             make_proof(key.signing(), self.commission.leaf(), &request)
         });

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use marque_bus::{Bus, subjects};
-use marque_credential::Tools;
+use marque_credential::{Manifest, Tools};
 use marque_identity::{Did, Digest, TaskId, TokenId, TrustDomain, UnixSeconds};
 use marque_runtime::Clock;
 use marque_signing::jws;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentError, AgentKey, Commission, answer};
+use crate::{AgentError, AgentKey, Commission, Evidence, answer};
 
 /// How long the broker may take to let an agent in: as long as its gatekeeper may take to answer, and a try more.
 pub const ADMISSION_TIME: Duration = Duration::from_secs(20);
@@ -71,13 +71,15 @@ pub struct Agent {
     key: AgentKey,
     credential: String,
     expires_at: UnixSeconds,
+    manifest: Option<Manifest>,
 }
 
 #[derive(Serialize)]
 struct EnrolRequest<'a> {
     #[serde(flatten)]
     signed: Signed<'a>,
-    join_token: &'a str,
+    #[serde(flatten)]
+    evidence: &'a Evidence,
     jwk: marque_signing::Jwk,
     runtime: &'a RuntimeClaim,
 }
@@ -87,6 +89,8 @@ struct RenewRequest<'a> {
     #[serde(flatten)]
     signed: Signed<'a>,
     credential: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<&'a Manifest>,
 }
 
 #[derive(Serialize)]
@@ -131,8 +135,9 @@ struct Issued {
 }
 
 impl Agent {
-    /// Enrols a key by a one-time join token: the issuer answers with the identity credential, once its *issued*
-    /// record is stored. Where no answer comes the request is repeated with the same `jti`.
+    /// Enrols a key by the evidence that its blueprint demands, a join token's text where that is all: the issuer answers
+    /// with the identity credential, once its *issued* record is stored. Where no answer comes the request is repeated
+    /// with the same `jti`.
     ///
     /// `bus` is the agent's own ([`AgentKey::connect_options`], presenting `enrol`); it presents the credential
     /// afterwards.
@@ -140,24 +145,39 @@ impl Agent {
         bus: &Bus,
         domain: &TrustDomain,
         key: AgentKey,
-        join_token: &str,
+        evidence: impl Into<Evidence>,
         runtime: &RuntimeClaim,
     ) -> Result<Self, AgentError> {
-        let request = EnrolRequest { signed: Signed::now(domain), join_token, jwk: key.public().jwk(), runtime };
+        let evidence = evidence.into();
+        let signed = Signed::now(domain);
+        let request = EnrolRequest { signed, evidence: &evidence, jwk: key.public().jwk(), runtime };
         let enrolled: Enrolled = ask(bus, &key, subjects::issuer::ENROL, "marque-enrol+jwt", &request).await?;
         // The gatekeeper let it in to enrol; with the credential it may ask for commissions.
         bus.present(enrolled.credential.as_str(), ADMISSION_TIME).await?;
-        Ok(Self::resume(bus, domain, key, enrolled.credential, enrolled.expires_at))
+        let agent = Self::resume(bus, domain, key, enrolled.credential, enrolled.expires_at);
+        Ok(Self { manifest: evidence.manifest, ..agent })
     }
 
     /// An agent that was enrolled before, by its key and the credential that it was given.
     pub fn resume(bus: &Bus, domain: &TrustDomain, key: AgentKey, credential: String, expires_at: UnixSeconds) -> Self {
-        Self { bus: bus.clone(), domain: domain.clone(), key, credential, expires_at }
+        Self { bus: bus.clone(), domain: domain.clone(), key, credential, expires_at, manifest: None }
+    }
+
+    /// The same, which states this manifest when it renews: what is deployed now. One that the blueprint does not allow
+    /// is refused, and any change is recorded as a risk.
+    #[must_use]
+    pub fn with_manifest(mut self, manifest: Manifest) -> Self {
+        self.manifest = Some(manifest);
+        self
     }
 
     /// Asks for a fresh identity credential: a new check, never a longer old one.
     pub async fn renew(&mut self) -> Result<(), AgentError> {
-        let request = RenewRequest { signed: Signed::now(&self.domain), credential: &self.credential };
+        let request = RenewRequest {
+            signed: Signed::now(&self.domain),
+            credential: &self.credential,
+            manifest: self.manifest.as_ref(),
+        };
         let renewed: Enrolled =
             ask(&self.bus, &self.key, subjects::issuer::RENEW, "marque-renew+jwt", &request).await?;
         (self.credential, self.expires_at) = (renewed.credential, renewed.expires_at);

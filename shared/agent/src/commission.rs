@@ -61,6 +61,7 @@ pub struct Commission {
     chain: String,
     domain: TrustDomain,
     task: Option<TaskId>,
+    manifest_hash: Option<Digest>,
     expires_at: UnixSeconds,
     depth: u64,
     depth_max: u64,
@@ -85,13 +86,14 @@ impl Commission {
             return Err(AgentError::NotTheHolder { bound: bound.did(), own: key.did() });
         }
         let domain = root.text("iss").and_then(|iss| iss.strip_prefix("https://")).and_then(|name| name.parse().ok());
-        let task = match root.marque() {
-            MarqueReading::Present(marque) => Some(marque.task),
-            MarqueReading::Absent | MarqueReading::Malformed => None,
+        let (task, manifest_hash) = match root.marque() {
+            MarqueReading::Present(marque) => (Some(marque.task), marque.agent.manifest_hash),
+            MarqueReading::Absent | MarqueReading::Malformed => (None, None),
         };
         Ok(Self {
             domain: domain.ok_or(unreadable("the root's `iss` is not `https://<trust domain>`"))?,
             task,
+            manifest_hash,
             expires_at: leaf.numeric_date("exp").ok_or(unreadable("the leaf's `exp` is absent"))?,
             depth: leaf.natural("del_depth").ok_or(unreadable("the leaf's `del_depth` is absent"))?,
             depth_max: leaf.natural("del_max_depth").ok_or(unreadable("the leaf's `del_max_depth` is absent"))?,
@@ -144,6 +146,11 @@ impl Commission {
     /// The task of the commission, as the root names it.
     pub fn task(&self) -> Option<&TaskId> {
         self.task.as_ref()
+    }
+
+    /// The manifest that the root was issued for; each action repeats it.
+    pub fn manifest_hash(&self) -> Option<Digest> {
+        self.manifest_hash
     }
 
     /// When the leaf ends.

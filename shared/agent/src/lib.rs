@@ -23,6 +23,7 @@ mod answer;
 mod commission;
 pub mod enforce;
 mod error;
+mod evidence;
 mod key;
 
 pub use actor::{Actor, CALL_TIMEOUT, SignedAction, Why};
@@ -30,4 +31,5 @@ pub use agent::{ADMISSION_TIME, Agent, CommissionRequest, RuntimeClaim};
 pub use answer::{Answer, DECIDED, Denial};
 pub use commission::{Commission, Delegation};
 pub use error::{AgentError, CallError};
+pub use evidence::Evidence;
 pub use key::{AgentKey, History};

@@ -17,6 +17,62 @@ pub const EVIDENCE_LIFE_SECONDS: i64 = 60;
 /// Bytes of a command line that are stated; the rest is cut and told of.
 pub const COMMAND_LINE_BYTES_MAX: usize = 4 * 1024;
 
+/// What a piece of evidence is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceKind {
+    /// An operator's one-time join token.
+    JoinToken,
+    /// A token of an OpenID Connect issuer, or a JWT-SVID.
+    Oidc,
+    /// An attestor's statement on a process.
+    Process,
+    /// The manifest of what was deployed.
+    Manifest,
+    /// The signed request itself.
+    Request,
+    /// The identity credential that was shown.
+    Credential,
+}
+
+impl EvidenceKind {
+    /// The word on every wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::JoinToken => "join_token",
+            Self::Oidc => "oidc",
+            Self::Process => "process",
+            Self::Manifest => "manifest",
+            Self::Request => "request",
+            Self::Credential => "credential",
+        }
+    }
+}
+
+impl std::fmt::Display for EvidenceKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A piece of evidence by its digest: of a token the SHA-256 of its signing input, of a manifest that of its canonical
+/// form, of a request that of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct EvidenceDigest {
+    /// What it is.
+    pub kind: EvidenceKind,
+    /// SHA-256, hexadecimal.
+    #[schemars(with = "String")]
+    pub sha256: Digest,
+}
+
+impl EvidenceDigest {
+    /// A piece of this kind.
+    pub fn new(kind: EvidenceKind, sha256: Digest) -> Self {
+        Self { kind, sha256 }
+    }
+}
+
 /// What an attestor saw of a process that asked it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -122,7 +178,7 @@ pub struct Manifest {
 }
 
 /// A manifest is five short members.
-const MANIFEST_BYTES_MAX: usize = 4 * 1024;
+pub const MANIFEST_BYTES_MAX: usize = 4 * 1024;
 
 impl Manifest {
     /// Reads one.

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::CredentialError;
 use crate::aat::wire::Confirmation;
+use crate::evidence::{EvidenceDigest, EvidenceKind};
 use crate::limits::{IAT_SKEW_SECONDS_MAX, TOKEN_BYTES_MAX};
 
 /// `typ` of an identity credential (W3C VC-JOSE-COSE §3.1.1).
@@ -23,9 +24,22 @@ pub const CONTENT_TYPE: &str = "vc";
 const CONTEXTS: [&str; 2] =
     ["https://www.w3.org/ns/credentials/v2", "https://www.w3.org/ns/credentials/undefined-terms/v2"];
 const TYPES: [&str; 2] = ["VerifiableCredential", "MarqueAgentCredential"];
+/// `type` of each piece of evidence (VC Data Model 2.0 §5.6 demands one).
+const EVIDENCE_TYPE: &str = "MarqueEvidence";
 /// PKCS #8 of an Ed25519 seed (RFC 8410 §7), up to the seed.
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+/// How well it is known what an agent runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Assurance {
+    /// The agent says so, nobody has measured it.
+    Claimed,
+    /// The manifest's `code_sha256` is the digest that an attestor measured of the executable. The rest of the manifest
+    /// (model, prompt, tools) is claimed all the same.
+    CodeMeasured,
+}
 
 /// What an agent runs as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,8 +50,8 @@ pub struct Runtime {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub manifest_hash: Option<Digest>,
-    /// How this is known: `claimed` by the agent, or attested.
-    pub assurance: String,
+    /// How this is known.
+    pub assurance: Assurance,
 }
 
 /// What an identity credential says.
@@ -57,8 +71,8 @@ pub struct IdentityClaims {
     pub sponsor: Sponsor,
     /// What it runs as.
     pub runtime: Runtime,
-    /// Digests of what was attested.
-    pub evidence: Vec<Digest>,
+    /// What was attested.
+    pub evidence: Vec<EvidenceDigest>,
     /// A W3C `credentialStatus` entry, as it is.
     pub status: Option<serde_json::Value>,
 }
@@ -94,9 +108,31 @@ pub struct CredentialPayload {
     /// Who.
     #[serde(rename = "credentialSubject")]
     pub credential_subject: Subject,
+    /// What the issuer went by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<EvidenceEntry>,
     /// Where its status is published.
     #[serde(rename = "credentialStatus", default, skip_serializing_if = "Option::is_none")]
     pub credential_status: Option<serde_json::Value>,
+}
+
+/// A piece of evidence as a credential names it (VC Data Model 2.0 §5.6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceEntry {
+    /// `MarqueEvidence`.
+    pub r#type: String,
+    /// What it is.
+    pub kind: EvidenceKind,
+    /// SHA-256, hexadecimal.
+    #[schemars(with = "String")]
+    pub sha256: Digest,
+}
+
+impl From<&EvidenceDigest> for EvidenceEntry {
+    fn from(evidence: &EvidenceDigest) -> Self {
+        let EvidenceDigest { kind, sha256 } = *evidence;
+        Self { r#type: EVIDENCE_TYPE.to_owned(), kind, sha256 }
+    }
 }
 
 /// `credentialSubject`.
@@ -113,10 +149,6 @@ pub struct Subject {
     pub sponsor: Sponsor,
     /// What it runs as.
     pub runtime: Runtime,
-    /// Digests of what was attested.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
-    pub evidence: Vec<Digest>,
 }
 
 /// The credential's two doors.
@@ -178,8 +210,8 @@ impl IdentityCredential {
                 blueprint: claims.blueprint.clone(),
                 sponsor: claims.sponsor.clone(),
                 runtime: claims.runtime.clone(),
-                evidence: claims.evidence.clone(),
             },
+            evidence: claims.evidence.iter().map(EvidenceEntry::from).collect(),
             credential_status: claims.status.clone(),
         };
         let header = Header {
@@ -258,7 +290,7 @@ impl IdentityCredential {
                 blueprint: subject.blueprint,
                 sponsor: subject.sponsor,
                 runtime: subject.runtime,
-                evidence: subject.evidence,
+                evidence: payload.evidence.iter().map(|piece| EvidenceDigest::new(piece.kind, piece.sha256)).collect(),
                 status: payload.credential_status,
             },
             issuer,

@@ -21,6 +21,7 @@ pub use aat::{AgentClaim, DerivedRequest, MarqueClaims, RootRequest, derive, min
 pub use constraint::{Constraint, ConstraintError};
 pub use equality::canonically_equal;
 pub use error::CredentialError;
-pub use identity_credential::{IdentityClaims, IdentityCredential, Runtime, VerifiedCredential};
+pub use evidence::{EvidenceDigest, EvidenceKind, Manifest, ProcessEvidence};
+pub use identity_credential::{Assurance, IdentityClaims, IdentityCredential, Runtime, VerifiedCredential};
 pub use proof::{ProofRequest, make_proof};
 pub use tools::{CallRefused, ConstraintMap, Entry, Tools, ToolsError, Widening};

@@ -1,4 +1,5 @@
-//! The proof of one action (AAT §7.2), with our claims: `seq`, `prev`, `task`, `why`, `cause`, `traceparent`.
+//! The proof of one action (AAT §7.2), with our claims: `seq`, `prev`, `task`, `why`, `cause`, `traceparent`,
+//! `manifest_hash`.
 
 use marque_identity::{Digest, TaskId, TokenId, UnixSeconds};
 use marque_json::Json;
@@ -40,6 +41,8 @@ pub struct ProofRequest<'a> {
     pub cause: Option<String>,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// The manifest that the root names: the agent repeats that this is still what runs.
+    pub manifest_hash: Option<Digest>,
 }
 
 /// The payload of a proof as it is written; canonical JSON on the wire.
@@ -85,6 +88,10 @@ pub struct ProofPayload {
     /// W3C trace context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// The manifest that the root names, hexadecimal. One that differs from the root's is denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub manifest_hash: Option<Digest>,
 }
 
 /// Signs a proof of one action with the leaf's holder key. The payload is canonical JSON.
@@ -118,6 +125,7 @@ pub fn make_proof(holder: &SigningKey, leaf: &str, request: &ProofRequest<'_>) -
     name(&mut out, "iat");
     out.extend_from_slice(request.iat.0.to_string().as_bytes());
     text(&mut out, "jti", Some(&request.jti.0));
+    text(&mut out, "manifest_hash", request.manifest_hash.map(|hash| hash.to_string()).as_deref());
     text(&mut out, "nonce", request.nonce.as_deref());
     text(&mut out, "prev", request.prev.map(|prev| prev.to_string()).as_deref());
     name(&mut out, "seq");

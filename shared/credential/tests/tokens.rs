@@ -3,8 +3,8 @@
 use marque_credential::aat::{Claims, wire};
 use marque_credential::proof::ProofPayload;
 use marque_credential::{
-    AgentClaim, CredentialError, DerivedRequest, IdentityClaims, IdentityCredential, MarqueClaims, ProofRequest,
-    RootRequest, Runtime, Tools, derive, make_proof, mint_root,
+    AgentClaim, Assurance, CredentialError, DerivedRequest, EvidenceDigest, EvidenceKind, IdentityClaims,
+    IdentityCredential, MarqueClaims, ProofRequest, RootRequest, Runtime, Tools, derive, make_proof, mint_root,
 };
 use marque_identity::{Code, Digest, TokenId, UnixSeconds};
 use marque_json::{Limits, parse};
@@ -137,6 +137,7 @@ fn proves_with_a_canonical_payload() {
         why: Some("because \u{1f600}".into()),
         cause: Some("c".into()),
         traceparent: Some("00-1".into()),
+        manifest_hash: Some(Digest([7; 32])),
     };
     let proof = make_proof(&key(2), &root, &request).unwrap();
     let compact = Compact::split(&proof).unwrap();
@@ -144,8 +145,8 @@ fn proves_with_a_canonical_payload() {
     assert_eq!(parse(&bytes, Limits::DEFAULT).unwrap().canonical(), bytes);
     let payload: ProofPayload = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(
-        (payload.seq, payload.why.as_deref(), payload.prev),
-        (Some(3), Some("because \u{1f600}"), Some(Digest([2; 32])))
+        (payload.seq, payload.why.as_deref(), payload.prev, payload.manifest_hash),
+        (Some(3), Some("because \u{1f600}"), Some(Digest([2; 32])), Some(Digest([7; 32])))
     );
     assert_eq!(make_proof(&key(3), &root, &request), Err(CredentialError::NotHolder));
     for args in ["[]", "1", r#"{"n":9007199254740993}"#] {
@@ -162,8 +163,12 @@ fn identity() -> IdentityClaims {
         subject: key(2).did(),
         blueprint: "analyst".parse().expect("a name"),
         sponsor: "team-a".parse().expect("a name"),
-        runtime: Runtime { model_id: "m-1".into(), manifest_hash: Some(Digest([3; 32])), assurance: "claimed".into() },
-        evidence: vec![Digest([4; 32])],
+        runtime: Runtime {
+            model_id: "m-1".into(),
+            manifest_hash: Some(Digest([3; 32])),
+            assurance: Assurance::Claimed,
+        },
+        evidence: vec![EvidenceDigest::new(EvidenceKind::JoinToken, Digest([4; 32]))],
         status: Some(json!({"type": "BitstringStatusListEntry"})),
     }
 }

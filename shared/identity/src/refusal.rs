@@ -131,6 +131,7 @@ codes! {
     ViewDiverged "view_diverged" Us "The verifier's set of directives differs from the broadcaster's." "restart the verifier and report it";
     ReplayUndecided "replay_undecided" World "Whether this proof was used elsewhere could not be learned." "try again with a new proof";
     LimitUnsupported "limit_unsupported" Caller "The token carries a limit that this verifier does not enforce." "use a verifier that does";
+    ManifestChanged "manifest_changed" Caller "The manifest is not the one that the credential was issued for." "enrol again with what is deployed now, or have the blueprint allow it";
     PolicyDenied "policy_denied" Caller "Local policy forbids this call." "ask the operator of the tool";
     // Services
     NotRecorded "not_recorded" World "The record was not acknowledged, so nothing was done." "try again; check the audit stream: `marque doctor`";
@@ -138,6 +139,10 @@ codes! {
     BlueprintUnknown "blueprint_unknown" Caller "No blueprint has this name." "`marque blueprint ls`";
     JoinTokenInvalid "join_token_invalid" Caller "The join token is not one of ours, has expired, or is for another blueprint." "`marque agent invite` makes one";
     JoinTokenUsed "join_token_used" Caller "The join token has been used." "`marque agent invite` makes another";
+    EvidenceMissing "evidence_missing" Caller "The blueprint demands evidence that was not sent." "`marque blueprint info` lists what it demands; then enrol again";
+    EvidenceInvalid "evidence_invalid" Caller "A piece of evidence does not verify, is out of its time, or is not for this key and domain." "fetch fresh evidence for the agent's own key";
+    EvidenceMismatch "evidence_mismatch" Caller "A piece of evidence is genuine, but not of what the blueprint demands." "compare what runs with `marque blueprint info`";
+    EvidenceReused "evidence_reused" Caller "A piece of evidence has enrolled an agent before." "fetch fresh evidence for each enrolment";
     ModelNotAllowed "model_not_allowed" Caller "The blueprint does not allow this model." "`marque blueprint info` lists the allowed ones";
     CeilingExceeded "ceiling_exceeded" Caller "The request goes beyond the blueprint's ceiling." "ask for less: `marque blueprint info`";
     CredentialInvalid "credential_invalid" Caller "The identity credential is not valid here." "enrol again";

@@ -1,10 +1,10 @@
 //! The action: a decision turned into its *decided* record.
 
-use marque_identity::refusal::Refusal;
+use marque_identity::refusal::{Code, Refusal};
 use marque_identity::{Did, Digest, UnixMillis};
 
 use crate::decision::{Basis, Decision, Denial};
-use crate::record::{Body, Carried, Decided, Delegated, InputDigest, Record, Verb};
+use crate::record::{Body, Carried, Decided, Delegated, InputDigest, MANIFEST_CHANGED, Record, Risk, Verb};
 use crate::{Claimed, VerifiedChain};
 
 /// A proof larger than this is carried by its digest alone, in bytes.
@@ -62,6 +62,17 @@ pub fn refused(refusal: &Refusal, basis: &Basis, presented: &Presented<'_>) -> R
     Record { tool, ..Record::new(presented.iat_ms, presented.by, Body::Decided(Box::new(body))) }
 }
 
+/// The *risk* record that a denial calls for, if it does: an agent whose manifest has changed. Its proof's signature
+/// holds, so that nobody else can raise it against the agent.
+pub fn risk(denial: &Denial, chain: &VerifiedChain, presented: &Presented<'_>) -> Option<Record> {
+    if denial.code() != Code::ManifestChanged {
+        return None;
+    }
+    let message = short(denial.message(), TEXT_CHARS_MAX);
+    let risk = Body::Risk(Risk { signal: MANIFEST_CHANGED.to_owned(), message });
+    Some(stated(chain, presented, risk))
+}
+
 /// The *delegated* record of a chain's link, by who first saw it; none for a root.
 pub fn delegated(chain: &VerifiedChain, depth: usize, by: Did, iat_ms: UnixMillis) -> Option<Record> {
     let parent = chain.links().get(depth.checked_sub(1)?)?;
@@ -77,13 +88,17 @@ pub fn delegated(chain: &VerifiedChain, depth: usize, by: Did, iat_ms: UnixMilli
 }
 
 fn of_chain(chain: &VerifiedChain, presented: &Presented<'_>, body: Decided) -> Record {
+    stated(chain, presented, Body::Decided(Box::new(body)))
+}
+
+fn stated(chain: &VerifiedChain, presented: &Presented<'_>, body: Body) -> Record {
     Record {
         agent: Some(*chain.leaf().holder()),
         task: chain.root_claims().map(|claims| claims.task.clone()),
         tool: Some(short(presented.tool, TOOL_CHARS_MAX)),
         token: Some(*chain.leaf().digest()),
         links: digests(chain, chain.links().len()),
-        ..Record::new(presented.iat_ms, presented.by, Body::Decided(Box::new(body)))
+        ..Record::new(presented.iat_ms, presented.by, body)
     }
 }
 
@@ -117,6 +132,7 @@ fn frame(decision: Verb, basis: &Basis, claimed: &Claimed, presented: &Presented
         audience: presented.audience.map(|audience| short(audience, TEXT_CHARS_MAX)),
         why: text(&claimed.why),
         cause: text(&claimed.cause),
+        manifest_hash: claimed.manifest_hash,
         seq: claimed.seq,
         prev: claimed.prev,
         epoch: basis.epoch,

@@ -1,7 +1,7 @@
 //! The decision: AAT §8 steps 6 to 8 over a verified chain, then ours.
 //!
 //! Order: 7a and 7b before 6b, so that only the key's holder can make us evaluate; 6b, 6c, 7c to 7h; 9 directives, 10
-//! live narrowings, 11 freshness; 7i last, so that a denial consumes no `jti`. 12 (the proof is new cluster-wide) is
+//! live narrowings, 11 freshness, 14 the manifest; 7i last, so that a denial consumes no `jti`. 12 (the proof is new cluster-wide) is
 //! the caller's, by [`Permit::side_effecting`] and [`VerifiedProof::replay_key`].
 
 mod directives;
@@ -12,8 +12,9 @@ use std::time::Duration;
 pub use narrowing::validate as validate_narrowing;
 
 use marque_credential::ConstraintMap;
+use marque_credential::aat::Claims;
 use marque_identity::refusal::{Blame, Code, Refusal};
-use marque_identity::{Epoch, TrustDomain, UnixSeconds};
+use marque_identity::{Digest, Epoch, TrustDomain, UnixSeconds};
 use marque_revocation::{Freshness, View};
 
 use crate::proof::{self, PROOF_WINDOW_SECONDS};
@@ -255,6 +256,8 @@ fn judge(
         directives::check(chain, call, policy.domain, view)?;
         // 11: the view is fresh enough for this tool.
         check_freshness(view, policy.staleness_bound, now.monotonic)?;
+        // 14: what runs is what the root was issued for, by the agent's own word.
+        check_manifest(chain, &claims)?;
         // 7i: new to this process. Last, so that a denial consumes nothing. 8: permit.
         replay.accept(&verified, policy.window_seconds, now.unix).map_err(ChainRefusal::from)?;
         Ok(verified)
@@ -291,6 +294,21 @@ pub fn narrowings_hold(
     judge: impl FnMut(&ConstraintMap) -> bool,
 ) -> bool {
     directives::narrowings_hold(chain, tool, domain, view, judge)
+}
+
+/// Step 14: a manifest that the proof repeats is the root's. A proof that repeats none passes; one that repeats what
+/// can't be compared is denied.
+fn check_manifest(chain: &VerifiedChain, claims: &Claims<'_>) -> Result<(), ChainRefusal> {
+    let Some(said) = claims.get("manifest_hash") else { return Ok(()) };
+    let root = chain.root_claims().and_then(|claims| claims.agent.manifest_hash);
+    let said = said.as_str().and_then(|said| said.parse::<Digest>().ok());
+    let message = match (said, root) {
+        (Some(said), Some(root)) if said == root => return Ok(()),
+        (Some(said), Some(root)) => format!("the proof repeats manifest {said}, the root was issued for {root}"),
+        (Some(said), None) => format!("the proof repeats manifest {said}, the root names none"),
+        (None, _) => "`manifest_hash` of the proof is no digest".to_owned(),
+    };
+    Err(ChainRefusal::at("14", Code::ManifestChanged, message))
 }
 
 /// Step 11.

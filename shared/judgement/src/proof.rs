@@ -50,6 +50,8 @@ pub struct Claimed {
     pub cause: Option<String>,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// The manifest that runs.
+    pub manifest_hash: Option<Digest>,
 }
 
 /// A proof that holds for one chain, one tool and these arguments.
@@ -181,6 +183,7 @@ pub(crate) fn claimed(claims: &Claims<'_>) -> Claimed {
         why: text("why"),
         cause: text("cause"),
         traceparent: text("traceparent"),
+        manifest_hash: claims.text("manifest_hash").and_then(|hash| hash.parse().ok()),
     }
 }
 

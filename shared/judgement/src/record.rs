@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use body::{
     Body, Completed, Connected, Connection, Decided, Delegated, DirectiveIssued, Disconnected, InputDigest, Issued,
-    Kicked, Outcome, Receipt, Refused, Requested, Risk, Shown, Verb, What,
+    Kicked, MANIFEST_CHANGED, Outcome, Receipt, Refused, Requested, Risk, Shown, Verb, What,
 };
 pub use judge::{Judged, VALID, judge, may_sign};
 pub use kind::RecordKind;

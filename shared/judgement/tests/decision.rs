@@ -172,6 +172,60 @@ fn step_9_denies_where_a_root_can_not_be_matched() {
 }
 
 #[test]
+fn step_14_denies_a_manifest_that_is_not_the_roots() {
+    let said = |said: Value, root: Option<Digest>| {
+        let mut scene = scene();
+        scene.proof["manifest_hash"] = said;
+        match root {
+            Some(root) => scene.tokens[0]["agent"]["manifest_hash"] = root.to_string().into(),
+            None => drop(scene.tokens[0]["agent"].as_object_mut().unwrap().remove("manifest_hash")),
+        }
+        run(&scene, &view(&[]))
+    };
+    let same = said(Digest([7; 32]).to_string().into(), Some(Digest([7; 32])));
+    let Decision::Permit(permit) = &same.decision else { panic!("{:?}", same.decision) };
+    assert_eq!(permit.proof().claimed().manifest_hash, Some(Digest([7; 32])));
+    for (claim, root) in [
+        (json!(Digest([6; 32]).to_string()), Some(Digest([7; 32]))),
+        (json!(Digest([7; 32]).to_string()), None),
+        (json!(""), Some(Digest([7; 32]))),
+        (json!("seven"), None),
+        (json!(7), Some(Digest([7; 32]))),
+        (Value::Null, Some(Digest([7; 32]))),
+    ] {
+        let ran = said(claim.clone(), root);
+        assert_eq!((ran.step(), ran.code()), ("14", Some(Code::ManifestChanged)), "{claim}");
+        let Decision::Deny(denial) = &ran.decision else { unreachable!() };
+        let presented = action::Presented {
+            by: key(60).did(),
+            iat_ms: UnixMillis(NOW.0 * 1000),
+            tool: "read",
+            proof: "",
+            input: b"",
+            audience: None,
+        };
+        let risk = action::risk(denial, &ran.chain, &presented).expect("it is a risk");
+        let Body::Risk(body) = &risk.body else { panic!("{risk:?}") };
+        assert_eq!(body.signal, "manifest_changed");
+        assert_eq!((risk.agent, risk.token), (Some(key(4).did()), Some(*ran.chain.leaf().digest())));
+    }
+    // A denial of another rule is none; and that rule speaks first.
+    let mut outside = scene();
+    outside.proof["manifest_hash"] = Digest([6; 32]).to_string().into();
+    let ran = run(&outside, &view(&[directive(Op::Revoke, Target::Key(key(4).did()), None)]));
+    assert_eq!(ran.step(), "9");
+}
+
+#[test]
+fn step_14_consumes_no_proof() {
+    let (mut changed, replay) = (scene(), ReplayGuard::default());
+    changed.proof["manifest_hash"] = Digest([6; 32]).to_string().into();
+    let now = Now { unix: NOW, monotonic: AT };
+    assert_eq!(run_with(&changed, &view(&[]), &replay, now).step(), "14");
+    assert_eq!(run_with(&scene(), &view(&[]), &replay, now).step(), "permit");
+}
+
+#[test]
 fn step_10_narrows_and_only_narrows() {
     let narrowed = |narrow: Value| {
         let directive = directive(Op::Narrow, Target::Key(key(4).did()), Some(narrow));

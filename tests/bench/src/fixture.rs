@@ -113,6 +113,7 @@ pub fn prove(holder: &SigningKey, leaf: &str, args: &Json<'_>, audience: &str, s
         why: Some("look the customer up".into()),
         cause: None,
         traceparent: None,
+        manifest_hash: None,
     };
     make_proof(holder, leaf, &request).expect("a proof")
 }

@@ -7,6 +7,7 @@ mod audit;
 
 use std::collections::BTreeMap;
 
+use marque_credential::Manifest;
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
@@ -46,7 +47,7 @@ struct Jwk {
 struct RuntimeClaim {
     /// The model.
     model_id: String,
-    /// SHA-256 of the runtime's manifest, in hexadecimal.
+    /// SHA-256 of the runtime's manifest, in hexadecimal; equal to the digest of `manifest` where that is sent.
     manifest_hash: Option<String>,
 }
 
@@ -60,8 +61,16 @@ pub(super) struct EnrolRequest {
     jti: String,
     /// The trust domain.
     aud: String,
-    /// The operator's token.
-    join_token: String,
+    /// The kind of agent to enrol as; needed without a join token, and equal to the join token's with one.
+    blueprint: Option<String>,
+    /// An operator's one-time token.
+    join_token: Option<String>,
+    /// A token of an OpenID Connect issuer, or a JWT-SVID.
+    oidc_token: Option<String>,
+    /// An attestor's statement on the process, a `marque-process+jwt`.
+    process_evidence: Option<String>,
+    /// What is deployed; its digest becomes the credential's `manifest_hash`.
+    manifest: Option<Manifest>,
     /// The key; it signs this request.
     jwk: Jwk,
     /// What the agent runs as.
@@ -90,6 +99,8 @@ pub(super) struct RenewRequest {
     aud: String,
     /// The credential to renew.
     credential: String,
+    /// What is deployed now; one that has changed is refused unless the blueprint allows it.
+    manifest: Option<Manifest>,
 }
 
 /// `marque-issue+jwt`, signed by the agent: a root token for a task.

@@ -1,5 +1,7 @@
 //! A blueprint's TOML.
 
+mod attest;
+
 use marque_credential::Tools;
 use marque_credential::limits::{ARGUMENTS_MAX, DELEGATION_DEPTH_MAX};
 use marque_json::Json;
@@ -23,6 +25,7 @@ const KEYS: &[&str] = &[
     "token_life_seconds",
     "token_life_max_seconds",
     "max_depth",
+    "attest",
     "tools",
 ];
 /// One sentence.
@@ -31,7 +34,7 @@ const DESCRIPTION_BYTES_MAX: usize = 1024;
 pub(super) fn parse(text: &str) -> Result<Blueprint, Fault> {
     let mut table: Table = text.parse().map_err(|error: toml::de::Error| syntax(text, &error))?;
     if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err((unknown.clone(), format!("unknown key{}", did_you_mean(unknown))));
+        return Err((unknown.clone(), format!("unknown key{}", did_you_mean(unknown, KEYS))));
     }
     let token_life_max =
         seconds(&mut table, "token_life_max_seconds", TOKEN_LIFE_SECONDS_MAX, Some(TOKEN_LIFE_SECONDS_MAX))?;
@@ -50,6 +53,7 @@ pub(super) fn parse(text: &str) -> Result<Blueprint, Fault> {
         token_life_seconds: token_life,
         token_life_max_seconds: token_life_max,
         max_depth: depth(&mut table)?,
+        attest: attest::demands(&mut table)?,
         tools: tools(&mut table)?,
     })
 }
@@ -155,13 +159,13 @@ fn dotted(key: &str, name: &str) -> String {
 }
 
 /// The nearest key, where one is near.
-fn did_you_mean(unknown: &str) -> String {
+fn did_you_mean(unknown: &str, known: &[&str]) -> String {
     /// Two slips of the finger.
     const EDITS_MAX: usize = 3;
-    let nearest = KEYS.iter().map(|key| (edits(unknown, key), key)).min();
+    let nearest = known.iter().map(|key| (edits(unknown, key), key)).min();
     match nearest {
         Some((edits, key)) if edits <= EDITS_MAX => format!(": did you mean `{key}`?"),
-        Some(_) | None => format!("; known are {}", KEYS.join(", ")),
+        Some(_) | None => format!("; known are {}", known.join(", ")),
     }
 }
 

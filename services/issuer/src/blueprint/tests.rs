@@ -113,3 +113,101 @@ fn allows_listed_models_alone() {
         assert_eq!(blueprint.allow_model(other).unwrap_err().code, Code::ModelNotAllowed);
     }
 }
+
+/// [`GOOD`] with these lines before its tools.
+fn attesting(lines: &str) -> Result<Blueprint, String> {
+    let text = GOOD.replace("[tools.", &format!("{lines}\n[tools."));
+    parse(&text)
+        .map_err(|error| error.to_string().trim_start_matches("blueprint blueprints/summarizer.toml: ").to_owned())
+}
+
+const OIDC: &str = "[attest.oidc]\nissuers = [\"ci\"]\naudience = \"marque\"\n";
+
+#[test]
+fn demands_a_join_token_unless_told_otherwise() {
+    use super::attest::Attestor::{JoinToken, Manifest, Oidc, Process};
+    assert_eq!(parse(GOOD).unwrap().attest.require, [JoinToken]);
+    assert_eq!(attesting("[attest]").unwrap().attest.require, [JoinToken]);
+    let digest = "05".repeat(32);
+    let all = format!(
+        "[attest]\nrequire = [\"manifest\", \"process\", \"oidc\", \"join_token\", \"oidc\"]\n{OIDC}\
+         claims = {{ sub = \"repo:acme/*\", \"kubernetes.io\" = {{ namespace = \"agents\" }}, owner.id = 7, ok = true }}\n\
+         [attest.process]\nexe_sha256 = [\"{digest}\"]\nuid = [1000]\n[attest.manifest]\nallowed = [\"{digest}\"]"
+    );
+    let attest = attesting(&all).unwrap().attest;
+    assert_eq!(attest.require, [JoinToken, Oidc, Process, Manifest]);
+    let paths: Vec<_> = attest.oidc.as_ref().unwrap().claims.iter().map(|claim| claim.path.as_str()).collect();
+    assert_eq!(paths, ["kubernetes.io.namespace", "ok", "owner.id", "sub"]);
+    assert_eq!(attest.process.unwrap().uid, Some(vec![1000]));
+}
+
+#[test]
+fn refuses_demands_that_keep_nobody_out_or_nobody_makes() {
+    let refused = |lines: &str| attesting(lines).unwrap_err();
+    let oidc = |rest: &str| refused(&format!("[attest]\nrequire = [\"oidc\"]\n{OIDC}{rest}"));
+    assert!(refused("[attest]\nrequire = []").contains("anybody could enrol"));
+    assert!(
+        refused("[attest]\nrequire = [\"manifest\"]\n[attest.manifest]\nmodel_digest = [\"m\"]").contains("anybody")
+    );
+    assert!(oidc("").contains("`attest.oidc.claims`: demands no claim"));
+    assert!(oidc("claims = { sub = \"*\" }").contains("matches everything"));
+    assert!(oidc("claims = { sub = \"\" }").contains("matches everything"));
+    assert!(oidc("claims = { sub = \"a*b\" }").contains("`attest.oidc.claims.sub`: has a `*`"));
+    assert!(oidc("claims = { sub = [\"a\"] }").contains("`attest.oidc.claims.sub`: is not a text"));
+    assert!(oidc("claims = { \"a.b.c.d.e.f.g.h.i\" = \"x\" }").contains("more than 8 parts"));
+    let process = |rest: &str| refused(&format!("[attest]\nrequire = [\"process\"]\n[attest.process]\n{rest}"));
+    assert!(process("").contains("`attest.process`: demands nothing"));
+    assert!(process("uid = []").contains("`attest.process.uid`: is empty"));
+    assert!(process("cgroup_prefix = [\"/\"]").contains("holds every control group"));
+    assert!(process("exe_sha256 = [\"05\"]").contains("`attest.process.exe_sha256`"));
+    assert!(refused("[attest]\nrequire = [\"process\"]").contains("`attest.process`: is not set"));
+    assert!(refused("[attest.process]\nuid = [1]").contains("`attest.process`: is set, but"));
+    assert!(
+        refused("[attest]\nrequire = [\"oidc\"]\n[attest.oidc]\nissuers = [\"ci\"]")
+            .contains("`attest.oidc.audience`: is not set")
+    );
+}
+
+#[test]
+fn names_the_nearest_demand() {
+    let refused = |lines: &str| attesting(lines).unwrap_err();
+    assert_eq!(refused("[attest]\nrequires = [\"oidc\"]"), "`attest.requires`: unknown key: did you mean `require`?");
+    assert_eq!(
+        refused("[attest]\nrequire = [\"jointoken\"]"),
+        "`attest.require`: `jointoken` is no attestor: did you mean `join_token`?"
+    );
+    let process = "[attest]\nrequire = [\"process\"]\n[attest.process]\nhost = [\"a\"]";
+    assert_eq!(refused(process), "`attest.process.host`: unknown key: did you mean `hosts`?");
+}
+
+#[test]
+fn a_credential_is_held_against_what_is_demanded_today() {
+    use marque_credential::{Assurance, EvidenceDigest, EvidenceKind, IdentityClaims, Runtime};
+    use marque_identity::{Digest, TokenId, UnixSeconds};
+    let claims = |kinds: &[EvidenceKind], manifest_hash| IdentityClaims {
+        jti: TokenId("vc".into()),
+        iat: UnixSeconds(1),
+        exp: UnixSeconds(2),
+        subject: crate::testing::agent().did(),
+        blueprint: "summarizer".parse().unwrap(),
+        sponsor: "team".parse().unwrap(),
+        runtime: Runtime { model_id: "m".into(), manifest_hash, assurance: Assurance::Claimed },
+        evidence: kinds.iter().map(|kind| EvidenceDigest::new(*kind, Digest([1; 32]))).collect(),
+        status: None,
+    };
+    let plain = parse(GOOD).unwrap().attest;
+    let enrolled = [EvidenceKind::JoinToken, EvidenceKind::Request];
+    assert!(plain.check_held(&claims(&enrolled, None)).is_ok());
+    assert_eq!(plain.check_held(&claims(&[EvidenceKind::Request], None)).unwrap_err().code, Code::EvidenceMissing);
+    let listed = format!(
+        "[attest]\nrequire = [\"join_token\", \"manifest\"]\n[attest.manifest]\nallowed = [\"{}\"]",
+        Digest([5; 32])
+    );
+    let listed = attesting(&listed).unwrap().attest;
+    let with_manifest = [EvidenceKind::JoinToken, EvidenceKind::Manifest];
+    assert_eq!(listed.check_held(&claims(&enrolled, Some(Digest([5; 32])))).unwrap_err().code, Code::EvidenceMissing);
+    assert!(listed.check_held(&claims(&with_manifest, Some(Digest([5; 32])))).is_ok());
+    for other in [None, Some(Digest([6; 32]))] {
+        assert_eq!(listed.check_held(&claims(&with_manifest, other)).unwrap_err().code, Code::EvidenceMismatch);
+    }
+}

@@ -94,6 +94,7 @@ impl Office {
             store: Store::open(&path, &rules.bundle.trust_domain, &key.did()).unwrap(),
             key,
             rules,
+            oidc: Arc::default(),
             records: self.log.clone(),
             directives,
             now: Arc::new(move || UnixMillis(clock.load(Ordering::Relaxed))),
@@ -331,7 +332,7 @@ async fn refuses_each_broken_rule_of_enrolment() {
     assert_eq!(refused("5", json!({"surprise": 1})).await, Code::ClaimsMalformed);
     assert_eq!(refused("6", json!({"iat": NOW - 31})).await, Code::RequestStale);
     assert!(office.log.of(RecordKind::Issued).is_empty());
-    assert_eq!(desk.store.totals().unwrap().join_tokens_remembered, 0, "no refusal uses the join token up");
+    assert_eq!(desk.store.totals().unwrap().evidence_remembered, 0, "no refusal uses the join token up");
 }
 
 #[tokio::test]
@@ -386,7 +387,7 @@ async fn tidying_forgets_answers_but_not_join_tokens() {
     office.later(ANSWER_MEMORY_SECONDS + 1);
     desk.tidy().await.unwrap();
     let totals = desk.store.totals().unwrap();
-    assert_eq!((totals.grants_remembered, totals.join_tokens_remembered, totals.credentials), (0, 1, 1));
+    assert_eq!((totals.grants_remembered, totals.evidence_remembered, totals.credentials), (0, 1, 1));
     assert_eq!(code(desk.answer(Duty::Enrol, &body).await), Code::RequestStale);
 }
 

@@ -1,5 +1,6 @@
 //! What the store's rows hold.
 
+use marque_credential::EvidenceKind;
 use marque_identity::{Did, Digest, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
@@ -74,12 +75,15 @@ impl Grant {
     }
 }
 
-/// That a join token was used, and by whom.
+/// That a piece of evidence was used, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JoinUse {
-    /// [`join_key`](super::join_key).
+pub struct EvidenceUse {
+    /// [`join_key`](super::join_key) or [`use_key`](super::use_key).
     #[serde(skip)]
     pub key: [u8; 32],
+    /// What it is. Rows of before there were other kinds don't say.
+    #[serde(default = "join_token")]
+    pub kind: EvidenceKind,
     /// The agent that used it.
     pub agent: Did,
     /// When.
@@ -88,7 +92,11 @@ pub struct JoinUse {
     pub keep_until: UnixSeconds,
 }
 
-impl JoinUse {
+fn join_token() -> EvidenceKind {
+    EvidenceKind::JoinToken
+}
+
+impl EvidenceUse {
     pub(super) fn to_row(&self) -> Result<Vec<u8>, StoreError> {
         serde_json::to_vec(self).map_err(StoreError::Row)
     }
@@ -101,8 +109,8 @@ pub enum Begun {
     Now(Grant),
     /// The same request was granted before: these are its bytes.
     Earlier(Grant),
-    /// The join token has been used by another request.
-    JoinUsed,
+    /// A piece of this kind has been used by another request.
+    EvidenceUsed(EvidenceKind),
 }
 
 /// Numbers for an operator.
@@ -112,8 +120,8 @@ pub struct Totals {
     pub credentials: u64,
     /// Root tokens issued since the store was made.
     pub roots: u64,
-    /// Used join tokens that are remembered.
-    pub join_tokens_remembered: u64,
+    /// Used pieces of evidence that are remembered.
+    pub evidence_remembered: u64,
     /// Granted requests that are remembered.
     pub grants_remembered: u64,
     /// Grants whose record is not known to be stored.

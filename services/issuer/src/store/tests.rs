@@ -26,8 +26,9 @@ fn grant(agent: u8, jti: &str, answer: &str) -> Grant {
     }
 }
 
-fn join(jti: &str, agent: u8) -> JoinUse {
-    JoinUse {
+fn join(jti: &str, agent: u8) -> EvidenceUse {
+    EvidenceUse {
+        kind: EvidenceKind::JoinToken,
         key: join_key(&did(9), &TokenId(jti.into())),
         agent: did(agent),
         used_at: UnixSeconds(10),
@@ -43,16 +44,22 @@ fn open(dir: &tempfile::TempDir) -> Store {
 fn what_was_begun_survives_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let first = grant(2, "a", "first");
-    assert_eq!(open(&dir).begin(first.clone(), Some(join("j", 2))).unwrap(), Begun::Now(first.clone()));
+    assert_eq!(open(&dir).begin(first.clone(), &[join("j", 2)]).unwrap(), Begun::Now(first.clone()));
 
     let store = open(&dir);
     assert_eq!(store.pending(10).unwrap(), vec![first.clone()]);
     assert_eq!(store.remembered(first.id, &first.request).unwrap(), Some(first.clone()));
     // A retry signs a new credential before it learns of the old one: the old one is what counts.
-    assert_eq!(store.begin(grant(2, "a", "second"), Some(join("j", 2))).unwrap(), Begun::Earlier(first));
+    assert_eq!(store.begin(grant(2, "a", "second"), &[join("j", 2)]).unwrap(), Begun::Earlier(first));
     // Another request with the same join token gets nothing, also of the same agent.
-    assert_eq!(store.begin(grant(2, "b", "third"), Some(join("j", 2))).unwrap(), Begun::JoinUsed);
-    assert_eq!(store.begin(grant(3, "a", "fourth"), Some(join("j", 3))).unwrap(), Begun::JoinUsed);
+    assert_eq!(
+        store.begin(grant(2, "b", "third"), &[join("j", 2)]).unwrap(),
+        Begun::EvidenceUsed(EvidenceKind::JoinToken)
+    );
+    assert_eq!(
+        store.begin(grant(3, "a", "fourth"), &[join("j", 3)]).unwrap(),
+        Begun::EvidenceUsed(EvidenceKind::JoinToken)
+    );
     assert_eq!(store.totals().unwrap().grants_remembered, 1, "a refused use leaves nothing behind");
 }
 
@@ -64,7 +71,7 @@ fn a_join_token_is_used_once_by_concurrent_requests() {
         let tries: Vec<_> = (0..8)
             .map(|n| {
                 let store = &store;
-                scope.spawn(move || store.begin(grant(n, &format!("r{n}"), "x"), Some(join("j", n))).unwrap())
+                scope.spawn(move || store.begin(grant(n, &format!("r{n}"), "x"), &[join("j", n)]).unwrap())
             })
             .collect();
         tries.into_iter().map(|t| t.join().unwrap()).filter(|begun| matches!(begun, Begun::Now(_))).count()
@@ -77,12 +84,12 @@ fn a_request_id_is_for_one_request() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let first = grant(2, "a", "first");
-    store.begin(first.clone(), None).unwrap();
+    store.begin(first.clone(), &[]).unwrap();
     let other = Grant { request: sha256(b"other bytes"), ..first.clone() };
-    assert!(matches!(store.begin(other.clone(), None), Err(StoreError::RequestDiffers)));
+    assert!(matches!(store.begin(other.clone(), &[]), Err(StoreError::RequestDiffers)));
     assert!(matches!(store.remembered(first.id, &other.request), Err(StoreError::RequestDiffers)));
     // The same `jti` of another agent is another request.
-    assert!(matches!(store.begin(grant(3, "a", "x"), None).unwrap(), Begun::Now(_)));
+    assert!(matches!(store.begin(grant(3, "a", "x"), &[]).unwrap(), Begun::Now(_)));
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn recorded_is_counted_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let first = grant(2, "a", "first");
-    store.begin(first.clone(), None).unwrap();
+    store.begin(first.clone(), &[]).unwrap();
     assert!(!store.is_recorded(first.id).unwrap());
     store.recorded(&first).unwrap();
     store.recorded(&first).unwrap();
@@ -104,17 +111,21 @@ fn forgets_what_is_over_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let (recorded, pending) = (grant(2, "a", "recorded"), grant(2, "b", "pending"));
-    store.begin(recorded.clone(), Some(join("j", 2))).unwrap();
-    store.begin(pending.clone(), None).unwrap();
+    store.begin(recorded.clone(), &[join("j", 2)]).unwrap();
+    store.begin(pending.clone(), &[]).unwrap();
     store.recorded(&recorded).unwrap();
 
     assert_eq!(store.forget(UnixSeconds(1_000)).unwrap(), 0, "not yet");
     assert_eq!(store.forget(UnixSeconds(1_001)).unwrap(), 1, "the recorded grant alone");
     assert_eq!(store.remembered(recorded.id, &recorded.request).unwrap(), None);
     assert_eq!(store.remembered(pending.id, &pending.request).unwrap(), Some(pending));
-    assert_eq!(store.begin(grant(4, "c", "x"), Some(join("j", 4))).unwrap(), Begun::JoinUsed, "join still known");
+    assert_eq!(
+        store.begin(grant(4, "c", "x"), &[join("j", 4)]).unwrap(),
+        Begun::EvidenceUsed(EvidenceKind::JoinToken),
+        "join still known"
+    );
     assert_eq!(store.forget(UnixSeconds(2_001)).unwrap(), 1, "the join token");
-    assert_eq!(store.totals().unwrap().join_tokens_remembered, 0);
+    assert_eq!(store.totals().unwrap().evidence_remembered, 0);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A trust domain on disk, and the issuer's real process in it.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part; a test fails by panicking")]
 
+pub(crate) mod scene;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +20,7 @@ pub(crate) struct House {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) issuer: SigningKey,
     pub(crate) operator: SigningKey,
+    pub(crate) attestor: SigningKey,
     pub(crate) bundle: String,
 }
 
@@ -35,17 +38,21 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         let issuer = keys::create_signing_key(&dir.path().join("issuer.key")).unwrap();
         let operator = SigningKey::from_seed(&[0x0e; 32]);
+        let attestor = SigningKey::from_seed(&[0xa7; 32]);
         let bundle = TrustBundle {
             trust_domain: domain(),
             version: 1,
             issued_at: now(),
             issuers: vec![Anchor { iss: domain().issuer_uri(), did: issuer.did() }],
-            services: vec![ServiceKey { role: Role::Broadcaster, name: "broadcaster".into(), did: broadcaster.did() }],
+            services: vec![
+                ServiceKey { role: Role::Broadcaster, name: "broadcaster".into(), did: broadcaster.did() },
+                ServiceKey { role: Role::Attestor, name: "node-1".into(), did: attestor.did() },
+            ],
             operators: vec![Operator { name: "ada".into(), did: operator.did() }],
         };
         let bundle = bundle.sign(&issuer).unwrap();
         std::fs::write(dir.path().join("bundle.jwt"), &bundle).unwrap();
-        Self { dir, issuer, operator, bundle }
+        Self { dir, issuer, operator, attestor, bundle }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -64,7 +71,7 @@ impl House {
             "key_file = {key:?}\nstate_dir = {state:?}\n{top}\n\
              [nats]\nurl = {url:?}\nkey_file = {nats_key:?}\n\
              [bundle]\nfile = {bundle:?}\npin = \"{pin}\"\n\
-             [issuer]\n{section}\n{blueprints}\n",
+             [issuer]\n{blueprints}\n{section}\n",
             key = self.path("issuer.key"),
             state = self.path("state"),
             bundle = self.path("bundle.jwt"),
@@ -90,8 +97,13 @@ impl House {
 
     /// A join token for the shipped orchestrator.
     pub(crate) fn join(&self) -> String {
+        self.join_as("research-orchestrator")
+    }
+
+    /// A join token for a blueprint.
+    pub(crate) fn join_as(&self, blueprint: &str) -> String {
         let claims = json!({
-            "jti": TokenId::generate(), "aud": domain(), "blueprint": "research-orchestrator",
+            "jti": TokenId::generate(), "aud": domain(), "blueprint": blueprint,
             "iat": now(), "exp": now().plus(600),
         });
         jws::sign_as_did(&self.operator, "marque-join+jwt", &claims).unwrap()

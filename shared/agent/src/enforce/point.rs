@@ -103,7 +103,8 @@ impl EnforcementPoint {
     /// 1. The chain: found, or verified now (AAT §8 steps 1 to 5, 6a).
     /// 2. The decision (6 to 8, then 9 to 11, 7i), in one look at the view.
     /// 3. For a side-effecting tool, the proof is claimed for the whole cluster (12).
-    /// 4. The records: *delegated* for each link not seen before, and *decided*. No ack, no permit.
+    /// 4. The records: *delegated* for each link not seen before, *decided*, and *risk* where a denial calls for it. No
+    ///    ack, no permit.
     /// 5. Time and the view once more (4i, 9 to 11): the ack took time; a token may have expired and a directive may
     ///    have come meanwhile.
     pub async fn decide(&self, asked: Asked<'_>) -> Ruling {
@@ -170,7 +171,13 @@ impl EnforcementPoint {
         let stored = self.publish(&record).await;
         let permit = match decision {
             Decision::Permit(permit) => permit,
-            Decision::Deny(denial) => return denied(denial, stored.is_ok().then_some(record.id)),
+            Decision::Deny(denial) => {
+                if let Some(risk) = action::risk(&denial, &chain, &presented) {
+                    // Where it is not stored, telemetry tells; the denial stands.
+                    let _ = self.publish(&risk).await;
+                }
+                return denied(denial, stored.is_ok().then_some(record.id));
+            }
         };
         if let Err(refusal) = stored {
             return Ruling::Denied(Denied { refusal, record: None, basis: *permit.basis() });

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use marque_agent::enforce::{EnforcementPoint, Invocation, Ruling, ToolError};
-use marque_agent::{CallError, Why};
+use marque_agent::{AgentKey, CallError, Commission, Delegation, History, Why};
 use marque_bus::permissions::BusRole;
-use marque_identity::{Blame, Code};
-use marque_judgement::record::{Body, Outcome, RecordKind, Verb};
-use marque_signing::sha256;
+use marque_credential::{ProofRequest, make_proof};
+use marque_identity::{Blame, Code, Digest, TokenId};
+use marque_json::Json;
+use marque_judgement::record::{Body, Outcome, RecordKind, Verb, may_sign};
+use marque_runtime::Clock;
+use marque_signing::{SigningKey, sha256};
 use serde_json::json;
 
 use crate::replay::Presented;
@@ -70,6 +73,52 @@ async fn counts_and_links_one_keys_actions() {
     }
     assert_eq!(decided.len(), 3);
     assert_eq!(actor.commission().key().history().last, prev);
+}
+
+#[tokio::test]
+async fn repeats_the_manifest_and_denies_another_as_a_risk() {
+    let stage = Stage::set().await;
+    let (_served, ran) = stage.serve_counting().await;
+    let holder = SigningKey::from_seed(&[0x21; 32]);
+    let key = AgentKey::resumed(SigningKey::from_seed(&[0x21; 32]), History::default());
+    let root = stage.root_of_manifest(&key.public(), crm(), 1, Some(Digest([7; 32])));
+    let actor = Commission::adopt(key.clone(), root.clone()).unwrap().on(&stage.agent);
+    let args = json!({"region": "eu"});
+    let answer = actor.call(TOOL, &args, Why::default()).await.unwrap();
+    let (_, decided) = stage.decided(&answer.record.unwrap()).await;
+    assert_eq!(decided.manifest_hash, Some(Digest([7; 32])));
+
+    // A sub-agent acts under its principal's manifest.
+    let sub = AgentKey::generate().unwrap();
+    let chain = actor.commission().delegate(&sub.public(), Delegation::new(crm())).unwrap();
+    Commission::adopt(sub, chain).unwrap().on(&stage.agent).call(TOOL, &args, Why::default()).await.unwrap();
+
+    // The same key and chain, but it says that something else runs.
+    let parsed = Json::from_serde(&args).unwrap();
+    let request = ProofRequest {
+        jti: TokenId::generate(),
+        iat: Clock::new().unix(),
+        tool: "nats:tools.crm.query",
+        args: &parsed,
+        aud: Some(format!("nats://{DOMAIN}/{TOOL}")),
+        nonce: None,
+        seq: 9,
+        prev: None,
+        task: None,
+        why: None,
+        cause: None,
+        traceparent: None,
+        manifest_hash: Some(Digest([6; 32])),
+    };
+    let proof = make_proof(&holder, &root, &request).unwrap();
+    let ruling = Presented::of(root, proof, args.to_string()).at(&stage.point(policy())).await;
+    let Ruling::Denied(denied) = ruling else { panic!("{ruling:?}") };
+    assert_eq!((denied.refusal.code, denied.refusal.step), (Code::ManifestChanged, Some("14")));
+    let risks = stage.of_kind(RecordKind::Risk).await;
+    let [risk] = risks.as_slice() else { panic!("{risks:?}") };
+    assert_eq!(risk.agent, Some(key.did()));
+    assert!(may_sign(&stage.bundle, risk), "the host may say so");
+    assert_eq!(ran.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -24,6 +24,11 @@ impl Presented {
         Self { chain: actor.commission().chain().to_owned(), proof: signed.proof, args: args.to_owned() }
     }
 
+    /// Presented by a holder that does not use the SDK.
+    pub(crate) fn of(chain: String, proof: String, args: String) -> Self {
+        Self { chain, proof, args }
+    }
+
     pub(crate) fn chain(&self) -> &str {
         &self.chain
     }

@@ -97,12 +97,22 @@ impl Stage {
     }
 
     pub(crate) fn root(&self, holder: &PublicKey, tools: Tools, depth_max: u64) -> String {
+        self.root_of_manifest(holder, tools, depth_max, None)
+    }
+
+    pub(crate) fn root_of_manifest(
+        &self,
+        holder: &PublicKey,
+        tools: Tools,
+        depth_max: u64,
+        manifest_hash: Option<Digest>,
+    ) -> String {
         let now = Clock::new().unix();
         let agent = AgentClaim {
             did: holder.did(),
             blueprint: "web-reader".parse().unwrap(),
             sponsor: "finance".parse().unwrap(),
-            manifest_hash: None,
+            manifest_hash,
             vc_hash: Digest([7; 32]),
         };
         let marque = MarqueClaims { task: "urn:task:q3".parse().unwrap(), purpose: "report".into(), agent };

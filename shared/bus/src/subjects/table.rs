@@ -45,7 +45,13 @@ const fn record(
 
 /// Every subject of the project. A publish or subscribe that no row allows is refused by the server.
 pub const SUBJECTS: &[Subject] = &[
-    service("issuer.enrol", "marque.issuer.enrol", ASKERS, &[Issuer], "Enrol an agent by join token."),
+    service(
+        "issuer.enrol",
+        "marque.issuer.enrol",
+        ASKERS,
+        &[Issuer],
+        "Enrol an agent by the evidence that its blueprint demands.",
+    ),
     service("issuer.issue", "marque.issuer.issue", ASKERS, &[Issuer], "Issue a root token for a task."),
     service("issuer.renew", "marque.issuer.renew", ASKERS, &[Issuer], "Renew an identity credential."),
     service("issuer.bundle", "marque.issuer.bundle", ASKERS, &[Issuer], "The trust bundle."),
@@ -133,7 +139,7 @@ pub const SUBJECTS: &[Subject] = &[
     record(
         "record.risk",
         "marque.record.risk.{key}",
-        &[Sink, Gatekeeper, Issuer],
+        &[Sink, Gatekeeper, Issuer, Verifier, Host],
         "A sign of misuse, such as a cloned key.",
     ),
     service(

@@ -1,5 +1,6 @@
 //! What each kind of record states.
 
+use marque_credential::evidence::EvidenceDigest;
 use marque_identity::refusal::{Blame, Code};
 use marque_identity::{BlueprintName, Did, Digest, Epoch, Refusal, Sponsor, UnixSeconds};
 use schemars::JsonSchema;
@@ -97,10 +98,9 @@ pub struct Issued {
     /// When it expires, in seconds.
     #[schemars(with = "i64")]
     pub expires_at: UnixSeconds,
-    /// Digests of what was attested or asked.
+    /// What it was issued on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
-    pub evidence: Vec<Digest>,
+    pub evidence: Vec<EvidenceDigest>,
 }
 
 /// A request was refused by a service.
@@ -198,6 +198,10 @@ pub struct Decided {
     /// What led to the action: claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// The manifest that the agent says it runs: claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub manifest_hash: Option<Digest>,
     /// The agent's count of actions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
@@ -389,6 +393,9 @@ pub struct Kicked {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directive: Option<String>,
 }
+
+/// `signal` of a [`Risk`]: an agent's manifest is not the one that it was credentialed for.
+pub const MANIFEST_CHANGED: &str = "manifest_changed";
 
 /// A sign of risk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -48,7 +48,7 @@ pub fn may_sign(bundle: &TrustBundle, record: &Record) -> bool {
         RecordKind::Decided | RecordKind::Completed => any(&[Role::Verifier, Role::Host]),
         RecordKind::Directive | RecordKind::Receipt => any(&[Role::Broadcaster]),
         RecordKind::Connected | RecordKind::Kicked | RecordKind::Disconnected => any(&[Role::Gatekeeper]),
-        RecordKind::Risk => any(&[Role::Sink, Role::Risk, Role::Gatekeeper, Role::Issuer]),
+        RecordKind::Risk => any(&[Role::Sink, Role::Risk, Role::Gatekeeper, Role::Issuer, Role::Verifier, Role::Host]),
     }
 }
 
