@@ -1,5 +1,6 @@
 //! Carrying directives out: what they end is closed, recorded, and named in the ack.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt};
@@ -34,26 +35,54 @@ pub(crate) struct Warden {
     pub(crate) metrics: Metrics,
 }
 
+/// What is owed to the broadcaster: acks of directives that are carried out, each with what was closed on it.
+#[derive(Default)]
+struct Owed {
+    ids: Vec<DirectiveId>,
+    closed: Vec<Doomed>,
+}
+
+/// What came of one round.
+#[derive(Default)]
+struct Round {
+    closed: Vec<Doomed>,
+    /// Directives on which a connection stayed open.
+    unfinished: BTreeSet<DirectiveId>,
+}
+
+impl Owed {
+    /// Gives the acks that may be sent after a round: of directives on which nothing is open any more. The others are
+    /// owed on: who is silent about a directive has not carried it out.
+    fn settle(&mut self, round: Round) -> Vec<(DirectiveId, Closed)> {
+        let Round { closed, unfinished } = round;
+        let fresh = self.closed.len();
+        self.closed.extend(closed);
+        let (owed, done): (Vec<_>, Vec<_>) = self.ids.drain(..).partition(|id| unfinished.contains(id));
+        let acks = done.into_iter().map(|id| (id, named(&self.closed, id))).collect();
+        // What a look closed between a directive's effect on the view and the word of it is named in the next round.
+        let mut place = 0;
+        self.closed.retain(|doomed| {
+            place += 1;
+            place > fresh || doomed.ended.directive.is_some_and(|id| owed.contains(&id))
+        });
+        self.ids = owed;
+        acks
+    }
+}
+
 impl Warden {
     /// Carries out each directive that takes effect, and ends what expires, for ever.
     pub(crate) async fn watch(self, mut applied: mpsc::UnboundedReceiver<DirectiveId>) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sweep_at: Option<tokio::time::Instant> = None;
-        let mut waiting = Vec::new();
-        // Closed by a look, between a directive's effect on the view and the word of it.
-        let mut just_before = Vec::new();
+        let mut owed = Owed::default();
         loop {
             tokio::select! {
                 biased;
-                count = applied.recv_many(&mut waiting, usize::MAX) => {
+                count = applied.recv_many(&mut owed.ids, usize::MAX) => {
                     if count == 0 {
                         return;
-                    }
-                    let mut closed = self.end().await;
-                    closed.append(&mut just_before);
-                    for id in waiting.drain(..) {
-                        self.feed.acknowledge(id, named(&closed, id));
                     }
                     sweep_at.get_or_insert_with(|| tokio::time::Instant::now() + SWEEP_AFTER);
                 }
@@ -62,15 +91,18 @@ impl Warden {
                     if let Err(error) = self.registry.take_stock().await {
                         tracing::warn!(%error, "the broker's connections could not be listed");
                     }
-                    self.end().await;
                 }
-                _ = looks.tick() => just_before = self.end().await,
+                _ = looks.tick() => {}
+            }
+            let round = self.end().await;
+            for (id, closed) in owed.settle(round) {
+                self.feed.acknowledge(id, closed);
             }
         }
     }
 
-    /// Closes all that must end now. Gives what was closed.
-    async fn end(&self) -> Vec<Doomed> {
+    /// Closes all that must end now.
+    async fn end(&self) -> Round {
         let started = Instant::now();
         let doomed = {
             let view = self.feed.view();
@@ -78,29 +110,36 @@ impl Warden {
             self.registry.locked().doomed(&self.domain, &view, self.clock.unix(), redraw)
         };
         if doomed.is_empty() {
-            return doomed;
+            return Round::default();
         }
-        let closing = stream::iter(doomed).map(|doomed| self.close(doomed)).buffer_unordered(KICKS_MAX);
-        let closed: Vec<Doomed> = closing.filter_map(std::future::ready).collect().await;
-        self.metrics.kicked(closed.len(), started.elapsed());
-        closed
+        let mut round = Round::default();
+        let mut closing = stream::iter(doomed).map(|doomed| self.close(doomed)).buffer_unordered(KICKS_MAX);
+        while let Some(outcome) = closing.next().await {
+            match outcome {
+                Ok(closed) => round.closed.extend(closed),
+                Err(open) => round.unfinished.extend(open.ended.directive),
+            }
+        }
+        self.metrics.kicked(round.closed.len(), started.elapsed());
+        round
     }
 
-    /// Closes one, and records it. Where the broker does not answer it stays in the registry and is tried again.
-    async fn close(&self, doomed: Doomed) -> Option<Doomed> {
+    /// Closes one, and records it: gives it back if it was there. Where the broker does not answer it is an error, it
+    /// stays in the registry, and is tried again.
+    async fn close(&self, doomed: Doomed) -> Result<Option<Doomed>, Doomed> {
         match self.server.kick(&doomed.connection).await {
             Ok(KickOutcome::Closed) => {
                 self.registry.remove(&doomed.connection);
                 self.records.kicked(&doomed.standing, doomed.connection.clone(), doomed.ended).await;
-                Some(doomed)
+                Ok(Some(doomed))
             }
             Ok(KickOutcome::Gone) => {
                 self.registry.remove_seen(&doomed.connection);
-                None
+                Ok(None)
             }
             Err(error) => {
                 tracing::error!(cid = doomed.connection.cid, %error, "a connection that must end was not closed yet");
-                None
+                Err(doomed)
             }
         }
     }
@@ -121,5 +160,50 @@ async fn due(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use marque_identity::{Code, Did};
+    use marque_judgement::record::Connection;
+
+    use super::*;
+    use crate::standing::{Ended, Standing};
+
+    fn id(n: u8) -> DirectiveId {
+        DirectiveId::from_bytes([n; 16])
+    }
+
+    fn doomed(cid: u64, directive: u8) -> Doomed {
+        Doomed {
+            connection: Connection { server: "N".into(), cid },
+            standing: Arc::new(Standing::of_key(Did::from_key_bytes([7; 32]))),
+            ended: Ended { code: Code::Revoked, directive: Some(id(directive)) },
+        }
+    }
+
+    #[test]
+    fn what_stays_open_is_not_acked_and_what_was_closed_is_named_then() {
+        let mut owed = Owed { ids: vec![id(1), id(2)], ..Owed::default() };
+        let round = Round { closed: vec![doomed(10, 1), doomed(11, 2)], unfinished: [id(1)].into() };
+        let acks = owed.settle(round);
+        assert_eq!(acks.len(), 1);
+        assert_eq!((acks[0].0, acks[0].1.count, acks[0].1.named[0].cid), (id(2), 1, 11));
+        let acks = owed.settle(Round { closed: vec![doomed(12, 1)], ..Round::default() });
+        let named: Vec<u64> = acks[0].1.named.iter().map(|closed| closed.cid).collect();
+        assert_eq!((acks[0].0, named), (id(1), vec![10, 12]));
+        assert!(owed.settle(Round::default()).is_empty());
+    }
+
+    #[test]
+    fn what_a_look_closed_just_before_the_word_of_it_is_named() {
+        let mut owed = Owed::default();
+        assert!(owed.settle(Round { closed: vec![doomed(10, 1)], ..Round::default() }).is_empty());
+        owed.ids.push(id(1));
+        let acks = owed.settle(Round::default());
+        assert_eq!((acks[0].0, acks[0].1.count), (id(1), 1));
     }
 }

@@ -1,1 +1,138 @@
+use marque_identity::{Did, Digest};
+use marque_judgement::record::Shown;
+use marque_revocation::{Directive, Event, Op, SignedDirective, Target};
+use marque_signing::SigningKey;
 
+use super::*;
+
+const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
+
+fn did(seed: u8) -> Did {
+    SigningKey::from_seed(&[seed; 32]).did()
+}
+
+fn domain() -> TrustDomain {
+    "acme.example".parse().unwrap()
+}
+
+/// A sub-agent of agent 2, holder of the second link.
+fn standing() -> Standing {
+    Standing {
+        shown: Shown::Chain,
+        links: vec![Digest([1; 32]), Digest([2; 32])],
+        holders: vec![did(2), did(3)],
+        issuer: Some("https://acme.example".into()),
+        task: Some("urn:task:one".parse().unwrap()),
+        blueprint: Some("reader".parse().unwrap()),
+        manifest: Some(Digest([9; 32])),
+        expires_at: Some(NOW.plus(60)),
+        ..Standing::of_key(did(3))
+    }
+}
+
+fn connection(cid: u64) -> Connection {
+    Connection { server: "N".into(), cid }
+}
+
+fn held(seen: bool) -> Held {
+    Held {
+        standing: Arc::new(standing()),
+        allowed: Allowed::default(),
+        narrowings: BTreeSet::new(),
+        chain: None,
+        since: Duration::ZERO,
+        seen,
+    }
+}
+
+fn view_of(op: Op, target: Target) -> View {
+    let narrow = (op == Op::Narrow).then(|| serde_json::json!({ "tools": { "*": {} } }));
+    let directive = Directive {
+        id: DirectiveId::from_bytes([7; 16]),
+        op,
+        target,
+        until: None,
+        narrow,
+        lifts: None,
+        reason: "test".into(),
+        requested_by: did(9),
+        iat: NOW,
+        domain: domain(),
+    };
+    let mut view = View::new();
+    let signed = SignedDirective::sign(directive, &SigningKey::from_seed(&[9; 32])).unwrap();
+    view.on(Event::Raw(Arc::new(signed)), Duration::ZERO);
+    view
+}
+
+fn doomed(view: &View, now: UnixSeconds) -> Vec<Code> {
+    let mut connections = Connections::default();
+    assert!(connections.put(connection(1), held(true)));
+    let doomed = connections.doomed(&domain(), view, now, |_| Allowed::default());
+    doomed.into_iter().map(|doomed| doomed.ended.code).collect()
+}
+
+#[test]
+fn each_kind_of_directive_ends_it_and_none_that_names_another() {
+    let own = [
+        Target::Token(Digest([1; 32])),
+        Target::Token(Digest([2; 32])),
+        Target::Key(did(2)),
+        Target::Key(did(3)),
+        Target::Task("urn:task:one".parse().unwrap()),
+        Target::Blueprint("reader".parse().unwrap()),
+        Target::Manifest(Digest([9; 32])),
+        Target::Issuer("https://acme.example".into()),
+        Target::Domain(domain()),
+    ];
+    for target in own {
+        assert_eq!(doomed(&view_of(Op::Revoke, target.clone()), NOW), [Code::Revoked], "{target}");
+        assert_eq!(doomed(&view_of(Op::Suspend, target.clone()), NOW), [Code::Suspended], "{target}");
+        assert_eq!(doomed(&view_of(Op::Narrow, target.clone()), NOW), [Code::Narrowed], "{target}");
+    }
+    for target in [
+        Target::Token(Digest([3; 32])),
+        Target::Key(did(4)),
+        Target::Task("urn:task:two".parse().unwrap()),
+        Target::Blueprint("writer".parse().unwrap()),
+        Target::Manifest(Digest([1; 32])),
+        Target::Issuer("https://other.example".into()),
+        Target::Domain("other.example".parse().unwrap()),
+    ] {
+        assert!(doomed(&view_of(Op::Revoke, target.clone()), NOW).is_empty(), "{target}");
+    }
+}
+
+#[test]
+fn its_time_ends_it_to_the_second() {
+    assert!(doomed(&View::new(), NOW.plus(59)).is_empty());
+    assert_eq!(doomed(&View::new(), NOW.plus(60)), [Code::TokenExpired]);
+}
+
+#[test]
+fn a_list_forgets_what_is_gone_and_keeps_what_is_coming() {
+    let mut connections = Connections::default();
+    connections.put(connection(1), held(true));
+    connections.put(connection(2), held(true));
+    connections.put(connection(3), held(false));
+    let listed = [connection(1)].into();
+    connections.retain(&listed, Duration::from_secs(1));
+    let mut left: Vec<u64> = connections.iter().map(|(connection, _)| connection.cid).collect();
+    left.sort_unstable();
+    assert_eq!(left, [1, 3]);
+    connections.remove_seen(&connection(3));
+    connections.remove_seen(&connection(1));
+    assert_eq!(connections.len(), 1, "one that is just coming stays");
+    connections.retain(&listed, UNSEEN_FOR);
+    assert_eq!(connections.len(), 0);
+}
+
+#[test]
+fn there_is_room_for_as_many_as_the_account_has() {
+    let mut connections = Connections::default();
+    for cid in 0..CONNECTIONS_MAX as u64 {
+        assert!(connections.put(connection(cid), held(true)));
+    }
+    assert!(!connections.put(connection(u64::MAX), held(true)));
+    assert!(connections.put(connection(0), held(true)), "one that is there already is only renewed");
+}
