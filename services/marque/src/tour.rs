@@ -69,7 +69,7 @@ async fn tell(args: &TourArgs, common: &Common, out: &Output, own: &mut OwnSyste
             let system = teller
                 .step("a system", async {
                     let system = System::start(&plan, out).await?;
-                    let told = format!("nats-server and four services at {}, separate processes", system.url());
+                    let told = format!("nats-server and five services at {}, separate processes", system.url());
                     Ok((system, told))
                 })
                 .await?;

@@ -56,7 +56,8 @@ impl BusError {
     /// The stable reason.
     pub fn code(&self) -> Code {
         match self {
-            Self::Unavailable(_) | Self::Forbidden(_) | Self::Refused(_) | Self::Malformed(_) => Code::Unavailable,
+            Self::Unavailable(_) | Self::Refused(_) | Self::Malformed(_) => Code::Unavailable,
+            Self::Forbidden(_) => Code::NotAuthorized,
             Self::OutcomeUnknown(_) => Code::OutcomeUnknown,
             Self::SequenceMoved(_) | Self::Suppressed { .. } => Code::Conflict,
             Self::StreamDiffers { .. } => Code::StreamDiffers,

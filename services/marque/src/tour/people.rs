@@ -2,6 +2,7 @@
 
 use marque_agent::{Agent, AgentKey, Commission, CommissionRequest, Delegation, RuntimeClaim};
 use marque_bus::subjects::issuer;
+use marque_bus::{Bus, Presented};
 use marque_credential::Tools;
 use marque_identity::{BlueprintName, TaskId};
 use marque_json::Json;
@@ -37,15 +38,16 @@ pub(super) async fn enrol(stage: &Stage) -> Result<Agent, Failure> {
     let blueprint: BlueprintName = BLUEPRINT.parse().map_err(|_| otherwise("no blueprint's name"))?;
     let (join, _) = join_token(&stage.operator, &stage.domain, &blueprint, JOIN_TIME)?;
     let key = AgentKey::generate().map_err(|error| otherwise(error.to_string()))?;
-    let model_id = allowed_model(stage, &blueprint).await?;
+    let bus = stage.connect(&key, Presented::ENROL).await?;
+    let model_id = allowed_model(&bus, &blueprint).await?;
     let runtime = RuntimeClaim { model_id, manifest_hash: None };
-    Ok(Agent::enrol(&stage.agent_bus, &stage.domain, key, &join, &runtime).await?)
+    Ok(Agent::enrol(&bus, &stage.domain, key, join.as_str(), &runtime).await?)
 }
 
 /// The first model that the issuer's blueprint allows.
-async fn allowed_model(stage: &Stage, blueprint: &BlueprintName) -> Result<String, Failure> {
+async fn allowed_model(bus: &Bus, blueprint: &BlueprintName) -> Result<String, Failure> {
     let question = json!({ "name": blueprint }).to_string().into_bytes();
-    let reply = stage.agent_bus.request(issuer::BLUEPRINTS, Default::default(), question, JOIN_TIME).await;
+    let reply = bus.request(issuer::BLUEPRINTS, Default::default(), question, JOIN_TIME).await;
     let reply = reply.map_err(call_failure)?;
     let shown: Value = marque_json::from_slice(&reply.payload, marque_json::Limits::DEFAULT)?;
     let model = shown.pointer("/models/0").and_then(Value::as_str);

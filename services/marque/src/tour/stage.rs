@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use marque_agent::enforce::{Enforcer, Invocation, Policy, ServedTool, Tier, ToolError, ToolRule};
+use marque_agent::{AgentKey, Commission};
 use marque_bus::permissions::BusRole;
-use marque_bus::{Bus, Feed, FeedOptions};
+use marque_bus::{Bus, Feed, FeedOptions, Presented};
 use marque_identity::{Code, Did, TrustDomain};
 use marque_revocation::StatusRequest;
 use marque_signing::SigningKey;
@@ -53,8 +54,8 @@ pub(super) struct Stage {
     pub domain: TrustDomain,
     /// The operator's connection.
     pub operator_bus: Bus,
-    /// The agents' connection.
-    pub agent_bus: Bus,
+    /// The broker, for agents who connect by their own keys.
+    pub url: String,
     /// The operator's key.
     pub operator: SigningKey,
     _tools: Vec<ServedTool>,
@@ -86,7 +87,7 @@ impl Place {
         tokio::time::timeout(FRESH_TIME, feed.fresh(TOOL_STALENESS)).await.map_err(|_| {
             Failure::new(Code::ViewStale, "the tool host's view of the directives did not become fresh")
         })?;
-        let policy = Policy::new(domain.clone()).with(ToolRule {
+        let policy = Policy::new(domain.clone()).with_bounds(TOOL_STALENESS, TOOL_STALENESS).with(ToolRule {
             pattern: format!("nats:{MAIL}"),
             tier: Some(Tier::Critical),
             side_effecting: true,
@@ -102,11 +103,24 @@ impl Place {
             bundle,
             domain,
             operator_bus,
-            agent_bus: self.connect(BusRole::Agent, "marque tour: agents").await?,
+            url: self.url.clone(),
             operator: self.directory.key("operator")?,
             _tools: tools,
             archive: serve_archive(&host_bus).await?,
         })
+    }
+}
+
+impl Stage {
+    /// An agent's connection: by its key and what it presents.
+    pub(super) async fn connect(&self, key: &AgentKey, presented: impl Into<Arc<str>>) -> Result<Bus, Failure> {
+        let options = key.connect_options(&self.url, "marque tour: agent", Presented::new(presented));
+        Bus::connect_now(options, CONNECT_TIME).await.map_err(bus_failure)
+    }
+
+    /// The connection of a commission's holder.
+    pub(super) async fn connect_by(&self, commission: &Commission) -> Result<Bus, Failure> {
+        self.connect(commission.key(), commission.chain()).await
     }
 }
 

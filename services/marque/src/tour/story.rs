@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use marque_agent::Why;
+use marque_agent::{AgentKey, CallError, Why};
+use marque_bus::Bus;
 use marque_credential::IdentityCredential;
 use marque_identity::{Code, TaskId};
 use marque_revocation::{Op, Target};
@@ -21,6 +22,8 @@ use crate::directive::ask::{Question, Who, ask_on};
 use crate::time::measured;
 use marque_revocation::DirectiveReply;
 
+/// Events can be lost: a connection is looked at again after this long.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a directive's answer is waited for.
 const ASK_TIME: Duration = Duration::from_secs(20);
 
@@ -68,13 +71,16 @@ pub(super) async fn tell(place: &Place, teller: &mut Teller) -> Result<(), Failu
         })
         .await?;
 
+    teller.chapter("The broker lets it in by its chain, and holds it to that");
+    let bus = is_let_in(&stage, &researcher, teller).await?;
+
     teller.chapter("It acts: each call is a signed action, decided and recorded before the tool runs");
-    let first = acts(&stage, &researcher, teller).await?;
-    is_held_to_its_grant(&stage, &root, &researcher, teller).await?;
+    let first = acts(&bus, &researcher, teller).await?;
+    is_held_to_its_grant(&stage, &bus, &root, &researcher, teller).await?;
 
     teller.chapter("It is narrowed, and ended, while it runs");
-    is_narrowed(&stage, &researcher, teller).await?;
-    let last = is_revoked(&stage, &researcher, &reader, &writer, teller).await?;
+    is_narrowed(&stage, &bus, &researcher, teller).await?;
+    let last = is_revoked(&stage, &bus, &researcher, &reader, &writer, teller).await?;
 
     teller.chapter("What it did stands in the log");
     ledger::tell(place, &stage, &task, &researcher, &first, &last, teller).await
@@ -86,9 +92,52 @@ fn task() -> Result<TaskId, Failure> {
     format!("urn:task:tour-{}", &id[id.len() - 12..]).parse().map_err(|error| otherwise(format!("{error}")))
 }
 
+/// The sub-agent connects with its chain; a thief with the same chain does not, and a subject that it does not grant is
+/// out of reach. Answers its connection.
+async fn is_let_in(stage: &Stage, researcher: &SubAgent, teller: &mut Teller) -> Result<Bus, Failure> {
+    let bus = teller
+        .step("it connects with its chain", async {
+            let bus = stage.connect_by(&researcher.commission).await?;
+            Ok((bus, "let in: two tools, its own inbox and statements, nothing else".to_owned()))
+        })
+        .await?;
+    teller
+        .step("a thief with the same chain", async {
+            let thief = AgentKey::generate().map_err(|error| otherwise(error.to_string()))?;
+            let outcome = stage.connect(&thief, researcher.commission.chain()).await;
+            Ok(((), turned_away(outcome)?))
+        })
+        .await?;
+    let actor = researcher.commission.on(&bus);
+    teller
+        .step("asks for another tool", async {
+            let args = json!({ "to": "board@acme.example", "subject": "hi", "body": "…" });
+            match actor.call(MAIL, &args, Why::default()).await {
+                Err(CallError::Unanswered(refusal)) if refusal.code == Code::NotAuthorized => {
+                    Ok(((), format!("REFUSED by the broker: its connection may not publish on {MAIL}")))
+                }
+                Err(error) => Err(otherwise(format!("the broker must refuse this, but: {error}"))),
+                Ok(_) => Err(otherwise("the broker must refuse this, but it was permitted")),
+            }
+        })
+        .await?;
+    Ok(bus)
+}
+
+/// A connect that must be refused.
+fn turned_away(outcome: Result<Bus, Failure>) -> Result<String, Failure> {
+    match outcome {
+        Ok(_) => Err(otherwise("the broker must turn this away, but let it in")),
+        Err(failure) if failure.code == Code::NotAuthorized => {
+            Ok("REFUSED at the door: the reason stands in the audit log, the caller hears none".to_owned())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Permits: in the tool's own host, and at the gate. Answers the id of the first *decided* record.
-async fn acts(stage: &Stage, researcher: &SubAgent, teller: &mut Teller) -> Result<String, Failure> {
-    let actor = researcher.commission.on(&stage.agent_bus);
+async fn acts(bus: &Bus, researcher: &SubAgent, teller: &mut Teller) -> Result<String, Failure> {
+    let actor = researcher.commission.on(bus);
     let first = teller
         .step("a call, in the tool's host", async {
             let why = Why::because("the report needs acme's open invoices");
@@ -118,23 +167,16 @@ async fn acts(stage: &Stage, researcher: &SubAgent, teller: &mut Teller) -> Resu
 /// Denials: beyond the grant, a forged wider token, a replayed proof, an overheard chain.
 async fn is_held_to_its_grant(
     stage: &Stage,
+    bus: &Bus,
     root: &marque_agent::Commission,
     researcher: &SubAgent,
     teller: &mut Teller,
 ) -> Result<(), Failure> {
-    let actor = researcher.commission.on(&stage.agent_bus);
-    let bus = &stage.agent_bus;
+    let actor = researcher.commission.on(bus);
     teller
         .step("asks for another customer", async {
             let outcome = actor.call(CRM, &json!({ "customer": "initech" }), Why::default()).await;
             Ok(((), told(&denied(outcome, Code::ArgumentRefused)?)))
-        })
-        .await?;
-    teller
-        .step("asks for another tool", async {
-            let args = json!({ "to": "board@acme.example", "subject": "hi", "body": "…" });
-            let outcome = actor.call(MAIL, &args, Why::default()).await;
-            Ok(((), told(&denied(outcome, Code::ToolNotGranted)?)))
         })
         .await?;
     teller
@@ -164,7 +206,7 @@ async fn is_held_to_its_grant(
         })
         .await?;
     teller
-        .step("a thief uses its chain", async {
+        .step("uses a chain it overheard", async {
             let thief = SigningKey::generate().map_err(|error| otherwise(error.to_string()))?;
             let (args, audience) = (json!({ "customer": "acme" }), stage.domain.audience(CRM));
             let chain = root.chain();
@@ -175,8 +217,8 @@ async fn is_held_to_its_grant(
         .await
 }
 
-async fn is_narrowed(stage: &Stage, researcher: &SubAgent, teller: &mut Teller) -> Result<(), Failure> {
-    let actor = researcher.commission.on(&stage.agent_bus);
+async fn is_narrowed(stage: &Stage, bus: &Bus, researcher: &SubAgent, teller: &mut Teller) -> Result<(), Failure> {
+    let actor = researcher.commission.on(bus);
     let globex = json!({ "customer": "globex" });
     let narrowed = teller
         .step("the operator narrows it", async {
@@ -214,6 +256,7 @@ async fn is_narrowed(stage: &Stage, researcher: &SubAgent, teller: &mut Teller) 
 /// The sub-agent is ended, its child with it, its sibling not. Answers the id of the grandchild's *decided* record.
 async fn is_revoked(
     stage: &Stage,
+    bus: &Bus,
     researcher: &SubAgent,
     reader: &SubAgent,
     writer: &SubAgent,
@@ -225,30 +268,52 @@ async fn is_revoked(
         })
         .await?;
     teller
-        .step("the sub-agent", async {
-            let actor = researcher.commission.on(&stage.agent_bus);
+        .step("its connection", async {
+            until_closed(bus).await?;
+            let told = turned_away(stage.connect_by(&researcher.commission).await)?;
+            Ok(((), format!("closed by the broker; coming back is {told}")))
+        })
+        .await?;
+    // What they have signed, over a connection that still stands: the tools' own enforcement.
+    let others = stage.connect_by(&writer.commission).await?;
+    teller
+        .step("what it signs, by other ways", async {
+            let actor = researcher.commission.on(&others);
             let outcome = actor.call(CRM, &json!({ "customer": "acme" }), Why::default()).await;
             Ok(((), told(&denied(outcome, Code::Revoked)?)))
         })
         .await?;
     let last = teller
         .step("its child, never seen before", async {
-            let actor = reader.commission.on(&stage.agent_bus);
+            turned_away(stage.connect_by(&reader.commission).await)?;
+            let actor = reader.commission.on(&others);
             let outcome = actor.call(CRM, &json!({ "customer": "acme" }), Why::because("go on reading")).await;
             let denial = denied(outcome, Code::Revoked)?;
             let record = denial.record.clone().ok_or_else(|| otherwise("the denial names no decided record"))?;
-            Ok((record, told(&denial)))
+            Ok((record, format!("REFUSED at the door, and {}", told(&denial))))
         })
         .await?;
     teller
         .step("its sibling", async {
-            let actor = writer.commission.on(&stage.agent_bus);
+            let actor = writer.commission.on(&others);
             let args = json!({ "to": "research@acme.example", "subject": "report", "body": "three invoices are open" });
             permitted(actor.call(MAIL, &args, Why::because("the report is due")).await)?;
             Ok(((), "permitted: the mail went out, once in the whole cluster".to_owned()))
         })
         .await?;
     Ok(last)
+}
+
+/// Waits until the broker has closed a connection.
+async fn until_closed(bus: &Bus) -> Result<(), Failure> {
+    let closed = async {
+        let mut disturbed = bus.disturbances();
+        while bus.is_connected() {
+            // Woken by an event or, should one be lost, by the clock.
+            let _ = tokio::time::timeout(LOOK_AGAIN, disturbed.changed()).await;
+        }
+    };
+    tokio::time::timeout(ASK_TIME, closed).await.map_err(|_| otherwise("the broker must close its connection"))
 }
 
 fn aimed(op: Op, at: &SubAgent, reason: &str) -> Question {
