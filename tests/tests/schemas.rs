@@ -137,6 +137,8 @@ fn the_readme_states_the_limits_as_they_are() {
         ("ACK_BYTES_MAX", number(marque_revocation::ACK_BYTES_MAX)),
         ("BUNDLE_BYTES_MAX", number(marque_signing::bundle::BUNDLE_BYTES_MAX)),
         ("ENTRY_BYTES_MAX", number(marque_ledger::ENTRY_BYTES_MAX)),
+        ("EVIDENCE_BYTES_MAX", number(marque_credential::evidence::EVIDENCE_BYTES_MAX)),
+        ("MANIFEST_BYTES_MAX", number(marque_credential::evidence::MANIFEST_BYTES_MAX)),
         ("LINE_BYTES_MAX", number(marque_judgement::plumbing::LINE_BYTES_MAX)),
     ] {
         assert!(readme.contains(&format!("| `{name}` | {value} |")), "{name} is {value}");

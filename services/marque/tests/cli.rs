@@ -48,6 +48,29 @@ fn exit(output: &Output) -> i32 {
 }
 
 #[test]
+fn an_agent_enrols_by_other_evidence_than_a_join_token() {
+    let home = tempfile::tempdir().unwrap();
+    let (token, manifest) = (home.path().join("token"), home.path().join("manifest.json"));
+    std::fs::write(&token, "a.b.c\n").unwrap();
+    std::fs::write(&manifest, r#"{"model_id":"m"}"#).unwrap();
+    let (token, manifest) = (token.display().to_string(), manifest.display().to_string());
+    let at = home.path().join("agent").display().to_string();
+    let enrol = |rest: &[&str]| {
+        let base = ["agent", "enrol", "-j", "--dry-run", "--home", &at, "--model", "m"];
+        fed(&[&base[..], rest].concat(), b"")
+    };
+    let by_token = ["--blueprint", "ci", "--domain", "acme.example", "--oidc-token", &token, "--manifest", &manifest];
+    let told = enrol(&by_token);
+    assert_eq!(exit(&told), 0, "{}", stdout(&told));
+    assert_eq!(document(&told)["blueprint"], "ci");
+    assert_eq!(exit(&enrol(&[])), 2, "neither a join token nor a blueprint");
+    let both = ["--blueprint", "ci", "--domain", "acme.example", "--oidc-token", "-", "--manifest", "-"];
+    assert_eq!(exit(&enrol(&both)), 2, "one stdin");
+    std::fs::write(&manifest, r#"{"model":"m"}"#).unwrap();
+    assert_eq!(document(&enrol(&by_token))["error"]["code"], "config_invalid");
+}
+
+#[test]
 fn explains_every_code() {
     for code in Code::ALL {
         let output = marque(&["-j", "explain", code.as_str()]);

@@ -145,6 +145,7 @@ pub fn decided(agent: Did, links: &[Digest], tool: &str, verb: Verb) -> Record {
         audience: None,
         why: Some("the customer asked".into()),
         cause: Some("mail-1".into()),
+        manifest_hash: None,
         seq: Some(1),
         prev: None,
         epoch: Epoch(5),

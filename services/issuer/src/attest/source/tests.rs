@@ -149,6 +149,55 @@ async fn many_at_once_fetch_once() {
     assert_eq!(web.asked(), 1);
 }
 
+/// The same over TLS, once a connection, with the certificate that stands beside the tests.
+fn serve_tls(body: String) -> String {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let certificate = CertificateDer::from_pem_file(certificate()).unwrap();
+    let key = PrivateKeyDer::from_pem_file(certificate_path("web.key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/keys", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::StreamOwned::new(session, connection.unwrap());
+            let lines = BufReader::new(&mut stream).lines();
+            lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+            let _ = stream.write_all(ok(&body).as_bytes());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    url
+}
+
+fn certificate_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys").join(name)
+}
+
+fn certificate() -> PathBuf {
+    certificate_path("web.pem")
+}
+
+#[tokio::test]
+async fn a_server_is_known_by_its_certificate() {
+    let url = serve_tls(key_set(&["a"]));
+    let pace = Pace { fresh: LONG, usable: LONG, retry: Duration::ZERO };
+    let by = |ca_file: Option<&Path>| Issuer {
+        name: "ci".into(),
+        iss: "https://ci.example".into(),
+        keys: Keys::Url(Box::new(KeyUrl::new(url.clone(), true, ca_file, pace).unwrap())),
+    };
+    assert_eq!(code(&by(Some(&certificate())), "a").await, Ok(()));
+    assert_eq!(code(&by(None), "a").await, Err(Code::Unavailable), "the public web does not vouch for it");
+    let not_one = certificate_path("web.key.pem");
+    assert!(KeyUrl::new(url.clone(), true, Some(&not_one), pace).is_err());
+    assert!(KeyUrl::new(url.clone(), true, Some(Path::new("/nonexistent")), pace).is_err());
+}
+
 fn section(name: &str, file: &Path) -> OidcConfig {
     OidcConfig {
         name: name.into(),
