@@ -154,7 +154,6 @@ pub fn decided(agent: Did, links: &[Digest], tool: &str, verb: Verb) -> Record {
         directive: None,
         constraint: None,
         side_effecting: true,
-        manifest_hash: None,
         input: None,
     };
     let record = Record::new(UnixMillis(1_700_000_000_000), key(2).did(), Body::Decided(Box::new(decided)));
