@@ -74,20 +74,59 @@ impl RawClient {
 
     /// Connects by this key, presenting this, and waits for the broker's first answer.
     pub async fn connect_by(system: &TestSystem, key: &SigningKey, presents: Option<&str>) -> Result<Self, String> {
+        let (client, nonce) = Self::greeted(system).await?;
+        let signature = nkey::sign_nonce(key, nonce.as_bytes()).map_err(|error| error.to_string())?;
+        client.introduced(key, Some(&signature), presents).await
+    }
+
+    /// The same with this signature, whatever the nonce; or with none.
+    pub async fn connect_with(
+        system: &TestSystem,
+        key: &SigningKey,
+        signature: Option<&[u8; 64]>,
+        presents: Option<&str>,
+    ) -> Result<Self, String> {
+        Self::greeted(system).await?.0.introduced(key, signature, presents).await
+    }
+
+    /// The broker's greeting: its nonce.
+    async fn greeted(system: &TestSystem) -> Result<(Self, String), String> {
         let stream = TcpStream::connect(system.address()).await.map_err(|error| error.to_string())?;
         let mut client = Self { stream };
         let info = client.line().await?;
         let info: serde_json::Value =
             serde_json::from_str(info.trim_start_matches("INFO ")).map_err(|e| e.to_string())?;
-        let nonce = info["nonce"].as_str().ok_or("the broker sends no nonce")?;
-        let signature = nkey::sign_nonce(key, nonce.as_bytes()).map_err(|error| error.to_string())?;
+        let nonce = info["nonce"].as_str().ok_or("the broker sends no nonce")?.to_owned();
+        Ok((client, nonce))
+    }
+
+    async fn introduced(
+        mut self,
+        key: &SigningKey,
+        signature: Option<&[u8; 64]>,
+        presents: Option<&str>,
+    ) -> Result<Self, String> {
         let options = serde_json::json!({
             "verbose": false, "pedantic": false, "headers": true, "no_responders": true, "protocol": 1,
-            "nkey": nkey::user_public(&key.public()), "sig": base64url(&signature), "auth_token": presents,
+            "nkey": nkey::user_public(&key.public()), "sig": signature.map(|signature| base64url(signature)), "auth_token": presents,
         });
-        client.send(format!("CONNECT {options}\r\n").as_bytes()).await?;
-        client.settle().await?;
-        Ok(client)
+        self.send(format!("CONNECT {options}\r\n").as_bytes()).await?;
+        self.settle().await?;
+        Ok(self)
+    }
+
+    /// Waits until the broker has closed the connection; answers its pings meanwhile.
+    pub async fn closed(&mut self) {
+        let mut piece = vec![0; WORDS_BYTES_MAX];
+        loop {
+            match self.stream.read(&mut piece).await {
+                Ok(0) | Err(_) => return,
+                Ok(length) if piece[..length].windows(4).any(|word| word == b"PING") => {
+                    let _ = self.send(b"PONG\r\n").await;
+                }
+                Ok(_) => {}
+            }
+        }
     }
 
     /// What the broker says first.

@@ -29,6 +29,10 @@ use crate::binaries;
 
 /// Long enough for two slow cores that are shared; what needs it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// The name of a second gatekeeper, which a test may start.
+const SECOND: &str = "second";
+/// One look at a page.
+const LOOK_TIME: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A running system. Its processes end with it.
@@ -71,6 +75,7 @@ impl TestSystem {
         let plan = Plan {
             domain: "acme.example".parse().map_err(said)?,
             hosts: Vec::new(),
+            gatekeepers: vec![SECOND.to_owned()],
             layout: Layout::Here,
             nats_url: format!("nats://127.0.0.1:{}", ports[0]),
             nats_port: ports[0],
@@ -124,6 +129,36 @@ impl TestSystem {
         let mut command = Command::new(binaries::path(service.binary()));
         command.arg("--config").arg(self.directory.config_file(service.name()));
         self.services.insert(service.name(), ChildGuard::spawn(&mut command, &log));
+    }
+
+    /// Starts another gatekeeper beside the first, and waits until it is ready. Gives its page's address.
+    pub async fn start_second_gatekeeper(&mut self) -> Result<String, String> {
+        let first = std::fs::read_to_string(self.directory.config_file(Service::Gatekeeper.name())).map_err(said)?;
+        let page = format!("127.0.0.1:{}", free_ports()?[0]);
+        let own = self.http.iter().find(|(service, _)| *service == Service::Gatekeeper).map(|(_, page)| page.as_str());
+        let key = |name: &str| self.directory.key_file(name).display().to_string();
+        let second = first
+            .replace(&key("gatekeeper"), &key(&format!("gatekeeper-{SECOND}")))
+            .replace(own.unwrap_or_default(), &page);
+        let config = self.folder.path().join("gatekeeper-second.toml");
+        std::fs::write(&config, second).map_err(said)?;
+        let mut command = Command::new(binaries::path(Service::Gatekeeper.binary()));
+        command.arg("--config").arg(config);
+        let log = self.folder.path().join("gatekeeper-second.log");
+        self.services.insert(SECOND, ChildGuard::spawn(&mut command, &log));
+        let deadline = Instant::now() + DEADLINE;
+        while !http::get(&page, "/readyz", LOOK_TIME).await.is_ok_and(|(status, _)| status == 200) {
+            if Instant::now() > deadline {
+                return Err(format!("the second gatekeeper is not ready: {}", self.services[SECOND].said()));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(page)
+    }
+
+    /// Kills the second gatekeeper as a crash would.
+    pub fn kill_second_gatekeeper(&mut self) {
+        self.services.remove(SECOND);
     }
 
     /// Kills a service as a crash would (SIGKILL).

@@ -37,6 +37,9 @@ pub struct BootstrapArgs {
     /// Another tool host, which gets a key of its own; may be repeated.
     #[arg(long = "host", value_name = "NAME", value_parser = host_name)]
     hosts: Vec<String>,
+    /// Another gatekeeper, which gets a key of its own; may be repeated.
+    #[arg(long = "gatekeeper", value_name = "NAME", value_parser = host_name)]
+    gatekeepers: Vec<String>,
     /// Where the processes will run.
     #[arg(long, value_enum, default_value_t)]
     layout: Layout,
@@ -86,6 +89,8 @@ pub struct Plan {
     pub domain: TrustDomain,
     /// Names of tool hosts beside the first one.
     pub hosts: Vec<String>,
+    /// Names of gatekeepers beside the first one.
+    pub gatekeepers: Vec<String>,
     /// Where the processes will run.
     pub layout: Layout,
     /// The broker as commands on this machine reach it; services too, except in containers.
@@ -115,6 +120,7 @@ pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<
     let plan = Plan {
         domain: args.domain.clone(),
         hosts: args.hosts.clone(),
+        gatekeepers: args.gatekeepers.clone(),
         layout: args.layout,
         nats_url: args.nats_url.clone().unwrap_or_else(|| format!("nats://127.0.0.1:{}", args.nats_port)),
         nats_port: args.nats_port,
@@ -168,6 +174,7 @@ impl Plan {
     fn files(&self, directory: &Directory) -> Vec<PathBuf> {
         let keys = KEY_NAMES.iter().map(|name| directory.key_file(name));
         let hosts = self.hosts.iter().map(|name| directory.key_file(&format!("host-{name}")));
+        let gatekeepers = self.gatekeepers.iter().map(|name| directory.key_file(&format!("gatekeeper-{name}")));
         let configs = Service::ALL.iter().map(|service| directory.config_file(service.name()));
         let blueprints = BLUEPRINTS.iter().map(|(name, _)| directory.blueprints().join(name));
         let single = [
@@ -177,7 +184,7 @@ impl Plan {
             directory.nats_url_file(),
             directory.sink_page_file(),
         ];
-        keys.chain(hosts).chain(configs).chain(blueprints).chain(single).collect()
+        keys.chain(hosts).chain(gatekeepers).chain(configs).chain(blueprints).chain(single).collect()
     }
 }
 
@@ -217,10 +224,12 @@ pub fn write(directory: &Directory, plan: &Plan) -> Result<Digest, Failure> {
         services.push(ServiceKey { role, name: file.to_owned(), did: key.did() });
         users.push(User { role: at_the_broker, key: key.public() });
     }
-    for name in &plan.hosts {
-        let key = key(&format!("host-{name}"))?;
-        services.push(ServiceKey { role: Role::Host, name: name.clone(), did: key.did() });
-        users.push(User { role: BusRole::Host, key: key.public() });
+    let hosts = plan.hosts.iter().map(|name| (Role::Host, BusRole::Host, name));
+    let gatekeepers = plan.gatekeepers.iter().map(|name| (Role::Gatekeeper, BusRole::Gatekeeper, name));
+    for (role, at_the_broker, name) in hosts.chain(gatekeepers) {
+        let key = key(&format!("{}-{name}", at_the_broker.as_str()))?;
+        services.push(ServiceKey { role, name: name.clone(), did: key.did() });
+        users.push(User { role: at_the_broker, key: key.public() });
     }
     let operator = key("operator")?;
     users.push(User { role: BusRole::Operator, key: operator.public() });

@@ -173,6 +173,8 @@ struct Signals {
     disturbances: watch::Sender<u64>,
     /// Counts connects.
     connects: watch::Sender<u64>,
+    /// Counts refusals of what we connect by.
+    refusals: watch::Sender<u64>,
     violations: broadcast::Sender<Arc<str>>,
     slow_consumers: Arc<AtomicU64>,
 }
@@ -186,9 +188,30 @@ impl Bus {
     /// Connects, or says within `deadline` why not. For commands, which do not wait for a broker.
     pub async fn connect_now(options: ConnectOptions, deadline: Duration) -> Result<Self, BusError> {
         let url = without_user(&options.url);
-        tokio::time::timeout(deadline, Self::open(options, false))
-            .await
-            .map_err(|_| BusError::Unavailable(format!("{url}: no connection within {deadline:?}")))?
+        let connect = async {
+            let bus = Self::open(options, false).await?;
+            if bus.presented.is_some() {
+                bus.let_in(&url).await?;
+            }
+            Ok(bus)
+        };
+        let connected = tokio::time::timeout(deadline, connect).await;
+        connected.map_err(|_| BusError::Unavailable(format!("{url}: no connection within {deadline:?}")))?
+    }
+
+    /// Waits until the broker has let us in, by a message to ourselves.
+    ///
+    /// While the gatekeeper is asked the server pings, which async-nats 0.51 takes for its yes.
+    async fn let_in(&self, url: &str) -> Result<(), BusError> {
+        let mut refusals = self.signals.refusals.subscribe();
+        refusals.mark_unchanged();
+        if !self.is_connected() {
+            return Err(BusError::Forbidden(format!("{url}: the broker does not let us in")));
+        }
+        tokio::select! {
+            settled = self.settle() => settled,
+            Ok(()) = refusals.changed() => Err(BusError::Forbidden(format!("{url}: the broker does not let us in"))),
+        }
     }
 
     async fn open(options: ConnectOptions, retry: bool) -> Result<Self, BusError> {
@@ -196,6 +219,7 @@ impl Bus {
         let signals = Signals {
             disturbances: watch::Sender::new(0),
             connects: watch::Sender::new(0),
+            refusals: watch::Sender::new(0),
             violations: broadcast::Sender::new(VIOLATIONS_KEPT),
             slow_consumers: Arc::default(),
         };
@@ -266,11 +290,13 @@ impl Bus {
         let mut connects = self.signals.connects.subscribe();
         connects.mark_unchanged();
         self.client.force_reconnect().await.map_err(|error| BusError::Unavailable(error.to_string()))?;
-        match tokio::time::timeout(deadline, connects.changed()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                Err(BusError::Forbidden(format!("the broker did not let us in again within {deadline:?}")))
-            }
+        let again = async {
+            connects.changed().await.map_err(|_| BusError::Unavailable("closed".into()))?;
+            self.let_in("again").await
+        };
+        match tokio::time::timeout(deadline, again).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(BusError::Forbidden(format!("the broker did not let us in again within {deadline:?}"))),
         }
     }
 
@@ -346,8 +372,8 @@ impl Bus {
 
     /// Waits, for a broker too, until the server has handled everything that was sent so far: subscriptions stand.
     ///
-    /// By a message to ourselves, since the client has no ping of its own; for the roles that serve, which may
-    /// publish to inboxes. Others get [`BusError::Forbidden`].
+    /// By a message to ourselves, since the client has no ping of its own; for those who may publish to their inboxes: the
+    /// roles that serve, and agents. Others get [`BusError::Forbidden`].
     pub async fn settle(&self) -> Result<(), BusError> {
         let unavailable = |error: &dyn std::fmt::Display| BusError::Unavailable(error.to_string());
         loop {
@@ -387,6 +413,7 @@ impl Signals {
             }
             Event::ServerError(ServerError::AuthorizationViolation) => {
                 tracing::error!("the broker refuses the credentials");
+                self.refusals.send_modify(|count| *count = count.wrapping_add(1));
             }
             Event::Disconnected => tracing::warn!("disconnected from the broker"),
             Event::Connected => {

@@ -101,6 +101,7 @@ impl System {
         Ok(Plan {
             domain: plan.domain.clone(),
             hosts: Vec::new(),
+            gatekeepers: Vec::new(),
             layout: Layout::Here,
             nats_url: format!("nats://127.0.0.1:{port}"),
             nats_port: port,

@@ -132,7 +132,10 @@ impl Grant {
     }
 
     fn own_inbox(&mut self, agent: &Did) {
-        self.give(Way::Subscribe, format!("{}.>", subjects::inbox_prefix(agent)), "its own replies");
+        let own = format!("{}.>", subjects::inbox_prefix(agent));
+        self.give(Way::Subscribe, own.clone(), "its own replies");
+        // By a message to itself it learns that it was let in, and that what it has sent so far was handled.
+        self.give(Way::Publish, own, "its own inbox");
     }
 
     fn asks(&mut self, asks: &[&str], why: &str) {

@@ -111,7 +111,13 @@ async fn an_agent_writes_into_no_stream_directly_or_by_its_reply_subject() {
     let broker = Broker::start().await;
     let agent = broker.connect(BusRole::Agent).await;
     for row in SUBJECTS.iter().filter(|row| row.stream.is_some()) {
-        let said = complaint(&agent, &example(row)).await;
+        let subject = example(row);
+        if matches(subjects::AGENT_RECORDS, &subject) {
+            // In the agents' account this is a question to the gatekeeper, not the stream's subject.
+            agent.client().publish(subject, "x".into()).await.unwrap();
+            continue;
+        }
+        let said = complaint(&agent, &subject).await;
         assert!(said.is_some_and(|text| text.contains("Permissions Violation")), "{}", row.name);
     }
     // What a service answers goes to the reply subject: here into the directive stream, if it could.

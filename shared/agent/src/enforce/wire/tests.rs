@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 
 const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
-const OWN_INBOX_AND_ASKS: usize = 1 + 4 + 2;
+const OWN_INBOX_AND_ASKS: usize = 2 + 4 + 2;
 
 fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(&[seed; 32])
