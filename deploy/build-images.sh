@@ -13,7 +13,7 @@ tag=${1:-${MARQUE_TAG:-dev}}
 target=$(rustc -vV | sed -n 's/^host: //p')
 target_dir=${CARGO_TARGET_DIR:-$root/target}
 profile=${MARQUE_PROFILE:-release}
-services="issuer verifier revocation-broadcaster audit-sink"
+services="issuer verifier revocation-broadcaster audit-sink gatekeeper"
 
 # 1. Static binaries: the C library is linked in, so that an empty image can run them.
 packages="-p marque"

@@ -1,13 +1,13 @@
 #!/bin/sh
 # The whole system in containers, on this machine.
 #
-#   cluster.sh up              images, keys and passwords (made once), start, wait until healthy
+#   cluster.sh up              images and keys (made once), start, wait until healthy
 #   cluster.sh tour            the story of `marque tour` against it
 #   cluster.sh kill SERVICE    kill -9 a service, start it again, wait until it is healthy
 #   cluster.sh log             export the audit log and verify it offline
 #   cluster.sh test            all of the above: up, tour, each service killed, tour again, log; then down
 #   cluster.sh status | logs   what runs; what it says
-#   cluster.sh down            end it, and delete its volumes, keys and passwords
+#   cluster.sh down            end it, and delete its volumes and keys
 #
 # MARQUE_DIR (default: deploy/.cluster), MARQUE_NATS_PORT (4222), MARQUE_SINK_PORT (7070), MARQUE_TAG (dev),
 # MARQUE_PROJECT (marque), MARQUE_PROFILE (release; dev builds faster).
@@ -28,7 +28,7 @@ else
   MARQUE_UID=$(id -u) MARQUE_GID=$(id -g)
   export MARQUE_UID MARQUE_GID
 fi
-services="nats revocation-broadcaster audit-sink issuer verifier"
+services="nats revocation-broadcaster audit-sink issuer verifier gatekeeper"
 HEALTHY_SECONDS=90
 
 compose() {
@@ -98,7 +98,7 @@ case "${1:-help}" in
   down)
     compose down -v --remove-orphans
     # By name, so that a MARQUE_DIR that points elsewhere loses nothing else.
-    for made in keys passwords blueprints config state nats.conf nats.url sink.page bundle.jwt bundle.digest; do
+    for made in keys blueprints config state nats.conf nats.url sink.page bundle.jwt bundle.digest; do
       rm -rf "${MARQUE_DIR:?}/$made"
     done
     rmdir "$MARQUE_DIR" 2>/dev/null || true

@@ -28,6 +28,7 @@ mod inspect;
 mod lines;
 mod log;
 mod nats;
+mod nats_permissions;
 mod probe;
 mod time;
 mod token;

