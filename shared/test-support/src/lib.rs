@@ -12,4 +12,4 @@ mod wait;
 pub use broadcaster::TestBroadcaster;
 pub use broker::Broker;
 pub use child::ChildGuard;
-pub use wait::{DEADLINE, eventually, until};
+pub use wait::{DEADLINE, eventually, fresh, until};
