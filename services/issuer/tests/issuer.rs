@@ -14,7 +14,7 @@ use marque_identity::{Code, TokenId};
 use marque_json::Json;
 use marque_revocation::{Op, Target};
 use marque_signing::{SigningKey, jws};
-use marque_test_support::{DEADLINE, eventually};
+use marque_test_support::{DEADLINE, eventually, free_port};
 use serde_json::{Value, json};
 
 /// The body of a page.
@@ -51,7 +51,7 @@ fn code<T>(outcome: Result<T, CallError>) -> Code {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn enrols_and_commissions_within_the_ceiling() {
-    let page = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let page = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
     let scene = Scene::with(&format!("http_listen = \"{page}\""), "").await;
     let mut issuer = scene.issuer().await;
     let mut agent = scene.enrol().await;
