@@ -3,7 +3,6 @@
 //! What an operator would do goes through the `marque` binary, as theirs would.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use marque_judgement::record::{self, Body, Record};
 use marque_ledger::{Entry, TileId, TileKind, decode_bundle};
 use marque_runtime::nats_server::{self, NatsServer};
 use marque_signing::{Role, TrustBundle};
-use marque_test_support::ChildGuard;
+use marque_test_support::{ChildGuard, free_port};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -70,7 +69,7 @@ impl TestSystem {
     pub async fn start_with(blueprints: &[(String, String)], settings: &[(Service, &str)]) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("marque-test-").tempdir().map_err(said)?;
         let directory = Directory::at(folder.path().join("system"));
-        let ports = free_ports()?;
+        let ports = free_ports();
         let http_ports = [ports[1], ports[2], ports[3], ports[4], ports[5]];
         let plan = Plan {
             domain: "acme.example".parse().map_err(said)?,
@@ -338,15 +337,7 @@ fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Six ports that were free a moment ago: held together, so that they differ.
-fn free_ports() -> Result<[u16; 6], String> {
-    let mut held = Vec::new();
-    for _ in 0..6 {
-        held.push(TcpListener::bind("127.0.0.1:0").map_err(said)?);
-    }
-    let mut ports = [0; 6];
-    for (port, listener) in ports.iter_mut().zip(&held) {
-        *port = listener.local_addr().map_err(said)?.port();
-    }
-    Ok(ports)
+/// Six ports that nobody listens on.
+fn free_ports() -> [u16; 6] {
+    std::array::from_fn(|_| free_port())
 }

@@ -15,7 +15,7 @@ use marque_bus::{Bus, subjects};
 use marque_judgement::record::{Verb, judge};
 use marque_ledger::verify::{RecordCheck, verify};
 use marque_ledger::{Checkpoint, Directory, Entry, KeyKind, Note, VerifierKey, layout};
-use marque_test_support::{Broker, ChildGuard, DEADLINE, eventually};
+use marque_test_support::{Broker, ChildGuard, DEADLINE, eventually, free_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -32,8 +32,7 @@ impl Sink {
         write("key", &marque_signing::base64url(key(3).seed().as_slice()));
         write("nats-key", &marque_signing::base64url(Broker::key(BusRole::Sink).seed().as_slice()));
         write("bundle.jwt", &bundle_text());
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { page: format!("127.0.0.1:{port}"), url: broker.url(), directory }
+        Self { page: format!("127.0.0.1:{}", free_port()), url: broker.url(), directory }
     }
 
     fn start(&self) -> ChildGuard {

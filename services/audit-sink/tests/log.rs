@@ -208,8 +208,10 @@ proptest! {
                     house.intake.store.append(size as u64, &frames).unwrap();
                 }
             }
-            reached = house.intake.store.head().size as usize;
-            prop_assert_eq!(house.intake.store.head().root, root_of(&messages[..reached]));
+            // One head: a commit that outlived its task may still add to the log.
+            let head = house.intake.store.head();
+            reached = head.size as usize;
+            prop_assert_eq!(head.root, root_of(&messages[..reached]));
             prop_assert!(house.intake.index.upto() as usize <= reached);
             // A blocking commit that outlived its task is done before the store is opened again.
             wait_for_the_last(house);

@@ -14,7 +14,7 @@ use marque_identity::{Code, TokenId};
 use marque_json::Json;
 use marque_revocation::{Op, Target};
 use marque_signing::{SigningKey, jws};
-use marque_test_support::{DEADLINE, eventually};
+use marque_test_support::{DEADLINE, eventually, free_port};
 use serde_json::{Value, json};
 
 /// The body of a page.
@@ -51,7 +51,7 @@ fn code<T>(outcome: Result<T, CallError>) -> Code {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn enrols_and_commissions_within_the_ceiling() {
-    let page = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let page = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
     let scene = Scene::with(&format!("http_listen = \"{page}\""), "").await;
     let mut issuer = scene.issuer().await;
     let mut agent = scene.enrol().await;
@@ -160,8 +160,8 @@ async fn a_kill_loses_and_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn directives_and_staleness_refuse() {
-    let scene = Scene::new("staleness_bound_ms = 1000").await;
-    let _issuer = scene.issuer().await;
+    let scene = Scene::new("").await;
+    let mut issuer = scene.issuer().await;
     let (revoked, mut standing) = (scene.enrol().await, scene.enrol().await);
     let asked = || request(query(&["acme"]));
     revoked.commission(&asked()).await.unwrap();
@@ -184,7 +184,11 @@ async fn directives_and_staleness_refuse() {
     let other_task = || CommissionRequest::new("urn:task:q4".parse().unwrap(), "next quarter", query(&["acme"]));
     standing.commission(&other_task()).await.unwrap();
 
-    // No heartbeat, no proof that nothing was revoked: nothing is granted, then granted again.
+    // No heartbeat, no proof that nothing was revoked: nothing is granted, then granted again. By a bound that can be
+    // waited for.
+    issuer.kill();
+    scene.house.configure(&scene.broker.url(), "", "staleness_bound_ms = 1000");
+    let _issuer = scene.issuer().await;
     let silence = scene.beating.broadcaster.lock().await;
     eventually("a stale view refuses", DEADLINE, async || match standing.commission(&other_task()).await {
         Err(AgentError::Refused(denial)) if denial.code == Code::ViewStale => Ok(()),

@@ -13,7 +13,7 @@ use marque_identity::UnixSeconds;
 use marque_revocation::{Directive, DirectiveId, Op, SignedDirective};
 use marque_revocation_broadcaster::outbox::{Outbox, RequestKey, Row};
 use marque_signing::sha256;
-use marque_test_support::{Broker, DEADLINE, eventually};
+use marque_test_support::{Broker, DEADLINE, eventually, fresh};
 
 /// Accepts the operator's request as the service would have: the request's bytes and the directive.
 fn accept(house: &House, n: u8) -> (Vec<u8>, SignedDirective) {
@@ -89,7 +89,7 @@ async fn another_hand_in_the_stream_costs_a_reading_and_no_more() {
     let (house, broker) = (House::new(1), Broker::start().await);
     let _process = house.start(&house.configure(&broker.url(), "", ""));
     let feed = house.feed(&broker, 0).await;
-    feed.fresh(house::BOUND).await;
+    fresh(&feed, house::BOUND).await;
     let bus = broker.connect(BusRole::Broadcaster).await;
     let operator = broker.connect(BusRole::Operator).await;
     serving(&operator).await;

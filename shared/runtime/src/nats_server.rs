@@ -87,19 +87,23 @@ impl NatsServer {
             .map_err(|error| failed(&format!("{}: {error}", command.get_program().to_string_lossy())))?;
         let mut server = Self { child };
         let until = Instant::now() + deadline;
-        while !answers(address) {
+        loop {
+            // Looked at before its end is: whoever answers in the place of one that has ended is another.
+            let answered = answers(address);
             if let Ok(Some(status)) = server.child.try_wait() {
                 let said = std::fs::read_to_string(log_file).unwrap_or_default();
                 let last =
                     said.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
                 return Err(failed(&format!("it ended with {status}:\n{last}")));
             }
+            if answered {
+                return Ok(server);
+            }
             if Instant::now() >= until {
                 return Err(failed(&format!("{address} does not answer within {deadline:?}")));
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        Ok(server)
     }
 
     /// Its process id.

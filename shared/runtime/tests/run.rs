@@ -122,7 +122,10 @@ fn tells_its_version_and_its_configuration_without_secrets() {
 }
 
 fn is_alive_before_it_is_ready() {
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // Below the range from which a system takes ports for others: free now is free until the child listens.
+    let begin = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let listen = format!("127.0.0.1:{}", (begin..begin + 1_000).find(is_free).unwrap());
     let listening = [("MARQUE__HTTP_LISTEN", listen.as_str())];
     assert_eq!(ended(&["healthcheck"], &listening).0.code(), Some(1));
     let mut service = child(&[], &listening);

@@ -1,6 +1,5 @@
 //! A private nats-server with our accounts, permissions and streams.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,6 +9,8 @@ use marque_bus::{Bus, ConnectOptions};
 use marque_runtime::nats_server::{self, NatsServer};
 use marque_signing::SigningKey;
 use tempfile::TempDir;
+
+use crate::free_port;
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Another process may take the port between our choice and the server's start.
@@ -38,8 +39,7 @@ impl Broker {
         let dir = tempfile::tempdir().unwrap();
         let mut failures = Vec::new();
         for _ in 0..PORTS_TRIED {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let address = format!("127.0.0.1:{port}");
+            let address = format!("127.0.0.1:{}", free_port());
             let settings = ServerSettings {
                 listen: address.clone(),
                 store_dir: dir.path().join("store").display().to_string(),
@@ -95,7 +95,14 @@ impl Broker {
 
     /// Starts it again after a [`kill`](Self::kill), on the same port and store.
     pub fn restart(&mut self) {
-        self.server = spawn(&self.binary, self.dir.path(), &self.address).unwrap_or_else(|failure| panic!("{failure}"));
+        let mut failures = Vec::new();
+        for _ in 0..PORTS_TRIED {
+            match spawn(&self.binary, self.dir.path(), &self.address) {
+                Ok(server) => return self.server = server,
+                Err(failure) => failures.push(failure),
+            }
+        }
+        panic!("{}", failures.join("\n"));
     }
 
     /// Its process id.

@@ -7,9 +7,11 @@
 mod broadcaster;
 mod broker;
 mod child;
+mod port;
 mod wait;
 
 pub use broadcaster::TestBroadcaster;
 pub use broker::Broker;
 pub use child::ChildGuard;
-pub use wait::{DEADLINE, eventually, until};
+pub use port::free_port;
+pub use wait::{DEADLINE, eventually, fresh, until};

@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use marque_bus::Feed;
+
 /// Long enough for two slow cores that are shared; a test that needs it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -28,4 +30,10 @@ where
 /// Waits until `is_so`; panics at the deadline.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     eventually(what, DEADLINE, || std::future::ready(if is_so() { Ok(()) } else { Err("still not") })).await;
+}
+
+/// Waits until a view is fresh within `bound`; panics at the deadline.
+pub async fn fresh(feed: &Feed, bound: Duration) {
+    let waited = tokio::time::timeout(DEADLINE, feed.fresh(bound)).await;
+    waited.unwrap_or_else(|_| panic!("the view is not fresh: not within {DEADLINE:?}: {:?}", feed.counted()));
 }

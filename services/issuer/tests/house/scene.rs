@@ -51,7 +51,7 @@ impl Beating {
 }
 
 pub(crate) struct Scene {
-    _broker: Broker,
+    pub(crate) broker: Broker,
     pub(crate) house: House,
     pub(crate) config: std::path::PathBuf,
     pub(crate) beating: Beating,
@@ -72,7 +72,7 @@ impl Scene {
         let bus = broker.connect(BusRole::Agent).await;
         let sink = broker.connect(BusRole::Sink).await;
         let beating = Beating::start(Arc::new(Mutex::new(broadcaster)));
-        Self { _broker: broker, house, config, beating, bus, sink }
+        Self { broker, house, config, beating, bus, sink }
     }
 
     /// The process, once it answers.
@@ -106,7 +106,12 @@ impl Scene {
     /// Records of a kind in the audit stream.
     pub(crate) async fn records(&self, kind: &str) -> usize {
         let prefix = format!("marque.record.{kind}.");
-        let stored = self.sink.read(streams::AUDIT, 1, 1_000).await.unwrap();
-        stored.messages.iter().filter(|message| message.subject.starts_with(&prefix)).count()
+        let (mut from, mut count) = (1, 0);
+        loop {
+            let batch = self.sink.read(streams::AUDIT, from, 1_000).await.unwrap();
+            let Some(last) = batch.messages.last() else { return count };
+            from = last.sequence + 1;
+            count += batch.messages.iter().filter(|message| message.subject.starts_with(&prefix)).count();
+        }
     }
 }

@@ -17,7 +17,12 @@ use marque_signing::{Anchor, Operator, Role, ServiceKey, SigningKey, TrustBundle
 use marque_test_support::{Broker, ChildGuard, DEADLINE, eventually};
 
 pub(crate) const DRAINED: Duration = Duration::from_secs(20);
-pub(crate) const BOUND: Duration = Duration::from_secs(2);
+/// The standard bound: a view whose staleness is not the subject.
+pub(crate) const BOUND: Duration = Duration::from_secs(15);
+/// Short enough to wait for a view to become stale.
+pub(crate) const SHORT: Duration = Duration::from_secs(2);
+/// One look at the service: within [`DEADLINE`] there is time for another, should this one be lost with a process.
+const LOOK: Duration = Duration::from_secs(5);
 
 pub(crate) struct House {
     pub(crate) dir: tempfile::TempDir,
@@ -175,8 +180,7 @@ pub(crate) async fn serving(bus: &Bus) -> StatusReply {
 }
 
 pub(crate) async fn status(bus: &Bus) -> Result<StatusReply, CallError> {
-    let reply =
-        bus.request(subjects::REVOCATION_STATUS, Default::default(), Vec::new(), Duration::from_secs(2)).await?;
+    let reply = bus.request(subjects::REVOCATION_STATUS, Default::default(), Vec::new(), LOOK).await?;
     Ok(marque_json::from_slice(&reply.payload, Limits::DEFAULT).unwrap())
 }
 

@@ -11,6 +11,7 @@ use marque_bus::{Bus, header, subjects};
 use marque_identity::Code;
 use marque_judgement::record::{Outcome, Verb};
 use marque_signing::sha256;
+use marque_verifier::Parts;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -112,7 +113,7 @@ async fn reaches_gated_tools_alone_whatever_a_chain_grants() {
 #[tokio::test]
 async fn a_tool_that_errs_hangs_or_is_absent_is_tool_failed_and_recorded() {
     let stage = Stage::set().await;
-    let _verifier = stage.verifier(1, policy()).await;
+    let patient = stage.verifier(1, policy()).await;
     let actor = stage.actor();
     let fails = async |status: &str| {
         let failed = actor.call_via_gate(TOOL, &json!({"region": "eu"}), Why::default()).await.unwrap_err();
@@ -129,6 +130,10 @@ async fn a_tool_that_errs_hangs_or_is_absent_is_tool_failed_and_recorded() {
     })
     .await;
     assert!(fails("418").await.contains("teapot"));
+    // A tool that says nothing is waited for by one that soon gives up.
+    patient.drain().await;
+    let impatient = Parts { tool_timeout: Duration::from_millis(500), ..stage.parts(2, policy()) };
+    let _impatient = stage.verifier_of(impatient).await;
     fails("outcome_unknown").await;
 }
 

@@ -12,7 +12,7 @@ use marque_identity::{Digest, TokenId, UnixSeconds};
 use marque_judgement::record::{Body, Completed, Decided, Record};
 use marque_runtime::{Clock, Health};
 use marque_signing::{Anchor, PublicKey, Role, ServiceKey, SigningKey, TrustBundle};
-use marque_test_support::{Broker, TestBroadcaster};
+use marque_test_support::{Broker, TestBroadcaster, fresh};
 use marque_verifier::{Parts, Verifier};
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
@@ -21,7 +21,7 @@ pub(crate) const DOMAIN: &str = "acme.example";
 /// A tool that knows nothing of us.
 pub(crate) const TOOL: &str = "gated.crm.query";
 pub(crate) const BOUND: Duration = Duration::from_secs(15);
-pub(crate) const TOOL_TIMEOUT: Duration = Duration::from_millis(500);
+const TOOL_TIMEOUT: Duration = Duration::from_secs(10);
 const BEAT_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) struct Stage {
@@ -98,9 +98,13 @@ impl Stage {
 
     /// A verifier that is fresh.
     pub(crate) async fn verifier(&self, n: u8, policy: Policy) -> Verifier {
+        self.verifier_of(self.parts(n, policy)).await
+    }
+
+    pub(crate) async fn verifier_of(&self, parts: Parts) -> Verifier {
         let bus = self.broker.connect(BusRole::Verifier).await;
-        let verifier = Verifier::build(&bus, self.parts(n, policy), &Health::new()).await.unwrap();
-        verifier.feed().fresh(BOUND).await;
+        let verifier = Verifier::build(&bus, parts, &Health::new()).await.unwrap();
+        fresh(verifier.feed(), BOUND).await;
         verifier
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use marque_agent::enforce::{EnforcementPoint, Enforcer, Policy, ServedTool, ToolError, ToolRule};
+use marque_agent::enforce::{EnforcementPoint, Enforcer, Policy, STALENESS_STANDARD, ServedTool, ToolError, ToolRule};
 use marque_agent::{Actor, AgentKey, Commission};
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, Feed, FeedOptions, streams};
@@ -14,15 +14,13 @@ use marque_identity::{Digest, TokenId, UnixSeconds};
 use marque_judgement::record::{Body, Completed, Decided, Record, RecordKind};
 use marque_runtime::Clock;
 use marque_signing::{Anchor, PublicKey, Role, ServiceKey, SigningKey, TrustBundle};
-use marque_test_support::{Broker, TestBroadcaster};
+use marque_test_support::{Broker, TestBroadcaster, fresh};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 pub(crate) const DOMAIN: &str = "acme.example";
 pub(crate) const TOOL: &str = "tools.crm.query";
-/// Long enough not to be reached by a test that is not about it, short enough to wait for in one that is.
-pub(crate) const BOUND: Duration = Duration::from_millis(1500);
 const BEAT_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) struct Stage {
@@ -34,7 +32,7 @@ pub(crate) struct Stage {
     pub(crate) sink: Bus,
     pub(crate) feed: Feed,
     issuer: SigningKey,
-    beating: AbortHandle,
+    beating: JoinHandle<()>,
 }
 
 impl Drop for Stage {
@@ -48,7 +46,7 @@ pub(crate) fn host_key() -> Arc<SigningKey> {
 }
 
 pub(crate) fn policy() -> Policy {
-    Policy::new(DOMAIN.parse().unwrap()).with_bounds(BOUND, BOUND)
+    Policy::new(DOMAIN.parse().unwrap())
 }
 
 pub(crate) fn tools(json: Value) -> Tools {
@@ -82,13 +80,16 @@ impl Stage {
         let broadcaster = Arc::new(Mutex::new(broadcaster));
         let beating = beat(broadcaster.clone());
         let (agent, sink) = (broker.connect(BusRole::Agent).await, broker.connect(BusRole::Sink).await);
-        feed.fresh(BOUND).await;
+        fresh(&feed, STALENESS_STANDARD).await;
         Self { broker, broadcaster, bundle, host, agent, sink, feed, issuer, beating }
     }
 
-    /// The broadcaster falls silent.
-    pub(crate) fn silence(&self) {
+    /// The broadcaster falls silent. Between two beats: one cut off after it was stored would leave the broadcaster
+    /// behind its own stream.
+    pub(crate) async fn silence(&mut self) {
+        let _between_beats = self.broadcaster.lock().await;
         self.beating.abort();
+        assert!((&mut self.beating).await.unwrap_err().is_cancelled());
     }
 
     /// It beats again.
@@ -145,18 +146,26 @@ impl Stage {
     }
 
     pub(crate) fn enforcer(&self) -> Enforcer {
-        Enforcer::new(&self.host, host_key(), &self.bundle, self.feed.clone(), policy())
+        self.enforcer_with(policy())
+    }
+
+    pub(crate) fn enforcer_with(&self, policy: Policy) -> Enforcer {
+        Enforcer::new(&self.host, host_key(), &self.bundle, self.feed.clone(), policy)
     }
 
     /// Serves [`TOOL`], which counts how often it ran.
     pub(crate) async fn serve_counting(&self) -> (ServedTool, Arc<AtomicUsize>) {
+        self.serve_counting_with(policy()).await
+    }
+
+    pub(crate) async fn serve_counting_with(&self, policy: Policy) -> (ServedTool, Arc<AtomicUsize>) {
         let ran = Arc::new(AtomicUsize::new(0));
         let counter = ran.clone();
         let handler = move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
             async { Ok::<_, ToolError>(Bytes::from_static(b"[]")) }
         };
-        (self.enforcer().serve_tool(TOOL, handler).await.unwrap(), ran)
+        (self.enforcer_with(policy).serve_tool(TOOL, handler).await.unwrap(), ran)
     }
 
     /// Every record in the stream, in its order; each is signed by the host.
@@ -198,14 +207,13 @@ pub(crate) fn side_effecting() -> ToolRule {
     ToolRule { pattern: format!("nats:{TOOL}"), tier: None, side_effecting: true }
 }
 
-fn beat(broadcaster: Arc<Mutex<TestBroadcaster>>) -> AbortHandle {
-    let task = tokio::spawn(async move {
+fn beat(broadcaster: Arc<Mutex<TestBroadcaster>>) -> JoinHandle<()> {
+    tokio::spawn(async move {
         let mut tick = tokio::time::interval(BEAT_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             broadcaster.lock().await.beat().await;
         }
-    });
-    task.abort_handle()
+    })
 }

@@ -12,6 +12,8 @@ use marque_signing::SigningKey;
 use marque_test_support::{Broker, DEADLINE, TestBroadcaster, until};
 
 const BOUND: Duration = Duration::from_secs(15);
+/// So many heartbeats, one of which has to arrive within a short bound.
+const BEATS_MAX: usize = 60;
 
 async fn setup() -> (Broker, TestBroadcaster, Bus) {
     let broker = Broker::start().await;
@@ -140,12 +142,18 @@ async fn a_gap_left_by_a_cut_is_filled() {
 async fn silence_makes_the_view_stale_and_a_heartbeat_fresh_again() {
     let (_broker, mut broadcaster, bus) = setup().await;
     let feed = start(&bus, &broadcaster).await;
-    broadcaster.beat().await;
     let bound = Duration::from_millis(300);
-    tokio::time::timeout(DEADLINE, feed.fresh(bound)).await.unwrap();
-    until("stale", || matches!(feed.view().freshness(feed.now(), bound), Freshness::Stale { .. })).await;
-    broadcaster.beat().await;
-    tokio::time::timeout(DEADLINE, feed.fresh(bound)).await.unwrap();
+    // One beat may take longer than the bound to arrive: the next may not.
+    for _ in 0..2 {
+        let mut beats = 0;
+        while !feed.is_fresh(bound) {
+            assert!(beats < BEATS_MAX, "not fresh by {beats} heartbeats");
+            broadcaster.beat().await;
+            beats += 1;
+            let _ = tokio::time::timeout(bound, feed.fresh(bound)).await;
+        }
+        until("stale", || matches!(feed.view().freshness(feed.now(), bound), Freshness::Stale { .. })).await;
+    }
 }
 
 #[tokio::test]
@@ -166,7 +174,7 @@ async fn what_is_not_the_broadcasters_counts_for_nothing_but_its_place() {
     }
     until("all were looked at", || feed.counted().refused >= 8).await;
     assert!(!is_hit(&feed, &key(1)));
-    assert_eq!(feed.view().epoch().0, 5);
+    until("its place is passed over", || feed.view().epoch().0 == 5).await;
     // The honest broadcaster, were it to go on from there, is believed.
     forger.skip_to(5);
     forger.beat().await;
