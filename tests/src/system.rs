@@ -133,7 +133,7 @@ impl TestSystem {
     /// Starts another gatekeeper beside the first, and waits until it is ready. Gives its page's address.
     pub async fn start_second_gatekeeper(&mut self) -> Result<String, String> {
         let first = std::fs::read_to_string(self.directory.config_file(Service::Gatekeeper.name())).map_err(said)?;
-        let page = format!("127.0.0.1:{}", free_ports()?[0]);
+        let page = format!("127.0.0.1:{}", free_ports()[0]);
         let own = self.http.iter().find(|(service, _)| *service == Service::Gatekeeper).map(|(_, page)| page.as_str());
         let key = |name: &str| self.directory.key_file(name).display().to_string();
         let second = first

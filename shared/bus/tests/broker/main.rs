@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod feed;
+mod nonce;
 mod permissions;
 mod records;
 mod service;
