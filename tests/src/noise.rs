@@ -63,6 +63,8 @@ pub fn bodies() -> Vec<Vec<u8>> {
 /// A connection in a role, below any client library.
 pub struct RawClient {
     stream: TcpStream,
+    /// The server's id, and this connection's number there.
+    pub place: (String, u64),
 }
 
 impl RawClient {
@@ -92,10 +94,12 @@ impl RawClient {
     /// The broker's greeting: its nonce.
     async fn greeted(system: &TestSystem) -> Result<(Self, String), String> {
         let stream = TcpStream::connect(system.address()).await.map_err(|error| error.to_string())?;
-        let mut client = Self { stream };
+        let mut client = Self { stream, place: Default::default() };
         let info = client.line().await?;
         let info: serde_json::Value =
             serde_json::from_str(info.trim_start_matches("INFO ")).map_err(|e| e.to_string())?;
+        let text = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
+        client.place = (text("server_id"), info["client_id"].as_u64().unwrap_or_default());
         let nonce = info["nonce"].as_str().ok_or("the broker sends no nonce")?.to_owned();
         Ok((client, nonce))
     }

@@ -3,6 +3,7 @@
 //! No assertions: these machines are noisy. [`report::run`] measures every row and prints one table.
 
 pub mod decision;
+pub mod door;
 pub mod fanout;
 pub mod fixture;
 pub mod measure;

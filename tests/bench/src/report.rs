@@ -1,6 +1,6 @@
 //! The table: every row a measured thing beside what it is held against.
 
-use crate::{decision, fanout, memory, sink};
+use crate::{decision, door, fanout, memory, sink};
 
 /// One measured thing.
 pub struct Row {
@@ -41,7 +41,7 @@ impl Row {
     }
 }
 
-/// Measures what is asked for (`decision`, `memory`, `fanout`, `sink`; nothing: all) and prints one Markdown table.
+/// Measures what is asked for (`decision`, `memory`, `fanout`, `sink`, `door`; nothing: all) and prints one Markdown table.
 pub async fn run(parts: &[String]) {
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     println!("Machine: {}\n", machine());
@@ -58,6 +58,9 @@ pub async fn run(parts: &[String]) {
     }
     if wanted("sink") {
         print(sink::rows().await);
+    }
+    if wanted("door") {
+        print(door::rows().await);
     }
 }
 
