@@ -584,6 +584,35 @@ async fn agents_state_their_delegations_and_nothing_else() {
     system.stop().await;
 }
 
+/// An agent that breaks the connection over which statements come breaks nothing else, and that one comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_that_breaks_a_client_library_does_not_close_the_door() {
+    let mut system = TestSystem::start(&[blueprint()]).await.unwrap();
+    let seed = SigningKey::generate().unwrap();
+    let agent = enrol_key(&system, AgentKey::new(SigningKey::from_seed(&seed.seed()))).await;
+    let root = commission(&agent).await;
+    let mut raw = RawClient::connect_by(&system, &seed, Some(root.chain())).await.unwrap();
+    let subject = subjects::record("delegated", Some(&seed.did()));
+    for _ in 0..3 {
+        let headers = b"NATS/1.0\r\nx: a\rb\r\n\r\n";
+        raw.publish(subject.as_bytes(), b"_INBOX.raw.1", headers, b"{}").await.unwrap();
+        raw.settle().await.unwrap();
+        connect(&system, &root).await.unwrap();
+    }
+    let bus = connect(&system, &root).await.unwrap();
+    eventually("statements are heard again", DEADLINE, || async {
+        let answer = bus.request(&subject, Default::default(), "x", Duration::from_secs(2)).await;
+        match answer.unwrap_err().code() {
+            Code::Malformed => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+    assert!(system.is_running(Service::Gatekeeper));
+    assert_eq!(system.page(Service::Gatekeeper, "/readyz").await.0, 200);
+    system.stop().await;
+}
+
 /// A crowd at the door: everybody gets in who should, and nobody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_crowd_everybody_gets_in_who_should_and_nobody_else() {

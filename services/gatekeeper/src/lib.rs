@@ -23,6 +23,7 @@ mod scribe;
 mod serve;
 mod server;
 mod standing;
+mod statements;
 mod warden;
 
 pub use config::Config;

@@ -1,5 +1,8 @@
 //! Wiring: three connections to the broker (where it asks, where it shows and closes connections, and among the
 //! services), and what runs on them until it is asked to stop.
+//!
+//! What agents send themselves comes over a fourth, which may be lost: a header that the client library stumbles over
+//! ends that connection's task, and nothing else (see `statements`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +13,6 @@ use marque_bus::async_nats::Message;
 use marque_bus::callout::{Answerer, QUEUE_GROUP, Questions, SERVER_XKEY};
 use marque_bus::permissions::system;
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, RunningService, Service, subjects};
-use marque_judgement::record::RECORD_BYTES_MAX;
 use marque_revocation::Freshness;
 use marque_runtime::{Common, ConfigError, Context, Failure, Health, Shutdown, keys};
 use marque_signing::xkey::SealingKey;
@@ -25,6 +27,7 @@ use crate::records::{Records, SERVICE};
 use crate::registry::Registry;
 use crate::scribe::Scribe;
 use crate::server::Server;
+use crate::statements;
 use crate::warden::Warden;
 
 /// What the gatekeeper is called.
@@ -54,6 +57,8 @@ struct Buses {
     services: Bus,
     callout: Bus,
     system: Bus,
+    /// How to connect for agents' statements, as often as it takes.
+    statements: ConnectOptions,
 }
 
 /// Serves until `context.shutdown`.
@@ -103,6 +108,7 @@ impl Buses {
             Some((user, password)) => options().credentials(user, password.expose()),
             None => options().signing_key(Arc::new(common.nats_key()?)),
         };
+        let statements = among_services.clone();
         let open = async |options| {
             let bus = Bus::connect(options).await.map_err(Failure::fatal)?;
             bus.when_lost(|| marque_runtime::run::abandon("nobody drives a connection to the broker any more"));
@@ -112,6 +118,7 @@ impl Buses {
             services: open(among_services).await?,
             callout: open(options().signing_key(secrets.callout.clone())).await?,
             system: open(options().signing_key(secrets.kicker.clone())).await?,
+            statements,
         })
     }
 
@@ -125,8 +132,9 @@ struct Gatekeeper {
     registry: Registry,
     warden: Warden,
     applied: mpsc::UnboundedReceiver<marque_revocation::DirectiveId>,
+    scribe: Arc<Scribe>,
     service: RunningService,
-    questions_max: usize,
+    bounds: Bounds,
 }
 
 impl Gatekeeper {
@@ -175,28 +183,14 @@ impl Gatekeeper {
             metrics: metrics.clone(),
         };
         let scribe = Arc::new(Scribe { records, bundle, metrics });
-        let service = Self::answer(bus, scribe, &registry, feed, bounds).await?;
-        Ok(Self { door, registry, warden, applied: to_carry_out, service, questions_max: bounds.requests_max })
+        let service = Self::answer(bus, &registry, feed, bounds).await?;
+        Ok(Self { door, registry, warden, scribe, applied: to_carry_out, service, bounds })
     }
 
-    /// What it answers among the services: agents' statements, and operators who ask who is connected.
-    async fn answer(
-        bus: &Bus,
-        scribe: Arc<Scribe>,
-        registry: &Registry,
-        feed: Feed,
-        bounds: Bounds,
-    ) -> Result<RunningService, BusError> {
+    /// What it answers among the services: operators who ask who is connected.
+    async fn answer(bus: &Bus, registry: &Registry, feed: Feed, bounds: Bounds) -> Result<RunningService, BusError> {
         let (listed, counted) = (registry.clone(), registry.clone());
         Service::new(SPEC.name, SPEC.version, SPEC.about)
-            .endpoint(
-                Endpoint::new("statement", subjects::STATEMENTS_ALL, move |request| {
-                    let scribe = scribe.clone();
-                    async move { scribe.store(request).await }
-                })
-                .concurrency(bounds.requests_max)
-                .bytes_max(RECORD_BYTES_MAX),
-            )
             .endpoint(
                 Endpoint::new("connections", subjects::GATEKEEPER_CONNECTIONS, move |request| {
                     let answer = list::answer(&listed, &request);
@@ -215,7 +209,8 @@ impl Gatekeeper {
     }
 
     async fn serve(self, buses: &Buses, health: &Health, shutdown: &Shutdown) -> Result<(), BusError> {
-        let Self { door, registry, warden, applied, service, questions_max } = self;
+        let Self { door, registry, warden, scribe, applied, service, bounds } = self;
+        let questions_max = bounds.requests_max;
         // Known first, then asked: whoever is connected already ends by the next directive like anybody else.
         loop {
             match registry.take_stock().await {
@@ -236,11 +231,13 @@ impl Gatekeeper {
         let in_hand = Arc::new(Semaphore::new(questions_max));
         let following = registry.follow();
         let carrying_out = warden.watch(applied);
-        tokio::pin!(following, carrying_out);
+        let stating = statements::serve(&buses.statements, &scribe, bounds.requests_max);
+        tokio::pin!(following, carrying_out, stating);
         let outcome = loop {
             tokio::select! {
                 () = shutdown.requested() => break Ok(()),
                 outcome = &mut following => break outcome,
+                error = &mut stating => break Err(error),
                 () = &mut carrying_out => break Err(BusError::Unavailable("the feed has ended".into())),
                 Some(message) = asked.next() => {
                     let Ok(turn) = in_hand.clone().acquire_owned().await else { break Ok(()) };

@@ -1,0 +1,56 @@
+//! The connection over which agents' statements come: made anew whenever it is lost.
+//!
+//! An agent chooses the headers of what it sends here. On a bare carriage return in one, async-nats 0.51 ends the task
+//! that drives the connection. Elsewhere that ends the process, to be started again; here it must not, since every agent
+//! waits for this process to be let in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Service, subjects};
+use marque_judgement::record::RECORD_BYTES_MAX;
+use tokio::sync::oneshot;
+
+use crate::scribe::Scribe;
+use crate::serve::SPEC;
+
+/// Its name among the micro services.
+const NAME: &str = "marque-gatekeeper-statements";
+/// Whoever breaks it again and again is served again and again, this much later.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Serves statements for ever; gives the error that trying again does not mend.
+pub(crate) async fn serve(options: &ConnectOptions, scribe: &Arc<Scribe>, requests_max: usize) -> BusError {
+    loop {
+        let bus = match Bus::connect(options.clone()).await {
+            Ok(bus) => bus,
+            Err(error) => return error,
+        };
+        let (lost, is_lost) = oneshot::channel();
+        bus.when_lost(move || {
+            let _ = lost.send(());
+        });
+        bus.connected().await;
+        let scribe = scribe.clone();
+        let endpoint = Endpoint::new("statement", subjects::STATEMENTS_ALL, move |request| {
+            let scribe = scribe.clone();
+            async move { scribe.store(request).await }
+        });
+        let endpoint = endpoint.concurrency(requests_max).bytes_max(RECORD_BYTES_MAX);
+        let service = Service::new(NAME, SPEC.version, "Stores agents' own records").endpoint(endpoint).start(&bus);
+        tokio::select! {
+            _ = serving(service) => {}
+            _ = is_lost => {}
+        }
+        tracing::warn!("the connection for agents' statements was lost, and is made anew");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Serves until it can't.
+async fn serving(start: impl Future<Output = Result<marque_bus::RunningService, BusError>>) {
+    match start.await {
+        Ok(_running) => std::future::pending().await,
+        Err(error) => tracing::warn!(%error, "agents' statements can't be served now"),
+    }
+}
