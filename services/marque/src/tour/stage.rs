@@ -31,7 +31,8 @@ const FRESH_TIME: Duration = Duration::from_secs(20);
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How often the broadcaster is asked whom it hears.
 const POLL_TIME: Duration = Duration::from_millis(50);
-/// Enough for a story; a verifier's default.
+/// Enough for a story, also for the critical tool: the machine it is told on may stand still for a moment. A verifier's
+/// default for standard tools.
 const TOOL_STALENESS: Duration = Duration::from_secs(15);
 
 /// A running system.
@@ -86,7 +87,7 @@ impl Place {
         tokio::time::timeout(FRESH_TIME, feed.fresh(TOOL_STALENESS)).await.map_err(|_| {
             Failure::new(Code::ViewStale, "the tool host's view of the directives did not become fresh")
         })?;
-        let policy = Policy::new(domain.clone()).with(ToolRule {
+        let policy = Policy::new(domain.clone()).with_bounds(TOOL_STALENESS, TOOL_STALENESS).with(ToolRule {
             pattern: format!("nats:{MAIL}"),
             tier: Some(Tier::Critical),
             side_effecting: true,
