@@ -10,7 +10,7 @@
 #   cluster.sh down            end it, and delete its volumes and keys
 #
 # MARQUE_DIR (default: deploy/.cluster), MARQUE_NATS_PORT (4222), MARQUE_SINK_PORT (7070), MARQUE_TAG (dev),
-# MARQUE_PROJECT (marque), MARQUE_PROFILE (release; dev builds faster).
+# MARQUE_PROJECT (marque), MARQUE_PROFILE (release; dev builds faster). `test` takes free ports.
 set -eu
 
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
@@ -37,6 +37,16 @@ compose() {
   else
     docker-compose -p "$project" -f "$here/compose.yaml" "$@"
   fi
+}
+
+listens() { # listens PORT: whether anybody does on this machine; Linux tells without a tool
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -qi ":$(printf '%04X' "$1") [0-9A-F]*:0000 0A"
+}
+
+free_port() { # free_port FIRST: a port from FIRST on that nobody listens on; below those for outgoing connections
+  port=$1
+  while listens "$port"; do port=$((port + 1)); done
+  echo "$port"
 }
 
 wait_healthy() { # wait_healthy SERVICE…
@@ -85,7 +95,9 @@ case "${1:-help}" in
   test)
     # A cluster of its own, whatever else runs here; it goes whether or not the test passes.
     MARQUE_PROJECT=${MARQUE_PROJECT:-marque-test} MARQUE_DIR=$(mktemp -d)/cluster
-    export MARQUE_PROJECT MARQUE_DIR
+    MARQUE_NATS_PORT=$(free_port $((10000 + $$ % 20000)))
+    MARQUE_SINK_PORT=$(free_port $((MARQUE_NATS_PORT + 1)))
+    export MARQUE_PROJECT MARQUE_DIR MARQUE_NATS_PORT MARQUE_SINK_PORT
     trap '"$0" down; rmdir "$(dirname "$MARQUE_DIR")"' EXIT
     "$0" up
     "$0" tour

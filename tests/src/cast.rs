@@ -23,8 +23,8 @@ pub const HOSTED: &str = "tools.ledger.read";
 pub const GATED: &str = "gated.archive.find";
 const BLUEPRINT: &str = "tester";
 const MODEL: &str = "test/model-1";
-/// The longest that a root token lives.
-const CARRIER_LIFE_SECONDS: i64 = 3600;
+/// Longer than a test, and within the identity credential, which lives for an hour and began a moment earlier.
+const CARRIER_LIFE_SECONDS: i64 = 3000;
 
 /// The blueprint of the cast, for [`TestSystem::start`].
 pub fn blueprint() -> (String, String) {

@@ -12,10 +12,10 @@ use marque::bootstrap::{self, Layout, Plan};
 use marque::dev::http;
 use marque::directory::Directory;
 use marque::service_config::Service;
-use marque_agent::enforce::{Enforcer, Policy};
+use marque_agent::enforce::{Enforcer, Policy, Tier};
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, ConnectOptions, Feed, FeedOptions};
-use marque_identity::TrustDomain;
+use marque_identity::{Did, TrustDomain};
 use marque_judgement::record::{self, Body, Record};
 use marque_ledger::{Entry, TileId, TileKind, decode_bundle};
 use marque_runtime::nats_server::{self, NatsServer};
@@ -201,7 +201,7 @@ impl TestSystem {
     /// A page of a service's health server: status (0 if there is none) and body.
     pub async fn page(&self, service: Service, path: &str) -> (u16, String) {
         let address = self.http.iter().find(|(known, _)| *known == service).map_or("", |(_, address)| address);
-        http::get(address, path, Duration::from_secs(2)).await.unwrap_or_else(|why| (0, why))
+        http::get(address, path, DEADLINE).await.unwrap_or_else(|why| (0, why))
     }
 
     /// The bootstrap directory.
@@ -242,9 +242,29 @@ impl TestSystem {
         let key = Arc::new(self.directory.key("host").map_err(|failure| format!("{failure:?}"))?);
         let options = FeedOptions { ack_key: Some(key.clone()), ..FeedOptions::default() };
         let feed = Feed::start(&bus, self.bundle.keys(Role::Broadcaster), options).await.map_err(said)?;
-        let fresh = feed.fresh(Duration::from_secs(1));
+        let fresh = feed.fresh(policy.bound(Tier::Standard));
         tokio::time::timeout(DEADLINE, fresh).await.map_err(|_| "the host's view does not become fresh".to_owned())?;
         Ok(Enforcer::new(&bus, key, &self.bundle, feed, policy))
+    }
+
+    /// Waits until the broadcaster has heard the verifier and the tool host, so that reach counts both.
+    pub async fn until_heard(&self) -> Result<(), String> {
+        let wanted = [Role::Verifier, Role::Host].map(|role| self.bundle.keys(role).first().map(|key| key.did()));
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let (_, status) = self.marque(&["revoke", "status"]);
+            let heard = |did: &Did| {
+                let verifiers = status["verifiers"].as_array().into_iter().flatten();
+                verifiers.into_iter().any(|heard| heard["verifier"] == did.to_string())
+            };
+            if wanted.iter().flatten().all(heard) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("the broadcaster has not heard the verifier and the host: {status}"));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Runs the `marque` binary in JSON mode on this system: exit code and document.

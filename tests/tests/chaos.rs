@@ -19,10 +19,15 @@ use marque_tests::system::{DEADLINE, LogCopy, TestSystem};
 
 /// Actions in a run; the kill comes in their middle.
 const CALLS: u64 = 60;
+/// A call that a broker loses on its way back is not waited for longer: the next one is made.
+const LOOK: Duration = Duration::from_secs(5);
 
 async fn stage() -> (TestSystem, Bus, Agent, Commission) {
-    let settings = [(Service::Verifier, "[verifier]\nstaleness_critical_ms = 1000\nstaleness_standard_ms = 1500")];
-    let system = TestSystem::start_with(&[cast::blueprint()], &settings).await.unwrap();
+    stage_with(&[]).await
+}
+
+async fn stage_with(settings: &[(Service, &str)]) -> (TestSystem, Bus, Agent, Commission) {
+    let system = TestSystem::start_with(&[cast::blueprint()], settings).await.unwrap();
     let bus = cast::carrier(&system).await;
     let agent = cast::enrol(&system).await;
     let root = cast::commission(&agent).await;
@@ -84,11 +89,13 @@ async fn a_killed_verifier_permits_nothing_unrecorded() {
     call_gated(&root, &bus, 2).await.unwrap();
     under_way.abort();
 
+    // Before the log is copied: the call under way may still reach the tool, and its record is stored before that.
+    let ran = runs.load(Ordering::SeqCst);
     let copy = system.copy_log().await.unwrap();
     assert!(copy.verified, "{}", copy.report);
     assert!(acked.iter().all(|record| copy.decided.contains(record)));
     assert_none_twice(&copy);
-    assert!(runs.load(Ordering::SeqCst) <= copy.decided.len() as u64);
+    assert!(ran <= copy.decided.len() as u64);
     system.stop().await;
 }
 
@@ -155,13 +162,15 @@ async fn a_killed_broadcaster_publishes_an_accepted_directive_once() {
 /// host and at the gate, until the feed has caught up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_view_denies_and_permits_again_after_catching_up() {
-    let (mut system, bus, _agent, root) = stage().await;
+    let settings = [(Service::Verifier, "[verifier]\nstaleness_critical_ms = 1000\nstaleness_standard_ms = 1500")];
+    let (mut system, bus, _agent, root) = stage_with(&settings).await;
     let bound = Duration::from_millis(1500);
     let policy = Policy::new(system.domain().clone()).with_bounds(bound, bound);
     let _host = cast::host(&system, policy).await;
     let _tool = cast::plain_tool(&system).await;
-    call(&root, &bus, 1).await.unwrap();
-    call_gated(&root, &bus, 1).await.unwrap();
+    // By such short bounds a slow machine denies now and then, too.
+    until_permitted(|n| call(&root, &bus, n)).await;
+    until_permitted(|n| call_gated(&root, &bus, n)).await;
 
     system.kill(Service::Broadcaster);
     until_stale(|n| call(&root, &bus, n)).await;
@@ -219,14 +228,16 @@ async fn until_stale<F: Future<Output = Result<marque_agent::Answer, CallError>>
 async fn until_permitted<F: Future<Output = Result<marque_agent::Answer, CallError>>>(mut call: impl FnMut(u64) -> F) {
     let deadline = Instant::now() + DEADLINE;
     for n in 0.. {
-        match call(n).await {
-            Ok(_) => return,
-            Err(error) => {
-                assert!(Instant::now() < deadline, "not permitted again: {error}");
+        let failure = match tokio::time::timeout(LOOK, call(n)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => {
                 let passing = [Code::ViewStale, Code::NotRecorded, Code::Unavailable, Code::OutcomeUnknown];
                 assert!(passing.contains(&error.code()), "{error}");
                 tokio::task::yield_now().await;
+                error.to_string()
             }
-        }
+            Err(_) => format!("no answer within {LOOK:?}"),
+        };
+        assert!(Instant::now() < deadline, "not permitted again: {failure}");
     }
 }

@@ -18,7 +18,7 @@ use marque_bus::{Bus, Presented, header};
 use marque_identity::Code;
 use marque_judgement::record::Body;
 use marque_signing::Role;
-use marque_test_support::until;
+use marque_test_support::{eventually, until};
 use marque_tests::cast::{self, Carrier, call, call_gated, denied};
 use marque_tests::noise::{PAYLOAD_BYTES_MAX, RawClient, bodies};
 use marque_tests::system::{DEADLINE, TestSystem};
@@ -250,11 +250,16 @@ async fn all_stand(system: &mut TestSystem) {
 /// Enrols, commissions, calls both tools, revokes, and is denied. The first may have to wait for a service that is on
 /// its way back to the broker.
 async fn the_work_goes_on(system: &TestSystem) {
+    let agent = eventually("an agent is enrolled", DEADLINE, async || {
+        let join = system.join_token("tester")?;
+        cast::enrol_with(system, &join).await.map_err(|error| error.to_string())
+    })
+    .await;
     let bus = cast::carrier(system).await;
-    let agent = cast::enrol(system).await;
     let root = cast::commission(&agent).await;
-    call(&root, &bus, 1).await.unwrap();
-    call_gated(&root, &bus, 1).await.unwrap();
+    eventually("the hosted tool is called", DEADLINE, || call(&root, &bus, 1)).await;
+    eventually("the gated tool is called", DEADLINE, || call_gated(&root, &bus, 1)).await;
+    system.until_heard().await.unwrap();
     let (code, reply) = system.marque(&["revoke", "token", &root.root_digest().to_string(), "--reason", "test"]);
     assert_eq!(code, 0, "{reply}");
     assert_eq!(denied(call(&root, &bus, 2).await), Code::Revoked);

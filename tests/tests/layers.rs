@@ -46,6 +46,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("redb", &["marque-issuer", "marque-revocation-broadcaster", "marque-audit-sink"]),
     ("opentelemetry", &["marque-runtime"]),
     ("axum", &["marque-runtime"]),
+    // The command line knows it for the commands that speak to the broker below our subjects.
+    ("async-nats", &["marque-bus", "marque", "marque-tests", "marque-bench"]),
     ("ureq", &["marque-issuer"]),
     ("jsonwebtoken", &["marque-credential", "marque-issuer"]),
 ];

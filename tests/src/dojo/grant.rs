@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use marque_credential::limits::CONSTRAINT_VALUE_BYTES_MAX;
 use serde_json::{Map, Value, json};
 
 use crate::dojo::suite::{Call, Suite};
@@ -67,13 +68,43 @@ fn pinned(uses: &[&Map<String, Value>]) -> Value {
     }
     let constraint = |(name, values): (&str, Vec<&Value>)| {
         let always = uses.iter().all(|args| args.contains_key(name));
-        let mut constraint = json!({ "constraint_type": "one_of", "values": values });
+        let mut constraint = any_of(&values);
         if !always {
             constraint["optional"] = Value::Bool(true);
         }
         (name.to_owned(), constraint)
     };
     Value::Object(values.into_iter().map(constraint).collect())
+}
+
+/// Admits these values. One longer than a constraint may name: an array is held to its elements, in any order and
+/// number; anything else can't be held to anything.
+fn any_of(values: &[&Value]) -> Value {
+    let (large, small): (Vec<&Value>, Vec<&Value>) = values.iter().partition(|value| is_large(value));
+    let mut clauses = Vec::new();
+    if !small.is_empty() {
+        clauses.push(json!({ "constraint_type": "one_of", "values": small }));
+    }
+    clauses.extend(large.into_iter().map(|value| match value.as_array() {
+        Some(elements) if !elements.iter().any(is_large) => json!({ "constraint_type": "all", "constraints": [
+            { "constraint_type": "contains", "required": elements },
+            { "constraint_type": "subset", "allowed": elements },
+        ] }),
+        Some(_) | None => json!({ "constraint_type": "wildcard" }),
+    }));
+    match clauses.pop() {
+        Some(only) if clauses.is_empty() => only,
+        last => json!({ "constraint_type": "any", "constraints": clauses.into_iter().chain(last).collect::<Vec<_>>() }),
+    }
+}
+
+/// Whether a constraint can't name this value.
+fn is_large(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() > CONSTRAINT_VALUE_BYTES_MAX,
+        Value::Array(_) | Value::Object(_) => value.to_string().len() > CONSTRAINT_VALUE_BYTES_MAX,
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -101,5 +132,24 @@ mod tests {
         });
         assert_eq!(Style::Pinned.tools(&suite(), &calls), expected);
         assert_eq!(Style::ToolsOnly.tools(&suite(), &calls), json!({ "nats:tools.s.t": {}, "nats:tools.s.u": {} }));
+    }
+
+    #[test]
+    fn pins_what_is_too_long_to_be_named_as_far_as_it_can_be() {
+        let part = "x".repeat(CONSTRAINT_VALUE_BYTES_MAX);
+        let (text, array) = (json!(format!("{part}x")), json!([part, "y"]));
+        let (small, last) = (json!("z"), json!(part));
+        let pinned = |values: &[&Value]| {
+            let constraint = any_of(values);
+            let tools: marque_credential::Tools = serde_json::from_value(json!({ "t": { "a": constraint } })).unwrap();
+            assert!(!tools.is_empty());
+            constraint
+        };
+        assert_eq!(pinned(&[&last])["constraint_type"], "one_of", "the longest that can be named");
+        assert_eq!(pinned(&[&text])["constraint_type"], "wildcard");
+        assert_eq!(pinned(&[&array])["constraint_type"], "all");
+        let mixed = pinned(&[&small, &text, &array]);
+        let kinds: Vec<_> = mixed["constraints"].as_array().unwrap().iter().map(|c| &c["constraint_type"]).collect();
+        assert_eq!((mixed["constraint_type"].as_str(), kinds.len()), (Some("any"), 3), "{kinds:?}");
     }
 }

@@ -32,7 +32,8 @@ const FRESH_TIME: Duration = Duration::from_secs(20);
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How often the broadcaster is asked whom it hears.
 const POLL_TIME: Duration = Duration::from_millis(50);
-/// Enough for a story; a verifier's default.
+/// Enough for a story, also for the critical tool: the machine it is told on may stand still for a moment. A verifier's
+/// default for standard tools.
 const TOOL_STALENESS: Duration = Duration::from_secs(15);
 
 /// A running system.
