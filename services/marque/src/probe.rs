@@ -296,7 +296,8 @@ pub(crate) async fn freshness(bus: &Bus, common: &Common) -> Finding {
         status.verifiers.len(),
         measured(Duration::from_millis(behind))
     );
-    let finding = if status.verifiers.is_empty() {
+    // A gatekeeper lets agents in; it does not decide what they do.
+    let finding = if status.verifiers.iter().all(|present| present.role == Role::Gatekeeper) {
         let hint = "start a verifier or a tool host; without one nothing is enforced";
         Finding::new("directive feed", Standing::Bad, "no verifier is heard", hint)
     } else if status.pending > 0 {
