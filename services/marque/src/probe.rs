@@ -9,6 +9,7 @@ use marque_bus::{Bus, streams, subjects};
 use marque_identity::Code;
 use marque_json::Limits;
 use marque_revocation::StatusRequest;
+use marque_signing::Role;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -145,7 +145,8 @@ fn closed(closed: &Closed) -> String {
     let count = closed.count;
     let noun = if count == 1 { "connection" } else { "connections" };
     let told = closed.named.iter().take(CLOSED_TOLD_MAX);
-    let told: Vec<String> = told.map(|ClosedConnection { agent, cid, .. }| format!("{} (cid {cid})", short(agent))).collect();
+    let told: Vec<String> =
+        told.map(|ClosedConnection { agent, cid, .. }| format!("{} (cid {cid})", short(agent))).collect();
     if told.is_empty() {
         return format!("{count} {noun}");
     }
