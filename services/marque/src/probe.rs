@@ -9,6 +9,7 @@ use marque_bus::{Bus, streams, subjects};
 use marque_identity::Code;
 use marque_json::Limits;
 use marque_revocation::StatusRequest;
+use marque_signing::Role;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -296,7 +297,8 @@ pub(crate) async fn freshness(bus: &Bus, common: &Common) -> Finding {
         status.verifiers.len(),
         measured(Duration::from_millis(behind))
     );
-    let finding = if status.verifiers.is_empty() {
+    // A gatekeeper lets agents in; it does not decide what they do.
+    let finding = if status.verifiers.iter().all(|present| present.role == Role::Gatekeeper) {
         let hint = "start a verifier or a tool host; without one nothing is enforced";
         Finding::new("directive feed", Standing::Bad, "no verifier is heard", hint)
     } else if status.pending > 0 {

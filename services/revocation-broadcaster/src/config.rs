@@ -5,9 +5,10 @@ use std::time::Duration;
 use marque_runtime::{Common, ConfigError};
 use serde::{Deserialize, Serialize};
 
-/// How long the slowest verifier is waited for. By the standard tier's bound (15 s) a silent one has failed closed;
-/// a person at a terminal has given up before.
-const REACH_WAIT_MS: u64 = 5_000;
+/// How long the slowest verifier is waited for: longer than a broadcaster that has just started needs to learn who is
+/// present ([`crate::roster::COMPLETE_AFTER`]), and than a lost ack needs to be made good by presence. By the standard
+/// tier's bound (15 s) a silent one has failed closed; a person at a terminal has given up before.
+const REACH_WAIT_MS: u64 = 6_000;
 const REACH_WAIT_MS_MAX: u64 = 15_000;
 
 /// The broadcaster's configuration.

@@ -58,6 +58,9 @@ impl Follow {
         if receipt.acked < receipt.of {
             tracing::warn!(%id, acked = receipt.acked, of = receipt.of, "verifiers have not applied a directive");
         }
+        if receipt.partial {
+            tracing::warn!(%id, of = receipt.of, "not everyone who is present was known yet");
+        }
         let (signed, stated) = (entry.signed, receipt.clone());
         self.note(move |follow| {
             let record = records::receipt(&follow.key, &signed, &stated, follow.clock.unix_millis())?;

@@ -46,6 +46,8 @@ pub fn receipt(
         p99_us: answered(receipt.p99_us),
         max_us: answered(receipt.max_us),
         silent: receipt.silent.clone(),
+        closed: receipt.closed.clone(),
+        partial: receipt.partial,
     });
     row(key, about(Record::new(now, key.did(), body), &signed.directive().target))
 }

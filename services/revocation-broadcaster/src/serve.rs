@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use crate::acks::{self, Ackers};
 use crate::board::Board;
 use crate::config::Config;
 use crate::desk::{Desk, Parts};
@@ -23,7 +24,7 @@ use crate::outbox::{Outbox, OutboxError};
 use crate::publisher::{Publisher, ToPublish};
 use crate::roster::Roster;
 use crate::stream::Head;
-use crate::{acks, records, status};
+use crate::{records, status};
 
 /// What the broadcaster is called.
 pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
@@ -64,7 +65,8 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         let Some(()) = until(&shutdown, expected).await.transpose()? else { return Ok(()) };
     }
 
-    let (head, board, roster) = (Head::default(), Board::default(), Roster::default());
+    let ackers = Ackers::of(&bundle);
+    let (head, board, roster) = (Head::default(), Board::default(), Roster::new(Instant::now(), ackers.len()));
     let to_record = Arc::new(Notify::new());
     let follow = Follow {
         key: key.clone(),
@@ -94,7 +96,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let mut tasks = JoinSet::new();
     tasks.spawn(records::publish(bus.clone(), outbox.clone(), to_record));
     tasks.spawn(tidy(outbox.clone(), roster.clone(), metrics.clone(), clock));
-    tasks.spawn(take_acks(bus.clone(), bundle.clone(), roster.clone(), metrics.clone()));
+    tasks.spawn(take_acks(bus.clone(), ackers, roster.clone(), metrics.clone()));
     let publishing = tokio::spawn(publisher.run(left, queued, shutdown.clone()));
 
     // Who asks is answered about what is active now: the stream is read first.
@@ -173,11 +175,12 @@ async fn first_beat(metrics: &Metrics) {
     }
 }
 
-async fn take_acks(bus: Bus, bundle: TrustBundle, roster: Roster, metrics: Metrics) {
+async fn take_acks(bus: Bus, ackers: Ackers, roster: Roster, metrics: Metrics) {
     loop {
-        if let Err(error) = acks::take(bus.clone(), bundle.clone(), roster.clone(), metrics.clone()).await {
+        if let Err(error) = acks::take(&bus, &ackers, &roster, &metrics).await {
             tracing::warn!(%error, "acks can't be taken");
         }
+        roster.deaf(Instant::now());
         tokio::time::sleep(RETRY).await;
     }
 }

@@ -1,5 +1,7 @@
 //! What a verifier answers: that it is there, and that it has applied a directive.
 
+use std::collections::BTreeMap;
+
 use marque_identity::{Did, Epoch, UnixMillis};
 use marque_signing::{PublicKey, SigningKey, jws};
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,8 @@ pub const ACK_TYP: &str = "marque-ack+jwt";
 pub const ACK_BYTES_MAX: usize = 8 * 1024;
 /// How many closed connections an ack names; of more it tells the number.
 pub const CLOSED_NAMED_MAX: usize = 24;
+/// A server's id is its public nkey: `N` and 55 characters of base32.
+const SERVER_ID_BYTES_MAX: usize = 56;
 
 /// Why it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -37,13 +41,13 @@ pub struct ClosedConnection {
     pub cid: u64,
 }
 
-/// What a gatekeeper closed on a directive.
+/// What one gatekeeper closed on a directive, or all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Closed {
     /// How many.
     pub count: u64,
-    /// Which; at most [`CLOSED_NAMED_MAX`] of them.
+    /// Which; of one gatekeeper's at most [`CLOSED_NAMED_MAX`].
     pub named: Vec<ClosedConnection>,
 }
 
@@ -54,6 +58,21 @@ impl Closed {
         let mut named = connections;
         named.truncate(CLOSED_NAMED_MAX);
         Self { count, named }
+    }
+
+    /// What several gatekeepers closed, each connection that they name told once, at most `named_max` of them named.
+    /// What a gatekeeper counted without a name may be another's too: it is counted.
+    pub fn merged(parts: impl IntoIterator<Item = Self>, named_max: usize) -> Self {
+        let number = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+        let (mut unnamed, mut named) = (0_u64, BTreeMap::new());
+        for part in parts {
+            unnamed = unnamed.saturating_add(part.count.saturating_sub(number(part.named.len())));
+            for connection in part.named {
+                named.entry((connection.server.clone(), connection.cid)).or_insert(connection);
+            }
+        }
+        let count = unnamed.saturating_add(number(named.len()));
+        Self { count, named: named.into_values().take(named_max).collect() }
     }
 
     /// Whether there was none.
@@ -116,6 +135,15 @@ impl Ack {
         if self.closed.named.len() > CLOSED_NAMED_MAX || named > self.closed.count {
             return Err(RevocationError::Shape { rule: "an ack names some of the connections that it counts" });
         }
+        if self.kind == AckKind::Presence && !self.closed.is_empty() {
+            return Err(RevocationError::Shape { rule: "presence closes nothing" });
+        }
+        let is_server_id = |server: &str| {
+            (1..=SERVER_ID_BYTES_MAX).contains(&server.len()) && server.bytes().all(|b| b.is_ascii_alphanumeric())
+        };
+        if !self.closed.named.iter().all(|connection| is_server_id(&connection.server)) {
+            return Err(RevocationError::Shape { rule: "a server's id is at most 56 letters and digits" });
+        }
         Ok(())
     }
 }
@@ -164,8 +192,30 @@ mod tests {
         for closed in [
             Closed { count: 0, named: vec![one.clone()] },
             Closed { count: 99, named: vec![one.clone(); CLOSED_NAMED_MAX + 1] },
+            Closed::of(vec![ClosedConnection { server: "N".repeat(57), ..one.clone() }]),
+            Closed::of(vec![ClosedConnection { server: String::new(), ..one.clone() }]),
+            Closed::of(vec![ClosedConnection { server: "N\u{1b}[2J".into(), ..one.clone() }]),
         ] {
             assert!(Ack { closed, ..ack.clone() }.sign(&key).is_err());
         }
+        let present = Ack { kind: AckKind::Presence, id: None, ..ack };
+        assert!(present.sign(&key).is_err(), "presence closes nothing");
+    }
+
+    #[test]
+    fn tells_a_connection_once_however_many_closed_it() {
+        let one = |cid| ClosedConnection { agent: Did::from_key_bytes([1; 32]), server: "NA".into(), cid };
+        let elsewhere = ClosedConnection { server: "NB".into(), ..one(1) };
+        let parts = [
+            Closed::of(vec![one(2), one(1)]),
+            Closed { count: 5, named: vec![one(2), elsewhere.clone(), one(2)] },
+            Closed::default(),
+        ];
+        let merged = Closed::merged(parts.clone(), 9);
+        assert_eq!(merged, Closed { count: 5, named: vec![one(1), one(2), elsewhere] });
+        assert_eq!(Closed::merged(parts, 2), Closed { count: 5, named: vec![one(1), one(2)] });
+        let most = Closed { count: u64::MAX, named: vec![] };
+        assert_eq!(Closed::merged([most.clone(), most], 2).count, u64::MAX);
+        assert!(Closed::merged([], 2).is_empty());
     }
 }

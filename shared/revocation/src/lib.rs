@@ -37,7 +37,7 @@ pub use heartbeat::{HEARTBEAT_BYTES_MAX, HEARTBEAT_TYP, Heartbeat};
 pub use id::{DirectiveId, DirectiveIdError};
 pub use narrow::{NARROW_BYTES_MAX, Narrow};
 pub use opener::{OPENED_MAX, Opener};
-pub use receipt::Receipt;
+pub use receipt::{RECEIPT_CLOSED_NAMED_MAX, Receipt};
 pub use request::{
     DirectiveReply, DirectiveRequest, DirectiveStatus, REQUEST_BYTES_MAX, REQUEST_TYP, StatusReply, StatusRequest,
     VerifierStatus, Wait,

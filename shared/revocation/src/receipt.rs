@@ -5,12 +5,16 @@ use std::time::Duration;
 use marque_identity::{Did, Epoch};
 use serde::{Deserialize, Serialize};
 
-use crate::DirectiveId;
+use crate::{Closed, DirectiveId};
 
 /// A receipt is a record of at most 60,000 bytes, and an answer of at most 64 KiB.
 const SILENT_NAMED_MAX: usize = 256;
+/// How many closed connections a receipt names; of more it tells the number. Of some 170 bytes each, they leave room in
+/// a record (59,000 bytes, base64) beside 256 silent ones, and in an answer (64 KiB) beside the directive too.
+pub const RECEIPT_CLOSED_NAMED_MAX: usize = 96;
 
-/// A convergence receipt. Times are on the broadcaster's one clock, from the publish to the ack's arrival.
+/// A convergence receipt. Times are on the broadcaster's one clock, from the publish to the arrival of the ack, or of
+/// the first presence that shows it applied: never less than it took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
@@ -20,9 +24,10 @@ pub struct Receipt {
     /// Its sequence.
     #[schemars(with = "u64")]
     pub epoch: Epoch,
-    /// How many verifiers have answered.
+    /// How many verifiers, hosts and gatekeepers have answered.
     pub acked: u64,
-    /// How many were present when it was published.
+    /// How many were present when it was published, or were heard of for the first time while the broadcaster was
+    /// still learning who is there.
     pub of: u64,
     /// Median, in microseconds; 0 if nobody answered.
     pub p50_us: u64,
@@ -34,10 +39,18 @@ pub struct Receipt {
     /// has passed.
     #[schemars(with = "Vec<String>")]
     pub silent: Vec<Did>,
+    /// The connections that gatekeepers closed on it before they acked; at most 96 of them by name.
+    #[serde(default, skip_serializing_if = "Closed::is_empty")]
+    pub closed: Closed,
+    /// The broadcaster had listened for too short a time, since its start or since it last lost the broker, to know
+    /// everyone who is present: `of` may lack some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 impl Receipt {
-    /// The receipt of a directive from how long each answer took and who gave none.
+    /// The receipt of a directive from how long each answer took and who gave none. Nothing was closed on it, and
+    /// everyone present is known.
     pub fn new(id: DirectiveId, epoch: Epoch, mut took: Vec<Duration>, mut silent: Vec<Did>) -> Self {
         took.sort_unstable();
         silent.sort_unstable();
@@ -57,7 +70,14 @@ impl Receipt {
             p99_us: at_percent(99),
             max_us: at_percent(100),
             silent,
+            closed: Closed::default(),
+            partial: false,
         }
+    }
+
+    /// Whether everyone present is known to have applied it, and someone is.
+    pub fn reached_all(&self) -> bool {
+        self.acked == self.of && self.of > 0 && !self.partial
     }
 }
 
@@ -76,5 +96,8 @@ mod tests {
         assert_eq!(receipt.silent[0], Did::from_key_bytes([1; 32]));
         let none = Receipt::new(id, Epoch(7), vec![], vec![]);
         assert_eq!((none.acked, none.of, none.max_us), (0, 0, 0));
+        assert!(!none.reached_all() && !receipt.reached_all());
+        let all = Receipt::new(id, Epoch(7), vec![Duration::ZERO], vec![]);
+        assert!(all.reached_all() && !Receipt { partial: true, ..all }.reached_all());
     }
 }

@@ -2,7 +2,7 @@
 
 use marque_identity::{Did, Epoch, TrustDomain, UnixSeconds};
 use marque_json::Limits;
-use marque_signing::{Compact, JwsError, SigningKey, jws};
+use marque_signing::{Compact, JwsError, Role, SigningKey, jws};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -148,12 +148,15 @@ pub struct StatusReply {
     pub more: bool,
 }
 
-/// A verifier on the roster.
+/// One on the roster: a verifier, a tool host or a gatekeeper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct VerifierStatus {
     /// Its DID.
     #[schemars(with = "String")]
     pub verifier: Did,
+    /// What it is: `verifier`, `host` or `gatekeeper`.
+    #[schemars(with = "String")]
+    pub role: Role,
     /// The sequence up to which it holds everything, by its last ack.
     #[schemars(with = "u64")]
     pub epoch: Epoch,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, subjects};
-use marque_identity::{Code, TrustDomain, UnixSeconds};
+use marque_identity::{Code, Did, TrustDomain, UnixSeconds};
 use marque_json::Limits;
-use marque_revocation::{DirectiveId, DirectiveReply, DirectiveRequest, Op, Target, Wait};
+use marque_revocation::{Closed, ClosedConnection, DirectiveId, DirectiveReply, DirectiveRequest, Op, Target, Wait};
 use marque_runtime::Clock;
 use marque_signing::SigningKey;
 
@@ -20,6 +20,8 @@ use crate::{Exit, Failure, call_failure};
 /// The broadcaster waits for the slowest verifier up to the standard staleness bound, 15 s; after it the silent ones
 /// have failed closed.
 const REACH_TIME: Duration = Duration::from_secs(20);
+/// How many closed connections a person is told; the JSON answer has all that the receipt names.
+const CLOSED_TOLD_MAX: usize = 8;
 
 /// Who asks, and where.
 pub(crate) struct Who {
@@ -109,13 +111,19 @@ pub(crate) fn answer(reply: &DirectiveReply, out: &Output) -> Answer {
         None => rows.push(("reach", "not waited for: durable, and on its way".to_owned())),
         Some(receipt) => {
             let micros = |micros: u64| measured(Duration::from_micros(micros));
-            rows.push(("reach", format!("{} of {} verifiers", receipt.acked, receipt.of)));
+            rows.push(("reach", format!("{} of {} have applied it", receipt.acked, receipt.of)));
             rows.push(("slowest", micros(receipt.max_us)));
             rows.push(("median", micros(receipt.p50_us)));
-            if receipt.acked < receipt.of || receipt.of == 0 {
+            if !receipt.closed.is_empty() {
+                rows.push(("closed", closed(&receipt.closed)));
+            }
+            if !receipt.reached_all() {
                 exit = Exit::OutcomeUnknown;
             }
-            if receipt.of == 0 {
+            if receipt.partial {
+                let message = "the broadcaster has just started, or just lost the broker: others may be present";
+                out.talk(out.paint(Paint::Yellow, message));
+            } else if receipt.of == 0 {
                 out.talk(out.paint(Paint::Yellow, "no verifier is present: whoever joins reads it before it opens"));
             }
             for silent in &receipt.silent {
@@ -130,4 +138,49 @@ pub(crate) fn answer(reply: &DirectiveReply, out: &Output) -> Answer {
         rows.push(("asked before", "yes: this is that answer, nothing was done twice".to_owned()));
     }
     Answer::yes(reply, facts(&rows)).exit(exit)
+}
+
+/// `2 connections: z6Mk…abc (cid 17), z6Mk…xyz (cid 4)`.
+fn closed(closed: &Closed) -> String {
+    let count = closed.count;
+    let noun = if count == 1 { "connection" } else { "connections" };
+    let told = closed.named.iter().take(CLOSED_TOLD_MAX);
+    let told: Vec<String> =
+        told.map(|ClosedConnection { agent, cid, .. }| format!("{} (cid {cid})", short(agent))).collect();
+    if told.is_empty() {
+        return format!("{count} {noun}");
+    }
+    let more = match count.saturating_sub(u64::try_from(told.len()).unwrap_or(u64::MAX)) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!("{count} {noun}: {}{more}", told.join(", "))
+}
+
+/// The first and last characters of a key, enough to tell agents apart by eye.
+fn short(agent: &Did) -> String {
+    let text = agent.to_string();
+    let multibase = text.rsplit(':').next().unwrap_or_default();
+    match (multibase.get(..4), multibase.len().checked_sub(3).and_then(|at| multibase.get(at..))) {
+        (Some(first), Some(last)) => format!("{first}…{last}"),
+        _ => multibase.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_what_was_closed() {
+        let one = |cid| ClosedConnection { agent: Did::from_key_bytes([7; 32]), server: "NA".into(), cid };
+        let key = short(&one(1).agent);
+        assert!(key.starts_with("z6Mk") && key.chars().count() == 8, "{key}");
+        assert_eq!(closed(&Closed::of(vec![one(17)])), format!("1 connection: {key} (cid 17)"));
+        let two = closed(&Closed::of(vec![one(17), one(4)]));
+        assert_eq!(two, format!("2 connections: {key} (cid 17), {key} (cid 4)"));
+        assert_eq!(closed(&Closed { count: 3, named: vec![] }), "3 connections");
+        let many = closed(&Closed::of((0..30).map(one).collect()));
+        assert!(many.starts_with("30 connections: ") && many.ends_with("(cid 7), and 22 more"), "{many}");
+    }
 }

@@ -3,7 +3,8 @@
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, subjects};
 use marque_json::Limits;
-use marque_revocation::{DirectiveStatus, StatusReply, StatusRequest};
+use marque_revocation::{DirectiveStatus, StatusReply, StatusRequest, VerifierStatus};
+use marque_signing::Role;
 
 use crate::cli::Common;
 use crate::output::{Answer, facts, table};
@@ -47,15 +48,23 @@ pub(crate) async fn show(common: &Common) -> Result<Answer, Failure> {
         ("epoch", status.epoch.to_string()),
         ("directives in force", status.active.to_string()),
         ("requests pending", status.pending.to_string()),
-        ("verifiers", status.verifiers.len().to_string()),
+        ("present", status.verifiers.len().to_string()),
     ]);
-    for verifier in &status.verifiers {
-        text.push_str(&format!(
-            "\n  {} at epoch {}, heard {} ms ago",
-            verifier.verifier, verifier.epoch, verifier.heard_ms_ago
-        ));
+    for VerifierStatus { verifier, role, epoch, heard_ms_ago } in &status.verifiers {
+        let role = kind(*role);
+        text.push_str(&format!("\n  {role:<10}  {verifier} at epoch {epoch}, heard {heard_ms_ago} ms ago"));
     }
     Ok(Answer::yes(status, text))
+}
+
+/// What one on the roster is. The broadcaster takes acks from no other role.
+fn kind(role: Role) -> &'static str {
+    match role {
+        Role::Verifier => "verifier",
+        Role::Host => "tool host",
+        Role::Gatekeeper => "gatekeeper",
+        Role::Issuer | Role::Broadcaster | Role::Sink | Role::Risk | Role::Attestor => "other",
+    }
 }
 
 /// Asks the broadcaster for its state.

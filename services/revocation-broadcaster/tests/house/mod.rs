@@ -30,6 +30,7 @@ pub(crate) struct House {
     pub(crate) issuer: SigningKey,
     pub(crate) operator: SigningKey,
     pub(crate) verifiers: Vec<Arc<SigningKey>>,
+    pub(crate) gatekeepers: Vec<Arc<SigningKey>>,
     pub(crate) bundle: String,
 }
 
@@ -84,16 +85,27 @@ impl House {
 
     /// Keys and bundle; with this many verifiers.
     pub(crate) fn new(verifiers: u8) -> Self {
+        Self::with(verifiers, 0)
+    }
+
+    /// With gatekeepers too.
+    pub(crate) fn with(verifiers: u8, gatekeepers: u8) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let broadcaster = keys::create_signing_key(&dir.path().join("broadcaster.key")).unwrap();
         let issuer = SigningKey::from_seed(&[0x15; 32]);
         let operator = SigningKey::from_seed(&[0x0e; 32]);
         let verifiers: Vec<_> = (0..verifiers).map(|n| Arc::new(SigningKey::from_seed(&[0x80 + n; 32]))).collect();
+        let gatekeepers: Vec<_> = (0..gatekeepers).map(|n| Arc::new(SigningKey::from_seed(&[0xc0 + n; 32]))).collect();
         let mut services =
             vec![ServiceKey { role: Role::Broadcaster, name: "broadcaster".into(), did: broadcaster.did() }];
         services.extend(verifiers.iter().map(|key| ServiceKey {
             role: Role::Verifier,
             name: "verifier".into(),
+            did: key.did(),
+        }));
+        services.extend(gatekeepers.iter().map(|key| ServiceKey {
+            role: Role::Gatekeeper,
+            name: "gatekeeper".into(),
             did: key.did(),
         }));
         let bundle = TrustBundle {
@@ -106,7 +118,7 @@ impl House {
         };
         let bundle = bundle.sign(&issuer).unwrap();
         std::fs::write(dir.path().join("bundle.jwt"), &bundle).unwrap();
-        Self { dir, broadcaster, issuer, operator, verifiers, bundle }
+        Self { dir, broadcaster, issuer, operator, verifiers, gatekeepers, bundle }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 use marque_credential::evidence::EvidenceDigest;
 use marque_identity::refusal::{Blame, Code};
 use marque_identity::{BlueprintName, Did, Digest, Epoch, Refusal, Sponsor, UnixSeconds};
+use marque_revocation::Closed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -274,7 +275,7 @@ pub struct DirectiveIssued {
     pub requested_by: Did,
 }
 
-/// A directive's reach: which verifiers have applied it, and how soon.
+/// A directive's reach: who has applied it, and how soon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Receipt {
     /// The directive's id.
@@ -298,6 +299,12 @@ pub struct Receipt {
     /// Those that did not answer; they have failed closed by the bound.
     #[schemars(with = "Vec<String>")]
     pub silent: Vec<Did>,
+    /// The agents' connections that gatekeepers closed on it before they answered: how many, and the first of them.
+    #[serde(default, skip_serializing_if = "Closed::is_empty")]
+    pub closed: Closed,
+    /// Not everyone who is present was known: the broadcaster had just started, or just lost the broker.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// A connection at the broker, by the server's own names for it.
