@@ -25,7 +25,11 @@ fn schemas() -> BTreeMap<&'static str, Value> {
     use marque_revocation as revocation;
     BTreeMap::from([
         ("ack", of::<revocation::Ack>()),
+        ("audit-agents-reply", of::<wire::AgentsReply>()),
+        ("audit-agents-request", of::<wire::AgentsRequest>()),
         ("audit-checkpoint-reply", of::<wire::CheckpointReply>()),
+        ("audit-completeness-reply", of::<wire::CompletenessReply>()),
+        ("audit-completeness-request", of::<wire::CompletenessRequest>()),
         ("audit-explain-reply", of::<wire::ExplainReply>()),
         ("audit-explain-request", of::<wire::ExplainRequest>()),
         ("audit-proof-reply", of::<wire::ProofReply>()),

@@ -1,5 +1,8 @@
 //! What the sink is told beside what every service is.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use marque_runtime::{Common, ConfigError};
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +11,11 @@ const JUDGING_THREADS_MAX: usize = 256;
 const CHECKPOINT_INTERVAL_MS: u64 = 1000;
 const CHECKPOINT_INTERVAL_MS_MIN: u64 = 50;
 const CHECKPOINT_INTERVAL_MS_MAX: u64 = 60_000;
+
+/// Between two statements of heads: a minute of a chain's end is open, and an active key costs a line a minute.
+const HEADS_INTERVAL_MS: u64 = 60_000;
+const HEADS_INTERVAL_MS_MIN: u64 = 100;
+const HEADS_INTERVAL_MS_MAX: u64 = 3_600_000;
 
 /// The sink's configuration.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -28,6 +36,8 @@ pub struct AuditSink {
     pub checkpoint_interval_ms: u64,
     /// Threads that check signatures; 0 takes one per core.
     pub judging_threads: usize,
+    /// Between two statements of the heads of chains that grew, in milliseconds.
+    pub heads_interval_ms: u64,
     /// Show the log under `/log/` of the health page's address. Records are not secret within a trust domain, but
     /// they are not for everybody: bind the page accordingly, or set this to false.
     pub serve_log: bool,
@@ -35,7 +45,12 @@ pub struct AuditSink {
 
 impl Default for AuditSink {
     fn default() -> Self {
-        Self { checkpoint_interval_ms: CHECKPOINT_INTERVAL_MS, judging_threads: 0, serve_log: true }
+        Self { 
+            checkpoint_interval_ms: CHECKPOINT_INTERVAL_MS,
+            judging_threads: 0,
+            heads_interval_ms: HEADS_INTERVAL_MS,
+            serve_log: true,
+        }
     }
 }
 
@@ -58,14 +73,22 @@ impl AuditSink {
     }
 
     /// Between two checkpoints.
-    pub fn checkpoint_interval(&self) -> Result<std::time::Duration, ConfigError> {
+    pub fn checkpoint_interval(&self) -> Result<Duration, ConfigError> {
         let allowed = CHECKPOINT_INTERVAL_MS_MIN..=CHECKPOINT_INTERVAL_MS_MAX;
-        if !allowed.contains(&self.checkpoint_interval_ms) {
-            return Err(ConfigError::Value(format!(
-                "`audit_sink.checkpoint_interval_ms` is {}, must be {CHECKPOINT_INTERVAL_MS_MIN} to {CHECKPOINT_INTERVAL_MS_MAX}",
-                self.checkpoint_interval_ms
-            )));
-        }
-        Ok(std::time::Duration::from_millis(self.checkpoint_interval_ms))
+        interval("audit_sink.checkpoint_interval_ms", self.checkpoint_interval_ms, allowed)
     }
+
+    /// Between two statements of heads.
+    pub fn heads_interval(&self) -> Result<Duration, ConfigError> {
+        let allowed = HEADS_INTERVAL_MS_MIN..=HEADS_INTERVAL_MS_MAX;
+        interval("audit_sink.heads_interval_ms", self.heads_interval_ms, allowed)
+    }
+}
+
+fn interval(key: &str, ms: u64, allowed: RangeInclusive<u64>) -> Result<Duration, ConfigError> {
+    if !allowed.contains(&ms) {
+        let (least, most) = (allowed.start(), allowed.end());
+        return Err(ConfigError::Value(format!("`{key}` is {ms}, must be {least} to {most}")));
+    }
+    Ok(Duration::from_millis(ms))
 }

@@ -4,14 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use marque_identity::Refusal;
 use marque_json::Limits;
+use marque_runtime::Clock;
 use marque_signing::jws::json_code;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::SinkError;
+use crate::agents::agents;
+use crate::completeness::completeness;
 use crate::explain::explain;
 use crate::files::Shelf;
 use crate::intake::blocking;
+use crate::inventory::Inventory;
 use crate::prove::{prove, standing};
 use crate::query::query;
 use crate::reader::Library;
@@ -47,6 +51,10 @@ pub enum Question {
     Proof,
     /// The newest checkpoint.
     Checkpoint,
+    /// Agents and what they hold.
+    Agents,
+    /// What is missing.
+    Completeness,
 }
 
 /// Answers out of the log. Cheap to clone.
@@ -54,6 +62,10 @@ pub enum Question {
 pub struct Desk {
     /// The log and its index.
     pub library: Library,
+    /// The inventory.
+    pub inventory: Arc<Inventory>,
+    /// By which lives and ages are judged.
+    pub clock: Clock,
     /// The checkpoints.
     pub sealer: Arc<Sealer>,
     /// The trust bundle as it was signed.
@@ -67,14 +79,18 @@ impl Desk {
     pub async fn answer(&self, question: Question, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let (desk, body) = (self.clone(), body.to_vec());
         let answer = blocking(move || {
+            // Neither reaches beyond the log: it is looked at last.
+            let stock = desk.inventory.view()?;
             let reading = desk.library.read()?;
+            let (now, size) = (desk.clock.unix_millis().0, reading.log.size());
             match question {
+                Question::Agents => json(&agents(&stock, &reading.index, size, now, &asked(&body)?)?),
+                Question::Completeness => json(&completeness(&stock, &reading.index, size, now, &asked(&body)?)?),
                 Question::Query => json(&query(&reading, &asked(&body)?)?),
                 Question::Explain => json(&explain(&reading, &desk.sealer, &asked(&body)?)?),
                 Question::Proof => json(&prove(&reading, &desk.sealer, &asked(&body)?)?),
                 Question::Checkpoint => {
-                    let (size, upto) = (reading.log.size(), reading.index.upto());
-                    json(&standing(size, upto, &desk.sealer, desk.halted.why()))
+                    json(&standing(size, reading.index.upto(), &desk.sealer, desk.halted.why()))
                 }
             }
         });

@@ -176,7 +176,8 @@ fn path_link(reading: &Reading, token: Digest) -> Result<PathLink, SinkError> {
         | Body::Connected(_)
         | Body::Kicked(_)
         | Body::Disconnected(_)
-        | Body::Risk(_) => None,
+        | Body::Risk(_)
+        | Body::Heads(_) => None,
     };
     link.claims = carried.and_then(|carried| claims(carried, token)).map(cut);
     Ok(link)

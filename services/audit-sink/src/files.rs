@@ -15,6 +15,8 @@ use crate::store::{LogStore, LogView};
 pub const LOG_FILE: &str = "audit.redb";
 /// The index, which may be deleted.
 pub const INDEX_FILE: &str = "index.redb";
+/// The inventory, which may be deleted.
+pub const INVENTORY_FILE: &str = "inventory.redb";
 /// The trust bundle under which the verdicts were made.
 pub const BUNDLE_FILE: &str = "bundle.jwt";
 

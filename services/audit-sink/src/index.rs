@@ -93,14 +93,14 @@ impl Index {
         *self.upto.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Indexes the next leaves, in order and without a gap. `payload_of` gives the payload of an earlier leaf, which
-    /// is asked for when an id stands twice.
+    /// Indexes the next leaves, in order and without a gap. `same_payload` compares two leaves, and is asked when an id
+    /// stands twice. Gives the leaves whose id stood before, in order.
     pub fn apply(
         &self,
         batch: &[Indexed],
         same_payload: impl Fn(u64, u64) -> Result<bool, SinkError>,
-    ) -> Result<(), SinkError> {
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(()) };
+    ) -> Result<Vec<u64>, SinkError> {
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(Vec::new()) };
         if first.leaf != self.upto() {
             return Err(SinkError::NotNext { next: self.upto(), got: first.leaf });
         }
@@ -112,7 +112,7 @@ impl Index {
                 .map_err(redb::Error::from)
                 .map_err(|e| SinkError::Store(Box::new(e)))?;
         }
-        let lists = Self::lines(&txn, batch, same_payload)?;
+        let (lists, repeated) = Self::lines(&txn, batch, same_payload)?;
         {
             let mut table = txn.open_table(POSTINGS)?;
             // In key order: neighbours in the tree are written together.
@@ -132,16 +132,17 @@ impl Index {
         }
         txn.commit()?;
         *self.upto.write().unwrap_or_else(std::sync::PoisonError::into_inner) = last.leaf + 1;
-        Ok(())
+        Ok(repeated)
     }
 
-    /// Writes verdicts and ids; gives the lists that grow.
+    /// Writes verdicts and ids; gives the lists that grow, and the leaves whose id stood before.
     fn lines(
         txn: &WriteTransaction,
         batch: &[Indexed],
         same_payload: impl Fn(u64, u64) -> Result<bool, SinkError>,
-    ) -> Result<HashMap<ListKey, Vec<u64>>, SinkError> {
+    ) -> Result<(HashMap<ListKey, Vec<u64>>, Vec<u64>), SinkError> {
         let (mut ids, mut verdicts) = (txn.open_table(IDS)?, txn.open_table(VERDICTS)?);
+        let mut repeated = Vec::new();
         let mut lists: HashMap<ListKey, Vec<u64>> = HashMap::new();
         for entry in batch {
             let mut line = VerdictLine { leaf: entry.leaf, record: None, verdict: VALID.to_owned(), first: None };
@@ -161,6 +162,7 @@ impl Index {
                             fields(record, &mut post);
                         }
                         Some(first) => {
+                            repeated.push(entry.leaf);
                             line.first = Some(first);
                             line.verdict = if same_payload(first, entry.leaf)? { DUPLICATE } else { CONFLICT }.into();
                             post(Field::Verdict, line.verdict.as_bytes());
@@ -170,7 +172,7 @@ impl Index {
             }
             verdicts.insert(entry.leaf, line.text().as_str())?;
         }
-        Ok(lists)
+        Ok((lists, repeated))
     }
 
     /// The index at this moment.
@@ -281,7 +283,12 @@ pub(crate) fn fields(record: &Record, post: &mut impl FnMut(Field, &[u8])) {
                 post(Field::Directive, id.as_bytes());
             }
         }
-        Body::Refused(_) | Body::Requested(_) | Body::Connected(_) | Body::Disconnected(_) | Body::Risk(_) => {}
+        Body::Refused(_)
+        | Body::Requested(_)
+        | Body::Connected(_)
+        | Body::Disconnected(_)
+        | Body::Risk(_)
+        | Body::Heads(_) => {}
     }
 }
 

@@ -1,10 +1,10 @@
-//! From the stream into the log: fetch → append → judge → index, each stage at work while the next one is.
+//! From the stream into the log: fetch → append → judge → index → inventory, each stage at work while the next one is.
 //!
 //! ```text
-//!  source ──► [is it exactly the next?] ──► append (one transaction) ──► judge (over the cores) ──► index
+//!  source ──► [is it exactly the next?] ──► append (one transaction) ──► judge (over the cores) ──► index ──► inventory
 //! ```
-//! Killed anywhere: the log reaches as far as its last commit, the index no further than the log. The next start
-//! reads the stream from `size + 1` and judges what the index lacks out of the log. Nothing is acknowledged to the
+//! Killed anywhere: the log reaches as far as its last commit, index and inventory no further than the log. The next
+//! start reads the stream from `size + 1` and judges what those two lack out of the log. Nothing is acknowledged to the
 //! broker, so nothing can be lost between two truths.
 
 use std::future::Future;
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::SinkError;
 use crate::index::{Index, Indexed};
+use crate::inventory::Inventory;
 use crate::judge::Judge;
 use crate::metrics::Metrics;
 use crate::store::{LogStore, frame};
@@ -51,6 +52,8 @@ pub struct Intake {
     pub store: Arc<LogStore>,
     /// The index.
     pub index: Arc<Index>,
+    /// The inventory.
+    pub inventory: Arc<Inventory>,
     /// Who may write.
     pub judge: Arc<Judge>,
     /// How many threads judge.
@@ -60,6 +63,8 @@ pub struct Intake {
 }
 
 type Leaves = Vec<(u64, Stored)>;
+/// Judged leaves, and which of them repeat an id.
+type Told = (Vec<Indexed>, Vec<u64>);
 
 impl Intake {
     /// Takes in what the source gives until `stop`, then finishes what it has begun. An error is final: the log
@@ -69,25 +74,47 @@ impl Intake {
         let (fetched_to, fetched) = mpsc::channel::<Leaves>(BATCHES_WAITING_MAX);
         let (judged_to, judged) = mpsc::channel::<Judging>(BATCHES_WAITING_MAX);
         // Each stage ends when the one before it has; an error anywhere ends those before it, too.
+        let (indexed_to, indexed) = mpsc::channel::<Told>(BATCHES_WAITING_MAX);
         let fetching = self.fetch(source, fetched_to, stop);
-        let (fetched, appended, judged, indexed) = tokio::join!(
+        let (fetched, appended, judged, indexed, folded) = tokio::join!(
             fetching,
             self.append(fetched, appended_to),
             self.judge(appended, judged_to),
-            self.index(judged),
+            self.index(judged, indexed_to),
+            self.take_stock(indexed),
         );
-        fetched.and(appended).and(judged).and(indexed)
+        fetched.and(appended).and(judged).and(indexed).and(folded)
     }
 
-    /// Judges and indexes what the log has and the index lacks.
+    /// Judges and indexes what the log has and the index or the inventory lacks.
     pub async fn catch_up(&self) -> Result<(), SinkError> {
-        while self.index.upto() < self.store.head().size {
-            let this = self.clone();
-            let leaves = blocking(move || lacking(&this.store, &this.index)).await?;
-            let batch = self.spread(leaves).collect().await?;
-            self.index_batch(batch).await?;
+        loop {
+            let from = self.index.upto().min(self.inventory.upto());
+            if from >= self.store.head().size {
+                return Ok(());
+            }
+            let store = Arc::clone(&self.store);
+            let leaves = blocking(move || lacking(&store, from)).await?;
+            let mut batch = self.spread(leaves).collect().await?;
+            if self.index.upto() == from {
+                let repeated;
+                (batch, repeated) = self.index_batch(batch).await?;
+                self.take_stock_of((batch, repeated)).await?;
+                continue;
+            }
+            // The index has these already, and knows which repeat an id.
+            let (index, upto) = (Arc::clone(&self.index), self.index.upto());
+            batch.retain(|entry| entry.leaf < upto);
+            let told = blocking(move || {
+                let view = index.view()?;
+                let mut repeated = Vec::new();
+                for entry in &batch {
+                    repeated.extend(view.line(entry.leaf)?.filter(|line| line.first.is_some()).map(|line| line.leaf));
+                }
+                Ok((batch, repeated))
+            });
+            self.take_stock_of(told.await?).await?;
         }
-        Ok(())
     }
 
     /// 1. Each message must be exactly the next sequence. One that is behind is passed over (it is in the log); one
@@ -162,7 +189,7 @@ impl Intake {
     }
 
     /// 4. The index's transaction.
-    async fn index(&self, mut from: mpsc::Receiver<Judging>) -> Result<(), SinkError> {
+    async fn index(&self, mut from: mpsc::Receiver<Judging>, to: mpsc::Sender<Told>) -> Result<(), SinkError> {
         while let Some(judging) = from.recv().await {
             let mut batch = judging.collect().await?;
             while batch.len() < INDEX_LEAVES_MAX
@@ -170,16 +197,42 @@ impl Intake {
             {
                 batch.extend(more.collect().await?);
             }
-            self.index_batch(batch).await?;
+            if to.send(self.index_batch(batch).await?).await.is_err() {
+                return Ok(());
+            }
         }
         Ok(())
     }
 
-    async fn index_batch(&self, batch: Vec<Indexed>) -> Result<(), SinkError> {
+    async fn index_batch(&self, batch: Vec<Indexed>) -> Result<Told, SinkError> {
         let (this, bad) = (self.clone(), batch.iter().filter(|entry| entry.verdict.is_err()).count());
-        blocking(move || this.index.apply(&batch, |first, second| same_payload(&this.store, first, second))).await?;
+        let told = blocking(move || {
+            let repeated = this.index.apply(&batch, |first, second| same_payload(&this.store, first, second))?;
+            Ok((batch, repeated))
+        });
+        let told = told.await?;
         self.metrics.indexed(bad, self.index.upto());
+        Ok(told)
+    }
+
+    /// 5. The inventory's transaction.
+    async fn take_stock(&self, mut from: mpsc::Receiver<Told>) -> Result<(), SinkError> {
+        while let Some(told) = from.recv().await {
+            self.take_stock_of(told).await?;
+        }
         Ok(())
+    }
+
+    async fn take_stock_of(&self, told: Told) -> Result<(), SinkError> {
+        let inventory = Arc::clone(&self.inventory);
+        blocking(move || {
+            let (batch, repeated) = told;
+            // What was folded in before the index was lost is passed over.
+            let upto = inventory.upto();
+            let known = batch.partition_point(|entry| entry.leaf < upto);
+            inventory.apply(batch.get(known..).unwrap_or_default(), &repeated)
+        })
+        .await
     }
 
     fn spread(&self, leaves: Leaves) -> Judging {
@@ -208,18 +261,17 @@ impl Judging {
     }
 }
 
-/// The same as [`Intake::catch_up`] on this thread alone, for a store that nobody serves.
+/// The index's part of [`Intake::catch_up`] on this thread alone, for a store that nobody serves.
 pub fn catch_up_here(store: &LogStore, index: &Index, judge: &Judge) -> Result<(), SinkError> {
     while index.upto() < store.head().size {
-        let batch: Vec<Indexed> = lacking(store, index)?.iter().map(|leaf| judged(judge, leaf)).collect();
+        let batch: Vec<Indexed> = lacking(store, index.upto())?.iter().map(|leaf| judged(judge, leaf)).collect();
         index.apply(&batch, |first, second| same_payload(store, first, second))?;
     }
     Ok(())
 }
 
-/// The next leaves that the index lacks, out of the log.
-fn lacking(store: &LogStore, index: &Index) -> Result<Leaves, SinkError> {
-    let from = index.upto();
+/// The next leaves from here on, out of the log.
+fn lacking(store: &LogStore, from: u64) -> Result<Leaves, SinkError> {
     let until = store.head().size.min(from + CATCH_UP_LEAVES);
     let mut leaves = Leaves::new();
     store.view()?.scan(from, until, |leaf, frame| {

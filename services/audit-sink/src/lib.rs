@@ -6,20 +6,28 @@
 //! ```text
 //!  guard ─► intake: fetch ─► store (leaves, tiles, size) ─► judge ─► index
 //!                              │                                      │
-//!                              ▼                                      ▼
-//!                            seal (checkpoints)          query · explain · prove · files
+//!                              ▼                                      ▼        ▼
+//!                            seal (checkpoints)   query · explain · prove · files   inventory
+//!                                                                                 │
+//!                                     agents · completeness · notices (what it says itself)
 //! ```
 
+pub mod agents;
+pub mod cloned;
+pub mod completeness;
 mod config;
 pub mod desk;
 mod error;
 pub mod explain;
 pub mod files;
+pub mod finding;
 mod guard;
 pub mod index;
 pub mod intake;
+pub mod inventory;
 pub mod judge;
 pub mod metrics;
+pub mod notices;
 pub mod postings;
 pub mod prove;
 pub mod pull;

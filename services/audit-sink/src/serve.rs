@@ -16,12 +16,14 @@ use tokio::sync::watch;
 use crate::SinkError;
 use crate::config::Config;
 use crate::desk::{Desk, Halted, QUESTION_BYTES_MAX, Question};
-use crate::files::{BUNDLE_FILE, INDEX_FILE, LOG_FILE};
+use crate::files::{BUNDLE_FILE, INDEX_FILE, INVENTORY_FILE, LOG_FILE};
 use crate::guard::examine;
 use crate::index::Index;
 use crate::intake::{Intake, blocking};
+use crate::inventory::Inventory;
 use crate::judge::Judge;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::pull::Pull;
 use crate::reader::Library;
 use crate::seal::{Sealer, Signed};
@@ -53,7 +55,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     // 1. The stream must be the log's own, and our last published checkpoint must be one of its roots.
     let Some(found) = until(&shutdown, sink.begin(&bus)).await else { return Ok(()) };
     found.map_err(Failure::fatal)?;
-    // 2. Questions, intake and checkpoints, each by itself.
+    // 2. Questions, intake, checkpoints and what the sink says itself, each by itself.
     let service = sink.answer(&bus).await.map_err(Failure::fatal)?;
     health.ready("broker");
     health.serving();
@@ -65,7 +67,8 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         shutdown.requested().await;
         stop.send_replace(true);
     };
-    tokio::join!(sink.take_in_until(&bus, stopped), sealing, asked);
+    let speaking = sink.notices.run(&bus, stopped.clone(), || sink.desk.halted.why().is_some());
+    tokio::join!(sink.take_in_until(&bus, stopped), sealing, speaking, asked);
     // 3. What was taken in last is signed, too.
     if sink.desk.halted.why().is_none() {
         sink.seal(&bus, &mut None).await;
@@ -78,6 +81,7 @@ struct Sink {
     intake: Intake,
     desk: Desk,
     sealer: Arc<Sealer>,
+    notices: Notices,
     clock: Clock,
 }
 
@@ -89,6 +93,7 @@ impl Sink {
         let bundle_text = bundle_text(config)?;
         let threads = config.audit_sink.threads()?;
         config.audit_sink.checkpoint_interval()?;
+        let heads_every = config.audit_sink.heads_interval()?;
         if !bundle.has_role(&key.did(), Role::Sink) {
             return Err(unusable(format!("the trust bundle does not name {} as a sink", key.did())));
         }
@@ -99,6 +104,10 @@ impl Sink {
         let store = LogStore::open(&state_dir.join(LOG_FILE), &origin).map_err(refused)?;
         let print = fingerprint(&bundle_text).to_string();
         let index = Index::open(&state_dir.join(INDEX_FILE), &print, store.head().size).map_err(refused)?;
+        let stock = state_dir.join(INVENTORY_FILE);
+        let inventory = Inventory::open(&stock, bundle.clone(), &print, store.head().size).map_err(refused)?;
+        let inventory = Arc::new(inventory);
+        let notices = Notices { inventory: Arc::clone(&inventory), key: config.common.signing_key()?, clock, heads_every };
         let sealer = Arc::new(Sealer::open(&state_dir, &origin, key).map_err(refused)?);
         let metrics = Metrics::default();
         health.metrics(|registry| metrics.register(registry));
@@ -109,7 +118,14 @@ impl Sink {
         let halted = Halted::default();
         let seen = halted.clone();
         health.check("log", move || seen.why());
-        let desk = Desk { library: library.clone(), sealer: Arc::clone(&sealer), bundle: bundle_text.into(), halted };
+        let desk = Desk {
+            library: library.clone(),
+            inventory: Arc::clone(&inventory),
+            clock,
+            sealer: Arc::clone(&sealer),
+            bundle: bundle_text.into(),
+            halted,
+        };
         if config.audit_sink.serve_log {
             let files = desk.clone();
             health.files("/log/", move |path, query| {
@@ -118,7 +134,8 @@ impl Sink {
             });
         }
         let Library { store, index, judge } = library;
-        Ok(Self { intake: Intake { store, index, judge, threads, metrics }, desk, sealer, clock })
+        let intake = Intake { store, index, inventory, judge, threads, metrics };
+        Ok(Self { intake, desk, sealer, notices, clock })
     }
 
     /// Examines the stream and looks up our last published checkpoint; waits for the broker as long as it takes.
@@ -232,14 +249,21 @@ impl Sink {
             };
             Endpoint::new(name, subject, answer).bytes_max(QUESTION_BYTES_MAX)
         };
-        let (store, index, halted) =
-            (Arc::clone(&self.intake.store), Arc::clone(&self.intake.index), self.desk.halted.clone());
-        let stats = move || serde_json::json!({ "tree_size": store.head().size, "indexed_upto": index.upto(), "halted": halted.why() });
+        let (store, index) = (Arc::clone(&self.intake.store), Arc::clone(&self.intake.index));
+        let (inventory, halted) = (Arc::clone(&self.intake.inventory), self.desk.halted.clone());
+        let stats = move || {
+            let (size, indexed) = (store.head().size, index.upto());
+            serde_json::json!({
+                "tree_size": size, "indexed_upto": indexed, "inventory_upto": inventory.upto(), "halted": halted.why(),
+            })
+        };
         Service::new(SPEC.name, SPEC.version, SPEC.about)
             .endpoint(endpoint("query", subjects::AUDIT_QUERY, Question::Query))
             .endpoint(endpoint("explain", subjects::AUDIT_EXPLAIN, Question::Explain))
             .endpoint(endpoint("proof", subjects::AUDIT_PROOF, Question::Proof))
             .endpoint(endpoint("checkpoint", subjects::AUDIT_CHECKPOINT, Question::Checkpoint))
+            .endpoint(endpoint("agents", subjects::AUDIT_AGENTS, Question::Agents))
+            .endpoint(endpoint("completeness", subjects::AUDIT_COMPLETENESS, Question::Completeness))
             .stats(stats)
             .start(bus)
             .await

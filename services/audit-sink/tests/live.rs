@@ -9,10 +9,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use house::{ORIGIN, bundle, bundle_text, decided, key};
+use house::{
+    ORIGIN, acted, bundle, bundle_text, completed, connected, decided, delegated, disconnected, granting, issued, key,
+};
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, subjects};
-use marque_judgement::record::{Verb, judge};
+use marque_judgement::record::{Record, Verb, judge};
 use marque_ledger::verify::{RecordCheck, verify};
 use marque_ledger::{Checkpoint, Directory, Entry, KeyKind, Note, VerifierKey, layout};
 use marque_test_support::{Broker, ChildGuard, DEADLINE, eventually, free_port};
@@ -36,6 +38,10 @@ impl Sink {
     }
 
     fn start(&self) -> ChildGuard {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, more: &[&str]) -> ChildGuard {
         let path = |name: &str| self.directory.path().join(name).display().to_string();
         let settings = [
             format!("key_file={}", path("key")),
@@ -47,7 +53,8 @@ impl Sink {
             "audit_sink.checkpoint_interval_ms=100".into(),
         ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));
-        command.env_clear().args(settings.iter().flat_map(|setting| ["--set", setting]));
+        let settings = settings.iter().map(String::as_str).chain(more.iter().copied());
+        command.env_clear().args(settings.flat_map(|setting| ["--set", setting]));
         ChildGuard::spawn(&mut command, &self.directory.path().join("sink.log"))
     }
 
@@ -159,7 +166,14 @@ async fn killed_and_started_again_it_loses_and_doubles_nothing() {
     .await;
     let checkpoint = sink.reaches(size).await;
     // Noise at every subject is refused and stops nothing.
-    for subject in [subjects::AUDIT_QUERY, subjects::AUDIT_EXPLAIN, subjects::AUDIT_PROOF] {
+    let asked = [
+        subjects::AUDIT_QUERY,
+        subjects::AUDIT_EXPLAIN,
+        subjects::AUDIT_PROOF,
+        subjects::AUDIT_AGENTS,
+        subjects::AUDIT_COMPLETENESS,
+    ];
+    for subject in asked {
         for body in [&b"\xff\xfe"[..], b"{", b"{\"id\":1}", b"{\"leaf\":0,\"leaf\":1}", b"[]", &[b'['; 4000]] {
             let reply = operator.client().request(subject, body.to_vec().into()).await.unwrap();
             assert!(reply.headers.unwrap().get("Nats-Service-Error-Code").is_some(), "{subject} {body:?}");
@@ -210,4 +224,86 @@ async fn killed_and_started_again_it_loses_and_doubles_nothing() {
     let exported = tempfile::tempdir().unwrap();
     assert_eq!(marque_audit_sink::export(&sink.directory.path().join("state"), exported.path()).unwrap(), size);
     assert!(verify(&Directory::new(exported.path()), &keys, 2, &check, &|_| {}).is_ok());
+}
+
+/// The records of a kind, as an auditor gets them.
+async fn of_kind(operator: &Bus, kind: &str) -> Result<Vec<Value>, String> {
+    let found = ask(operator, subjects::AUDIT_QUERY, json!({ "kind": kind, "verdict": "valid" })).await?;
+    Ok(found["records"].as_array().cloned().unwrap_or_default())
+}
+
+async fn many(operator: &Bus, kind: &str, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} records of kind {kind}"), DEADLINE, || async {
+        let found = of_kind(operator, kind).await?;
+        if found.len() >= count { Ok(found) } else { Err(format!("{}", found.len())) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tells_of_agents_says_that_a_key_is_cloned_once_and_states_heads() {
+    let broker = Broker::start().await;
+    let operator = broker.connect(BusRole::Operator).await;
+    let (issuer, verifier) = (broker.connect(BusRole::Issuer).await, broker.connect(BusRole::Verifier).await);
+    let gatekeeper = broker.connect(BusRole::Gatekeeper).await;
+    let publish = async |bus: &Bus, record: &Record, seed: u8| {
+        let compact = record.seal(&key(seed)).unwrap();
+        bus.publish_record(record.kind().as_str(), record.agent.as_ref(), &compact).await.unwrap();
+    };
+    let sink = Sink::new(&broker);
+    let heads = "audit_sink.heads_interval_ms=200";
+    let mut child = sink.start_with(&[heads]);
+    // A commission, a connection, a delegation, and a helper whose key is in two hands.
+    let (boss, helper) = (key(20).did(), key(21).did());
+    let (root, root_digest) = granting("root", &["nats:a", "nats:b"], 4_000_000_000, 1);
+    let (link, link_digest) = granting("link", &["nats:a"], 4_000_000_000, 20);
+    let links = [root_digest, link_digest];
+    publish(&issuer, &issued(boss, &root, root_digest), 1).await;
+    publish(&gatekeeper, &connected(helper, 1, &links, &[boss, helper]), 4).await;
+    publish(&verifier, &delegated(helper, &link, link_digest, root_digest), 2).await;
+    for proof in ["one", "another"] {
+        let action = acted(helper, &links, "nats:a", Verb::Permit, 1, proof);
+        publish(&verifier, &action, 2).await;
+        publish(&verifier, &completed(&action), 2).await;
+    }
+    publish(&gatekeeper, &disconnected(helper, 1, 5), 4).await;
+    let risks = many(&operator, "risk", 1).await;
+    let risk = &risks[0]["record"];
+    assert_eq!((&risk["signal"], &risk["agent"], &risk["by"]), (&json!("key_cloned"), &json!(helper), &json!(key(3).did())));
+    let stated = many(&operator, "heads", 1).await;
+    assert_eq!(stated[0]["record"]["heads"][0]["seq"], 1);
+    // Asked through the bus.
+    let listed = eventually("both agents", DEADLINE, || async {
+        let listed = ask(&operator, subjects::AUDIT_AGENTS, json!({})).await?;
+        let all = listed["agents"].as_array().is_some_and(|agents| agents.len() == 2);
+        let whole = listed["inventory_upto"] == listed["tree_size"];
+        if all && whole { Ok(listed) } else { Err(listed.to_string()) }
+    })
+    .await;
+    assert!(listed["tree_size"].as_u64().unwrap() >= 9, "{listed}");
+    let tree = ask(&operator, subjects::AUDIT_AGENTS, json!({ "view": "tree" })).await.unwrap();
+    assert_eq!(tree["credentials"].as_array().unwrap().len(), 2);
+    let report = ask(&operator, subjects::AUDIT_COMPLETENESS, json!({ "agent": helper })).await.unwrap();
+    let kinds: Vec<&str> =
+        report["findings"].as_array().unwrap().iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["published_unsigned", "key_forked"], "{report}");
+    assert_eq!(report["findings"][0]["counts"]["unsigned_at_least"], 3);
+    // Killed; started without its inventory, then without anything of its own: it says nothing twice.
+    for (round, lost) in [vec!["inventory.redb"], vec!["inventory.redb", "index.redb", "audit.redb"]].iter().enumerate() {
+        child.kill();
+        lost.iter().for_each(|file| std::fs::remove_file(sink.directory.path().join("state").join(file)).unwrap());
+        child = sink.start_with(&[heads]);
+        let seed = 30 + u8::try_from(round).unwrap();
+        for proof in ["one", "another"] {
+            publish(&verifier, &acted(key(seed).did(), &[], "nats:a", Verb::Deny, 1, proof), 2).await;
+        }
+        many(&operator, "risk", 2 + round).await;
+    }
+    let cloned = of_kind(&operator, "risk").await.unwrap();
+    let mut agents: Vec<String> = cloned.iter().map(|row| row["record"]["agent"].to_string()).collect();
+    agents.sort();
+    agents.dedup();
+    assert_eq!((cloned.len(), agents.len()), (3, 3), "{cloned:?}");
+    let doubled = ask(&operator, subjects::AUDIT_QUERY, json!({ "verdict": "duplicate" })).await.unwrap();
+    assert_eq!(doubled["records"], json!([]), "the same word twice in the stream");
 }

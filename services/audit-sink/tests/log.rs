@@ -214,7 +214,7 @@ proptest! {
             prop_assert_eq!(head.root, root_of(&messages[..reached]));
             prop_assert!(house.intake.index.upto() as usize <= reached);
             // A blocking commit that outlived its task is done before the store is opened again.
-            wait_for_the_last(house);
+            house::wait_for_the_last(house);
         }
         let house = House::open(state.path());
         runtime.block_on(house.take_in(&messages)).unwrap();
@@ -223,17 +223,5 @@ proptest! {
         let other = House::open(fresh.path());
         runtime.block_on(other.take_in_as(&messages, 0, 1000)).unwrap();
         prop_assert_eq!(house.read().index.lines(0, 120).unwrap(), other.read().index.lines(0, 120).unwrap());
-    }
-}
-
-/// Waits until nobody else holds the store: a commit in a thread of its own ends by itself.
-fn wait_for_the_last(house: House) {
-    let store = std::sync::Arc::clone(&house.intake.store);
-    let index = std::sync::Arc::clone(&house.intake.index);
-    drop(house);
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while std::sync::Arc::strong_count(&store) > 1 || std::sync::Arc::strong_count(&index) > 1 {
-        assert!(std::time::Instant::now() < until, "a commit does not end");
-        std::thread::yield_now();
     }
 }

@@ -55,6 +55,7 @@ async fn finds_by_every_field_with_the_index_and_without() {
             assert_eq!(leaves(house, json!({ "decision": "deny", "newest_first": true, "limit": 5 })), backwards);
         }
         assert_eq!(leaves(house, json!({ "verdict": "signature_invalid" })), all(&|at| at % 11 == 5));
+        assert_eq!(leaves(house, json!({ "task": "urn:marque:task:t1" })), all(&first));
         assert_eq!(leaves(house, json!({ "task": "urn:marque:task:none" })), [0_u64; 0]);
         let base = 1_700_000_000_000_i64;
         let between = json!({ "from_ms": base + 50_000, "to_ms": base + 60_000 });
@@ -106,6 +107,9 @@ async fn explains_an_action_down_its_path_and_proves_it() {
     }
     assert_eq!(leaves(&house, json!({ "token": root_digest })), [0, 1, 2, 3]);
     assert_eq!(leaves(&house, json!({ "token": link_digest })), [1, 2, 3]);
+    assert_eq!(leaves(&house, json!({ "task": "urn:marque:task:t1" })), [0, 1, 2, 3]);
+    assert_eq!(leaves(&house, json!({ "task": "urn:marque:task:t1", "kind": "decided" })), [2]);
+    assert_eq!(leaves(&house, json!({ "task": "urn:marque:task:t1", "agent": boss })), [0]);
     assert_eq!(leaves(&house, json!({ "blueprint": "mailer" })), [0]);
     assert_eq!(leaves(&house, json!({ "cause": "mail-1" })), [2]);
     let proof =

@@ -1,4 +1,9 @@
-//! `marque agent`: invite (an operator), enrol, renew and info (the agent's own machine).
+//! `marque agent`: invite, ls, info and tree (an operator), enrol, renew and info (the agent's own machine).
+
+mod known;
+mod ls;
+pub(crate) mod stock;
+mod tree;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +12,7 @@ use clap::{Args, Subcommand};
 use marque_agent::{Agent, Evidence, RuntimeClaim};
 use marque_bus::Presented;
 use marque_credential::evidence::{MANIFEST_BYTES_MAX, Manifest};
-use marque_identity::{BlueprintName, Code, Digest, TokenId, TrustDomain, UnixSeconds};
+use marque_identity::{BlueprintName, Code, Did, Digest, TokenId, TrustDomain, UnixSeconds};
 use marque_runtime::Clock;
 use marque_signing::{SigningKey, jws, nkey};
 use serde::Serialize;
@@ -36,8 +41,12 @@ pub enum AgentVerb {
     Enrol(EnrolArgs),
     /// Ask for a fresh identity credential.
     Renew(RenewArgs),
-    /// Who an agent is, by its folder.
-    Info(HomeArgs),
+    /// Who an agent is: by its folder, or as the log knows it.
+    Info(InfoArgs),
+    /// The agents that the log knows, one line each.
+    Ls(ls::LsArgs),
+    /// Who handed what to whom.
+    Tree(tree::TreeArgs),
 }
 
 /// Which invitation.
@@ -59,10 +68,21 @@ pub struct InviteArgs {
 
 /// Which agent.
 #[derive(Debug, Clone, Args)]
-pub struct HomeArgs {
+pub(crate) struct HomeArgs {
     /// The agent's folder: key, credential, action counter.
     #[arg(long, env = "MARQUE_AGENT_HOME", value_name = "DIR")]
     pub home: PathBuf,
+}
+
+/// Which agent, and who asks.
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// An agent, as an operator asks the log for it: its DID, its key, or its NATS user (`U…`).
+    #[arg(value_parser = stock::agent, required_unless_present = "home")]
+    agent: Option<Did>,
+    /// Or the agent's own folder: key, credential, action counter.
+    #[arg(long, env = "MARQUE_AGENT_HOME", value_name = "DIR")]
+    home: Option<PathBuf>,
 }
 
 /// How to enrol.
@@ -128,7 +148,10 @@ pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Resu
         AgentVerb::Invite(args) => invite(args, common, out),
         AgentVerb::Enrol(args) => enrol(args, common, out).await,
         AgentVerb::Renew(args) => renew(args, common).await,
-        AgentVerb::Info(args) => info(args),
+        AgentVerb::Info(InfoArgs { agent: Some(agent), .. }) => known::run(*agent, common, out).await,
+        AgentVerb::Info(InfoArgs { agent: None, home }) => info(home),
+        AgentVerb::Ls(args) => ls::run(args, common, out).await,
+        AgentVerb::Tree(args) => tree::run(args, common, out).await,
     }
 }
 
@@ -271,8 +294,14 @@ fn expires_at(claims: &Value) -> UnixSeconds {
     UnixSeconds(claims.get("exp").and_then(Value::as_i64).unwrap_or_default())
 }
 
-fn info(args: &HomeArgs) -> Result<Answer, Failure> {
-    let home = AgentHome::at(&args.home);
+/// A DID, short.
+fn short(did: &str) -> String {
+    crate::audit::explanation::short_did(did)
+}
+
+fn info(home: &Option<PathBuf>) -> Result<Answer, Failure> {
+    let home = home.as_ref().ok_or_else(|| Failure::usage("name an agent, or its folder with --home"))?;
+    let home = AgentHome::at(home);
     let held = home.key()?;
     let key = held.key();
     let claims = credential_claims(&home.credential()?)?;

@@ -1,5 +1,6 @@
 //! `marque audit`: what the log knows.
 
+mod completeness;
 pub(crate) mod explanation;
 
 use std::time::Duration;
@@ -37,6 +38,9 @@ pub enum AuditVerb {
         /// The record's id.
         record: String,
     },
+    /// What the broker saw against what agents signed: silence, messages without a record, gaps, forks. Exit code 1
+    /// where something is missing.
+    Completeness(completeness::CompletenessArgs),
 }
 
 /// Which records.
@@ -121,10 +125,11 @@ pub(crate) struct Query {
 }
 
 /// Asks.
-pub(crate) async fn run(verb: &AuditVerb, common: &Common, _out: &Output) -> Result<Answer, Failure> {
+pub(crate) async fn run(verb: &AuditVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     let bus = common.connection.resolve(BusRole::Operator)?.connect("marque audit").await?;
     let timeout = common.connection.timeout.max(ASK_TIME);
     match verb {
+        AuditVerb::Completeness(args) => completeness::run(args, &bus, timeout, out).await,
         AuditVerb::Query(args) => {
             let records = query(&bus, &args.question()?, timeout).await?;
             let rows: Vec<Vec<String>> = records.iter().map(cells).collect();
@@ -166,7 +171,8 @@ impl QueryArgs {
     }
 }
 
-async fn ask(bus: &Bus, subject: &str, question: &impl Serialize, timeout: Duration) -> Result<Value, Failure> {
+/// Asks the sink, and reads its answer.
+pub(crate) async fn ask(bus: &Bus, subject: &str, question: &impl Serialize, timeout: Duration) -> Result<Value, Failure> {
     let payload = serde_json::to_vec(question).unwrap_or_default();
     let reply = bus.request(subject, Default::default(), payload, timeout).await.map_err(call_failure)?;
     Ok(marque_json::from_slice(&reply.payload, Limits::DEFAULT)?)

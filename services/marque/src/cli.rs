@@ -110,7 +110,7 @@ pub enum Command {
     /// The broker: its configuration, its streams.
     #[command(subcommand)]
     Nats(nats::NatsVerb),
-    /// Agents: invite, enrol, info.
+    /// Agents: invite, enrol, ls, info, tree.
     #[command(subcommand)]
     Agent(agent::AgentVerb),
     /// Blueprints: the kinds of agents that may be enrolled.
@@ -131,7 +131,7 @@ pub enum Command {
     Lift(directive::LoosenArgs),
     /// End a suspension.
     Resume(directive::LoosenArgs),
-    /// Ask the audit log: query, explain, proof.
+    /// Ask the audit log: query, explain, proof, completeness.
     #[command(subcommand)]
     Audit(audit::AuditVerb),
     /// Copies of the audit log: export, verify.

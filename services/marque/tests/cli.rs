@@ -7,6 +7,9 @@ use std::process::{Command, Output, Stdio};
 use marque_identity::Code;
 use serde_json::Value;
 
+/// Somebody.
+const AGENT: &str = "did:key:z6MkgeAYjgfXDoaxMou4TKNEtGJ8cYHARPASB12ehQ8b13ie";
+
 fn marque(args: &[&str]) -> Output {
     fed(args, b"")
 }
@@ -98,6 +101,15 @@ fn json_mode_has_one_document_whatever_happens() {
         (&["-j", "--version"], 0),
         (&["-j", "agent", "invite", "--blueprint", "x"], 2),
         (&["-j", "agent", "info", "--home", "/nonexistent"], 6),
+        (&["-j", "agent", "info"], 2),
+        (&["-j", "agent", "info", "nobody"], 2),
+        (&["-j", "agent", "info", AGENT, "-s", "nats://127.0.0.1:1", "--timeout", "300ms"], 3),
+        (&["-j", "agent", "ls", "--live", "-s", "nats://127.0.0.1:1", "--timeout", "300ms"], 3),
+        (&["-j", "agent", "ls", "--task", "not a urn"], 2),
+        (&["-j", "agent", "tree", "-s", "nats://127.0.0.1:1", "--timeout", "300ms"], 3),
+        (&["-j", "audit", "completeness", "--agent", AGENT, "-s", "nats://127.0.0.1:1", "--timeout", "300ms"], 3),
+        (&["-j", "audit", "completeness", "--agent", "did:web:x"], 2),
+        (&["-j", "audit", "completeness", "--since", "tomorrow"], 2),
         (&["-j", "token", "verify", "/nonexistent"], 6),
         (&["-j", "token", "inspect", "-"], 1),
         (&["-j", "log", "verify", "/nonexistent", "--dir", "/nonexistent"], 6),

@@ -144,6 +144,10 @@ pub const AUDIT_EXPLAIN: &str = "marque.audit.explain";
 pub const AUDIT_PROOF: &str = "marque.audit.proof";
 /// The latest checkpoint.
 pub const AUDIT_CHECKPOINT: &str = "marque.audit.checkpoint";
+/// Which agents and credentials there are.
+pub const AUDIT_AGENTS: &str = "marque.audit.agents";
+/// What the broker saw against what agents signed.
+pub const AUDIT_COMPLETENESS: &str = "marque.audit.completeness";
 /// Tools whose host enforces in its own process: agents reach them directly.
 pub const TOOLS_ENFORCED: &str = "tools.>";
 /// Tools that know nothing of us: only the verifier's gate reaches them.

@@ -20,6 +20,8 @@ fn payloads(name: &str) -> (Option<&'static str>, Option<&'static str>) {
         "audit.query" => (Some("audit-query-request"), Some("audit-query-reply")),
         "audit.explain" => (Some("audit-explain-request"), Some("audit-explain-reply")),
         "audit.proof" => (Some("audit-proof-request"), Some("audit-proof-reply")),
+        "audit.agents" => (Some("audit-agents-request"), Some("audit-agents-reply")),
+        "audit.completeness" => (Some("audit-completeness-request"), Some("audit-completeness-reply")),
         "audit.checkpoint" => (None, Some("audit-checkpoint-reply")),
         record if record.starts_with("record.") => (Some("record"), None),
         _ => (None, None),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use marque_audit_sink::index::Index;
 use marque_audit_sink::intake::{Intake, Source};
+use marque_audit_sink::inventory::Inventory;
 use marque_audit_sink::judge::Judge;
 use marque_audit_sink::metrics::Metrics;
 use marque_audit_sink::reader::{Library, Reading};
@@ -14,7 +15,10 @@ use marque_audit_sink::store::LogStore;
 use marque_audit_sink::{SinkError, files};
 use marque_bus::{BusError, Stored};
 use marque_identity::{Did, Digest, Epoch, UnixMillis, UnixSeconds};
-use marque_judgement::record::{Body, Carried, Completed, Decided, Delegated, Issued, Outcome, Record, Verb, What};
+use marque_judgement::record::{
+    Body, Carried, Completed, Connected, Connection, Decided, Delegated, DirectiveIssued, Disconnected, Issued, Kicked,
+    Outcome, Record, Requested, Shown, Verb, What,
+};
 use marque_signing::bundle::fingerprint;
 use marque_signing::{Anchor, Compact, Role, ServiceKey, SigningKey, TrustBundle, jws};
 use serde_json::json;
@@ -26,7 +30,7 @@ pub fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(&[seed; 32])
 }
 
-/// Issuer 1, verifier 2, sink 3.
+/// Issuer 1, verifier 2, sink 3, gatekeeper 4, broadcaster 5.
 pub fn bundle() -> TrustBundle {
     let service = |role, name: &str, seed| ServiceKey { role, name: name.into(), did: key(seed).did() };
     TrustBundle {
@@ -38,6 +42,8 @@ pub fn bundle() -> TrustBundle {
             service(Role::Issuer, "issuer", 1),
             service(Role::Verifier, "verifier", 2),
             service(Role::Sink, "sink", 3),
+            service(Role::Gatekeeper, "gatekeeper", 4),
+            service(Role::Broadcaster, "broadcaster", 5),
         ],
         operators: vec![],
     }
@@ -68,8 +74,10 @@ impl House {
         let index = Arc::new(Index::open(&directory.join(files::INDEX_FILE), &print, size)?);
         let judge = Arc::new(Judge::new(bundle()));
         let sealer = Arc::new(Sealer::open(directory, ORIGIN, key(3))?);
+        let inventory = Arc::new(Inventory::open(&directory.join(files::INVENTORY_FILE), bundle(), &print, size)?);
         let library = Library { store: store.clone(), index: index.clone(), judge: judge.clone() };
-        Ok(Self { intake: Intake { store, index, judge, threads: 2, metrics: Metrics::default() }, library, sealer })
+        let intake = Intake { store, index, inventory, judge, threads: 2, metrics: Metrics::default() };
+        Ok(Self { intake, library, sealer })
     }
 
     /// Takes in what a stream holds, from where the log ends, until the stream is used up.
@@ -228,4 +236,137 @@ pub fn mixed(count: usize) -> Vec<Stored> {
 pub fn root_claims() -> serde_json::Value {
     json!({ "jti": "root-1", "task": "urn:marque:task:t1", "purpose": "answer mail",
             "authorization_details": [{ "type": "attenuating_agent_token", "tools": { "nats:tools.t1": {} } }] })
+}
+
+/// A token that grants these tools until a time, as an issuer or a holder signs it.
+pub fn granting(jti: &str, tools: &[&str], exp: i64, seed: u8) -> (String, Digest) {
+    let tools: serde_json::Map<String, serde_json::Value> =
+        tools.iter().map(|tool| ((*tool).to_owned(), json!({}))).collect();
+    let details = json!([{ "type": "attenuating_agent_token", "tools": tools }]);
+    token(&json!({ "jti": jti, "exp": exp, "authorization_details": details }), seed)
+}
+
+/// An action with its number and its proof.
+pub fn acted(agent: Did, links: &[Digest], tool: &str, verb: Verb, seq: u64, proof: &str) -> Record {
+    let record = decided(agent, links, tool, verb);
+    let Body::Decided(mut body) = record.body else { panic!("not decided") };
+    (body.seq, body.proof) = (Some(seq), Some(Carried::of(proof)));
+    Record { body: Body::Decided(body), ..record }
+}
+
+/// An agent's own statement of an action.
+pub fn requested(seed: u8, seq: u64) -> Record {
+    let proof = jws::sign_json(&key(seed), "aat-pop+jwt", None, &json!({ "seq": seq })).unwrap();
+    let body = Body::Requested(Requested { proof: Carried::of(&proof) });
+    Record { agent: Some(key(seed).did()), ..Record::new(UnixMillis(1_700_000_000_000), key(seed).did(), body) }
+}
+
+fn connection(cid: u64) -> Connection {
+    Connection { server: "NSERVER".into(), cid }
+}
+
+fn by_gatekeeper(agent: Did, body: Body) -> Record {
+    Record { agent: Some(agent), ..Record::new(UnixMillis(1_700_000_000_000), key(4).did(), body) }
+}
+
+pub fn connected(agent: Did, cid: u64, links: &[Digest], holders: &[Did]) -> Record {
+    let body = Connected {
+        connection: connection(cid),
+        shown: if links.is_empty() { Shown::Key } else { Shown::Chain },
+        holders: holders.to_vec(),
+        issuer: None,
+        blueprint: None,
+        manifest_hash: None,
+        expires_at: Some(UnixSeconds(1_700_009_000)),
+        publish: vec![],
+        subscribe: vec![],
+        epoch: Epoch(5),
+        host: None,
+        client: None,
+    };
+    let record = by_gatekeeper(agent, Body::Connected(Box::new(body)));
+    Record { links: links.to_vec(), token: links.last().copied(), ..record }
+}
+
+pub fn disconnected(agent: Did, cid: u64, messages_sent: u64) -> Record {
+    let body =
+        Disconnected { connection: connection(cid), messages_sent, messages_received: 0, reason: "Client Closed".into() };
+    by_gatekeeper(agent, Body::Disconnected(body))
+}
+
+pub fn kicked(agent: Did, cid: u64) -> Record {
+    let body = Kicked { connection: connection(cid), code: marque_identity::Code::Revoked, directive: None };
+    by_gatekeeper(agent, Body::Kicked(body))
+}
+
+/// A directive; with `lifts`, the end of another.
+pub fn directive(op: &str, kind: &str, value: &str, id: &str, lifts: Option<&str>) -> Record {
+    let mut said = json!({ "id": id, "op": op, "target": { "kind": kind, "value": value } });
+    if let Some(lifts) = lifts {
+        said["lifts"] = json!(lifts);
+    }
+    let claims = json!({ "jti": id, "events": { "urn:marque:event:directive": said } });
+    let directive = jws::sign_json(&key(5), "secevent+jwt", None, &claims).unwrap();
+    let body = DirectiveIssued { directive, epoch: Epoch(6), requested_by: key(5).did() };
+    Record::new(UnixMillis(1_700_000_000_000), key(5).did(), Body::Directive(body))
+}
+
+/// A stream of records, each with the seed of its signer.
+pub fn told<'r>(records: impl IntoIterator<Item = (&'r Record, u8)>) -> Vec<Stored> {
+    stream(records.into_iter().map(|(record, seed)| sealed(record, seed)))
+}
+
+/// An answer about agents, as of `now_ms`, every page of it: the rows of this name.
+pub fn agents_rows(house: &House, ask: &serde_json::Value, rows: &str, now_ms: i64) -> Vec<serde_json::Value> {
+    paged(ask, rows, |ask| {
+        let reading = house.read();
+        let stock = house.intake.inventory.view().unwrap();
+        let asked = serde_json::from_value(ask.clone()).unwrap();
+        let size = reading.log.size();
+        let answer = marque_audit_sink::agents::agents(&stock, &reading.index, size, now_ms, &asked).unwrap();
+        serde_json::to_value(answer).unwrap()
+    })
+}
+
+/// The report on completeness, as of `now_ms`, every page of it.
+pub fn missing(house: &House, ask: &serde_json::Value, now_ms: i64) -> Vec<serde_json::Value> {
+    paged(ask, "findings", |ask| {
+        let reading = house.read();
+        let stock = house.intake.inventory.view().unwrap();
+        let asked = serde_json::from_value(ask.clone()).unwrap();
+        let size = reading.log.size();
+        let report =
+            marque_audit_sink::completeness::completeness(&stock, &reading.index, size, now_ms, &asked).unwrap();
+        serde_json::to_value(report).unwrap()
+    })
+}
+
+fn paged(
+    ask: &serde_json::Value,
+    rows: &str,
+    answer: impl Fn(&serde_json::Value) -> serde_json::Value,
+) -> Vec<serde_json::Value> {
+    let (mut ask, mut found) = (ask.clone(), Vec::new());
+    loop {
+        let page = answer(&ask);
+        assert!(page.to_string().len() < 60_000, "an answer passes the broker");
+        found.extend(page[rows].as_array().cloned().unwrap_or_default());
+        let Some(next) = page.get("next") else { return found };
+        assert_ne!(Some(next), ask.get("cursor"), "no progress");
+        ask["cursor"] = next.clone();
+    }
+}
+
+/// Waits until nobody else holds the store: a commit in a thread of its own ends by itself.
+pub fn wait_for_the_last(house: House) {
+    let store = Arc::clone(&house.intake.store);
+    let index = Arc::clone(&house.intake.index);
+    let inventory = Arc::clone(&house.intake.inventory);
+    drop(house);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let held = || [Arc::strong_count(&store), Arc::strong_count(&index), Arc::strong_count(&inventory)];
+    while held().iter().any(|count| *count > 1) {
+        assert!(std::time::Instant::now() < until, "a commit does not end");
+        std::thread::yield_now();
+    }
 }

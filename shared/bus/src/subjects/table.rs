@@ -154,6 +154,7 @@ pub const SUBJECTS: &[Subject] = &[
         &[Sink, Gatekeeper, Issuer, Verifier, Host],
         "A sign of misuse, such as a cloned key.",
     ),
+    record("record.heads", "marque.record.heads.{key}", &[Sink], "Where keys' chains of actions ended, by a sink."),
     service(
         "statement",
         "marque.statement.{kind}.{key}",
@@ -188,6 +189,14 @@ pub const SUBJECTS: &[Subject] = &[
     service("audit.explain", "marque.audit.explain", AUDITORS, &[Sink], "Explain one action."),
     service("audit.proof", "marque.audit.proof", AUDITORS, &[Sink], "A record's inclusion proof."),
     service("audit.checkpoint", "marque.audit.checkpoint", AUDITORS, &[Sink], "The latest checkpoint."),
+    service("audit.agents", "marque.audit.agents", AUDITORS, &[Sink], "Which agents and credentials there are."),
+    service(
+        "audit.completeness",
+        "marque.audit.completeness",
+        AUDITORS,
+        &[Sink],
+        "What the broker saw against what agents signed.",
+    ),
     service("tool", "tools.{tool...}", &[Agent, Verifier], &[Host], "A tool whose host enforces in its own process."),
     service("tool.gated", "gated.{tool...}", &[Verifier], &[Host], "A tool that only the gate reaches."),
 ];

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Carried, RecordKind};
 
+/// Heads in one record: some 250 bytes each once signed, so that a record of them stays below 30,000 and an auditor's
+/// answer shows it whole.
+pub const HEADS_MAX: usize = 100;
+
 /// What a record states, by its `kind`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -37,6 +41,8 @@ pub enum Body {
     Disconnected(Disconnected),
     /// A sign of risk.
     Risk(Risk),
+    /// Where keys' chains of actions ended.
+    Heads(Heads),
 }
 
 impl Body {
@@ -55,6 +61,7 @@ impl Body {
             Self::Kicked(_) => RecordKind::Kicked,
             Self::Disconnected(_) => RecordKind::Disconnected,
             Self::Risk(_) => RecordKind::Risk,
+            Self::Heads(_) => RecordKind::Heads,
         }
     }
 }
@@ -411,4 +418,29 @@ pub struct Risk {
     pub signal: String,
     /// In words.
     pub message: String,
+}
+
+/// Where keys' chains of actions ended, as a sink has found them in the log: who asks for a key's actions and gets the
+/// one that a later statement of this kind names as the last has got all of them up to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Heads {
+    /// Leaves of the log that were looked at.
+    pub tree_size: u64,
+    /// One for each key whose chain grew since it was last stated, at most [`HEADS_MAX`].
+    pub heads: Vec<KeyHead>,
+}
+
+/// The end of one key's chain of actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyHead {
+    /// Whose.
+    #[schemars(with = "String")]
+    pub agent: Did,
+    /// The highest count of actions.
+    pub seq: u64,
+    /// SHA-256 of the proof with that count; the first where there are two.
+    #[schemars(with = "String")]
+    pub proof: Digest,
+    /// The leaf of its record.
+    pub leaf: u64,
 }

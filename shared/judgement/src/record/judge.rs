@@ -49,6 +49,7 @@ pub fn may_sign(bundle: &TrustBundle, record: &Record) -> bool {
         RecordKind::Directive | RecordKind::Receipt => any(&[Role::Broadcaster]),
         RecordKind::Connected | RecordKind::Kicked | RecordKind::Disconnected => any(&[Role::Gatekeeper]),
         RecordKind::Risk => any(&[Role::Sink, Role::Risk, Role::Gatekeeper, Role::Issuer, Role::Verifier, Role::Host]),
+        RecordKind::Heads => any(&[Role::Sink]),
     }
 }
 

@@ -34,11 +34,13 @@ pub enum RecordKind {
     Disconnected,
     /// A sign of risk.
     Risk,
+    /// Where keys' chains of actions ended.
+    Heads,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Issued,
         Self::Refused,
         Self::Delegated,
@@ -51,6 +53,7 @@ impl RecordKind {
         Self::Kicked,
         Self::Disconnected,
         Self::Risk,
+        Self::Heads,
     ];
 
     /// The text on the wire and in bus subjects.
@@ -68,6 +71,7 @@ impl RecordKind {
             Self::Kicked => "kicked",
             Self::Disconnected => "disconnected",
             Self::Risk => "risk",
+            Self::Heads => "heads",
         }
     }
 }

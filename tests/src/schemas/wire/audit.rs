@@ -1,5 +1,7 @@
 //! What the audit sink is asked, and what it answers.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde_json::Value;
 
@@ -133,4 +135,116 @@ pub(in crate::schemas) struct CheckpointReply {
     indexed_upto: u64,
     /// Why the log halted.
     halted: Option<String>,
+}
+
+/// Which agents or credentials; all of it must hold.
+#[derive(JsonSchema)]
+#[schemars(title = "Audit agents request")]
+pub(in crate::schemas) struct AgentsRequest {
+    /// `list` (agents), `info` (one agent and what it holds) or `tree` (credentials, each with its parent).
+    view: Option<String>,
+    /// An agent's DID; `info` needs it.
+    agent: Option<String>,
+    /// With a credential for this task.
+    task: Option<String>,
+    /// Of this kind.
+    blueprint: Option<String>,
+    /// Whom this sponsor answers for.
+    sponsor: Option<String>,
+    /// With a credential that has not expired.
+    live: Option<bool>,
+    /// With a finding.
+    findings: Option<bool>,
+    /// At most so many.
+    limit: Option<u64>,
+    /// Where the answer before stopped.
+    cursor: Option<String>,
+}
+
+/// Agents, credentials, connections, findings, by the view that was asked for.
+#[derive(JsonSchema)]
+#[schemars(title = "Audit agents reply")]
+pub(in crate::schemas) struct AgentsReply {
+    /// Leaves of the log.
+    tree_size: u64,
+    /// Leaves of the inventory: what lies beyond is not in this answer.
+    inventory_upto: u64,
+    /// The sink's time, by which lives were judged, in milliseconds.
+    at_ms: i64,
+    /// Agents, one row each.
+    agents: Option<Vec<Value>>,
+    /// Credentials, one row each.
+    credentials: Option<Vec<Value>>,
+    /// The newest connections.
+    connections: Option<Vec<Value>>,
+    /// What was found, the gravest first.
+    findings: Option<Vec<Finding>>,
+    /// The cursor with which to go on.
+    next: Option<String>,
+}
+
+/// Of whom, since when.
+#[derive(JsonSchema)]
+#[schemars(title = "Audit completeness request")]
+pub(in crate::schemas) struct CompletenessRequest {
+    /// An agent's DID.
+    agent: Option<String>,
+    /// Findings whose evidence was stored at or after, in milliseconds.
+    since_ms: Option<i64>,
+    /// At most so many.
+    limit: Option<u64>,
+    /// Where the answer before stopped.
+    cursor: Option<String>,
+}
+
+/// What the broker saw against what agents signed.
+#[derive(JsonSchema)]
+#[schemars(title = "Audit completeness reply")]
+pub(in crate::schemas) struct CompletenessReply {
+    /// Leaves of the log.
+    tree_size: u64,
+    /// Leaves of the inventory: what lies beyond is not in this answer.
+    inventory_upto: u64,
+    /// The sink's time, by which ages were judged, in milliseconds.
+    at_ms: i64,
+    /// Agents that were looked at for this page.
+    agents_read: u64,
+    /// Agents of which not everything was looked at.
+    partly_read: Option<Vec<String>>,
+    /// What was found.
+    findings: Vec<Finding>,
+    /// The cursor with which to go on.
+    next: Option<String>,
+}
+
+/// What somebody should look at.
+#[derive(JsonSchema)]
+struct Finding {
+    /// What: `never_used`, `wider_than_used`, `alike_in_many_hands`, `revoked_but_connected`, `delegation_unpublished`,
+    /// `root_unissued`, `connected_silent`, `published_unsigned`, `sequence_gap`, `key_forked` or
+    /// `permit_without_outcome`.
+    kind: String,
+    /// `info`, `warning` or `critical`.
+    severity: String,
+    /// Whose key.
+    agent: Option<String>,
+    /// Under which task.
+    task: Option<String>,
+    /// Which credential, by the SHA-256 of its signing input in hexadecimal.
+    token: Option<String>,
+    /// Where it can be looked up.
+    evidence: Evidence,
+    /// The arithmetic, each number by its name.
+    counts: Option<BTreeMap<String, u64>>,
+    /// One sentence.
+    message: String,
+}
+
+/// Where a finding can be looked up.
+#[derive(JsonSchema)]
+struct Evidence {
+    /// Leaves of the log.
+    leaves: Vec<u64>,
+    /// The ids of their records.
+    records: Vec<String>,
 }
