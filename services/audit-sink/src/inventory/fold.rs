@@ -87,7 +87,7 @@ impl Folding<'_, '_> {
         // A commission is issued on a live identity credential, which its evidence names: that is a use of it.
         for evidence in &issued.evidence {
             if kind == CredentialKind::Root
-                && let Some(identity) = self.draft.credential(evidence)?
+                && let Some(identity) = self.draft.credential(&evidence.sha256)?
                 && identity.kind == CredentialKind::Identity
             {
                 identity.last_used = Some(self.at);
