@@ -321,12 +321,12 @@ fn bootstraps_once_and_never_over_anything() {
     assert_eq!(made["trust_domain"], "acme.example");
     let again = marque(&["-j", "bootstrap", dir]);
     assert_eq!((exit(&again), &document(&again)["error"]["code"]), (6, &"conflict".into()));
-    for secret in ["keys/issuer.key", "keys/operator.key", "keys/host-crm.key", "passwords/bootstrap", "nats.conf"] {
+    for secret in ["keys/issuer.key", "keys/operator.key", "keys/host-crm.key", "keys/bootstrap.key", "keys/account.key", "nats.conf"] {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(format!("{dir}/{secret}")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
-    for service in ["issuer", "verifier", "revocation-broadcaster", "audit-sink"] {
+    for service in ["issuer", "verifier", "revocation-broadcaster", "audit-sink", "gatekeeper"] {
         let text = std::fs::read_to_string(format!("{dir}/config/{service}.toml")).unwrap();
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["bundle"]["pin"].as_str(), made["fingerprint"].as_str());
