@@ -39,12 +39,27 @@ impl TestBroadcaster {
 
     /// Any directive without constraints, signed and not published.
     pub fn sign(&self, op: Op, target: Target, lifts: Option<DirectiveId>) -> SignedDirective {
+        self.sign_with(op, target, lifts, None)
+    }
+
+    /// A narrowing of `target` to `narrow` (`{"tools": {…}}`), signed and not published.
+    pub fn narrowing(&self, target: Target, narrow: serde_json::Value) -> SignedDirective {
+        self.sign_with(Op::Narrow, target, None, Some(narrow))
+    }
+
+    fn sign_with(
+        &self,
+        op: Op,
+        target: Target,
+        lifts: Option<DirectiveId>,
+        narrow: Option<serde_json::Value>,
+    ) -> SignedDirective {
         let directive = Directive {
             id: DirectiveId::from_bytes(*uuid::Uuid::now_v7().as_bytes()),
             op,
             target,
             until: None,
-            narrow: None,
+            narrow,
             lifts,
             reason: "test".into(),
             requested_by: self.key.did(),

@@ -7,3 +7,4 @@ mod hostile;
 mod permits;
 mod replay;
 mod stage;
+mod targets;
