@@ -17,6 +17,8 @@ pub const ACK_BYTES_MAX: usize = 8 * 1024;
 pub const CLOSED_NAMED_MAX: usize = 24;
 /// A server's id is its public nkey: `N` and 55 characters of base32.
 const SERVER_ID_BYTES_MAX: usize = 56;
+/// The largest integer that JSON carries exactly (RFC 8785: IEEE 754 doubles). A sum beyond it is written as this.
+const COUNT_MAX: u64 = (1 << 53) - 1;
 
 /// Why it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -71,7 +73,7 @@ impl Closed {
                 named.entry((connection.server.clone(), connection.cid)).or_insert(connection);
             }
         }
-        let count = unnamed.saturating_add(number(named.len()));
+        let count = unnamed.saturating_add(number(named.len())).min(COUNT_MAX);
         Self { count, named: named.into_values().take(named_max).collect() }
     }
 
@@ -176,14 +178,14 @@ mod tests {
     #[test]
     fn a_full_list_of_closed_connections_fits() {
         let key = SigningKey::from_seed(&[1; 32]);
-        let one = ClosedConnection { agent: key.did(), server: "N".repeat(56), cid: u64::MAX };
+        let one = ClosedConnection { agent: key.did(), server: "N".repeat(56), cid: COUNT_MAX };
         let ack = Ack {
             verifier: key.did(),
             kind: AckKind::Applied,
             id: Some(DirectiveId::from_bytes([1; 16])),
-            epoch: Epoch(u64::MAX),
+            epoch: Epoch(COUNT_MAX),
             set_digest: SetDigest::default(),
-            iat: UnixMillis(i64::MAX),
+            iat: UnixMillis(COUNT_MAX as i64),
             closed: Closed::of(vec![one.clone(); CLOSED_NAMED_MAX + 5]),
         };
         let signed = ack.sign(&key).unwrap();
@@ -215,7 +217,7 @@ mod tests {
         assert_eq!(merged, Closed { count: 5, named: vec![one(1), one(2), elsewhere] });
         assert_eq!(Closed::merged(parts, 2), Closed { count: 5, named: vec![one(1), one(2)] });
         let most = Closed { count: u64::MAX, named: vec![] };
-        assert_eq!(Closed::merged([most.clone(), most], 2).count, u64::MAX);
+        assert_eq!(Closed::merged([most.clone(), most], 2).count, COUNT_MAX);
         assert!(Closed::merged([], 2).is_empty());
     }
 }
