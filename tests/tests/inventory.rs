@@ -73,7 +73,10 @@ async fn an_operator_learns_who_holds_what_and_what_no_record_tells() {
     .await;
     let kinds: Vec<&str> =
         report.1["findings"].as_array().unwrap().iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
-    assert!(report.0 == 1 && kinds.contains(&"connected_silent") && kinds.contains(&"published_unsigned"), "{report:?}");
+    assert!(
+        report.0 == 1 && kinds.contains(&"connected_silent") && kinds.contains(&"published_unsigned"),
+        "{report:?}"
+    );
 
     // Deleted, it comes back.
     let (_, before) = told(&system, &["agent", "tree", "--all"]).await;
