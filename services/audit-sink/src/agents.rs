@@ -255,7 +255,8 @@ fn one(
     let held = looking.inventory.held(did, shown.saturating_add(CREDENTIALS_READ_MAX))?;
     for (place, (_, digest)) in held.iter().enumerate().skip(shown) {
         let Some(row) = looking.credential_row(digest)? else { continue };
-        let wanted = asked.task.as_ref().is_none_or(|task| row.task.as_ref() == Some(task)) && (!asked.live || row.live);
+        let wanted =
+            asked.task.as_ref().is_none_or(|task| row.task.as_ref() == Some(task)) && (!asked.live || row.live);
         // A page of credentials alone has room for one at least.
         let first = beyond.is_some() && answer.credentials.is_empty();
         if wanted && (room.is_full(answer.credentials.len()) || !room.takes(&row, first)) {

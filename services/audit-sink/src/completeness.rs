@@ -7,8 +7,9 @@
 //! The arithmetic of (2), for one connection: `messages_sent` is the broker's own count. `known` is how many messages of
 //! that key the log tells of between the *connected* and the *disconnected* record, and for 10 s beyond: one for each
 //! different proof that was decided, one for each statement of the agent's own, one for each answer of the issuer or the
-//! broadcaster. All of `known` may have come by this connection, or, where the key had another one open, none of it. So
-//! at least `messages_sent - known` messages have no record, and at most `messages_sent`. Messages without a record are
+//! broadcaster. All of `known` may have come by this connection, or, where the key had another one open, none of it. One
+//! more message (`settling`) is what our own client sends to its own inbox to learn that it was let in; another's client
+//! need not. So at least `messages_sent - known - settling` messages have no record, and at most `messages_sent`. Messages without a record are
 //! legal: on granted subjects, questions that leave no record (the bundle, a status), a proof sent twice. The finding
 //! says where to look, not that something is wrong.
 //!
@@ -30,6 +31,8 @@ pub const OUTCOME_DUE_MS: i64 = 60 * 1000;
 /// A number is missing after this: actions of one key may be under way beside each other and be recorded in another
 /// order, as long as a host waits for the broker (5 s), and some.
 pub const GAP_SETTLED_MS: i64 = 30 * 1000;
+/// What our client sends to itself on each connection, and nobody records.
+pub const SETTLING_MESSAGES: u64 = 1;
 /// Agents that are looked at for one answer.
 const AGENTS_READ_MAX: usize = 500;
 /// Unpublished tokens that are looked at for one answer.
@@ -272,7 +275,8 @@ impl Looking<'_> {
                 continue;
             }
             let tool = permit.tool.as_deref().unwrap_or("a tool");
-            let message = format!("a call of {tool} was permitted, and no outcome is recorded after {} s", age_ms / 1000);
+            let message =
+                format!("a call of {tool} was permitted, and no outcome is recorded after {} s", age_ms / 1000);
             let finding = Finding::new(FindingKind::PermitWithoutOutcome, Some(*did), &[leaf], message);
             found.push(Finding { task: permit.task, ..finding });
         }
@@ -283,8 +287,8 @@ impl Looking<'_> {
     fn silent(&self, did: &Did, kept: &Agent, name: &str, connection: &Connection) -> Option<Finding> {
         let until = connection.ended.or(connection.kicked).map_or(self.now_ms, |mark| mark.ms);
         let long = until.saturating_sub(connection.since.ms) >= SILENT_MS;
-        // Whoever connects, sends nothing and soon leaves again has nothing to record.
-        let spoke = connection.messages_sent.is_some_and(|sent| sent > 0);
+        // Whoever connects, says nothing to anybody and soon leaves again has nothing to record.
+        let spoke = connection.messages_sent.is_some_and(|sent| sent > SETTLING_MESSAGES);
         if known(kept, connection) > 0 || !(long || spoke) || until < self.since_ms {
             return None;
         }
@@ -307,7 +311,8 @@ impl Looking<'_> {
     fn unsigned(&self, did: &Did, name: &str, connection: &Connection) -> Option<Finding> {
         let (ended, sent) = (connection.ended?, connection.messages_sent?);
         let known = connection.known_after?.saturating_sub(connection.known_before);
-        let at_least = if connection.crowded { 0 } else { sent.saturating_sub(known) };
+        let at_least =
+            if connection.crowded { 0 } else { sent.saturating_sub(known).saturating_sub(SETTLING_MESSAGES) };
         if at_least == 0 || ended.ms < self.since_ms {
             return None;
         }
@@ -316,7 +321,7 @@ impl Looking<'_> {
         );
         let shown = leaves(&[Some(connection.since), Some(ended)]);
         let finding = Finding::new(FindingKind::PublishedUnsigned, Some(*did), &shown, message);
-        let finding = finding.count("messages_sent", sent).count("known", known);
+        let finding = finding.count("messages_sent", sent).count("known", known).count("settling", SETTLING_MESSAGES);
         Some(finding.count("unsigned_at_least", at_least).count("unsigned_at_most", sent))
     }
 

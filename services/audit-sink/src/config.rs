@@ -45,7 +45,7 @@ pub struct AuditSink {
 
 impl Default for AuditSink {
     fn default() -> Self {
-        Self { 
+        Self {
             checkpoint_interval_ms: CHECKPOINT_INTERVAL_MS,
             judging_threads: 0,
             heads_interval_ms: HEADS_INTERVAL_MS,

@@ -89,9 +89,7 @@ impl Desk {
                 Question::Query => json(&query(&reading, &asked(&body)?)?),
                 Question::Explain => json(&explain(&reading, &desk.sealer, &asked(&body)?)?),
                 Question::Proof => json(&prove(&reading, &desk.sealer, &asked(&body)?)?),
-                Question::Checkpoint => {
-                    json(&standing(size, reading.index.upto(), &desk.sealer, desk.halted.why()))
-                }
+                Question::Checkpoint => json(&standing(size, reading.index.upto(), &desk.sealer, desk.halted.why())),
             }
         });
         answer.await.map_err(Refusal::from)

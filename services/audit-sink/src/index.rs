@@ -31,6 +31,9 @@ const CACHE_BYTES: usize = 64 << 20;
 /// Batches after which the index is synced to disk.
 const BATCHES_PER_SYNC: u64 = 16;
 
+/// What a batch adds to each list.
+type Lists = HashMap<ListKey, Vec<u64>>;
+
 /// A leaf to be indexed.
 #[derive(Debug, Clone)]
 pub struct Indexed {
@@ -140,10 +143,10 @@ impl Index {
         txn: &WriteTransaction,
         batch: &[Indexed],
         same_payload: impl Fn(u64, u64) -> Result<bool, SinkError>,
-    ) -> Result<(HashMap<ListKey, Vec<u64>>, Vec<u64>), SinkError> {
+    ) -> Result<(Lists, Vec<u64>), SinkError> {
         let (mut ids, mut verdicts) = (txn.open_table(IDS)?, txn.open_table(VERDICTS)?);
         let mut repeated = Vec::new();
-        let mut lists: HashMap<ListKey, Vec<u64>> = HashMap::new();
+        let mut lists = Lists::new();
         for entry in batch {
             let mut line = VerdictLine { leaf: entry.leaf, record: None, verdict: VALID.to_owned(), first: None };
             let mut post = |field, value: &[u8]| lists.entry(ListKey::new(field, value)).or_default().push(entry.leaf);

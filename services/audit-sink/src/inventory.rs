@@ -23,11 +23,11 @@ use marque_signing::TrustBundle;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 use tokio::sync::Notify;
 
+pub(crate) use fold::WIRE_TOOLS;
 pub use kept::{
     Agent, CLOSED_LATELY_MAX, Connection, Credential, CredentialKind, Fork, GAPS_MAX, Gap, Head, Mark, OpenPermit,
     Sequence, Standing,
 };
-pub(crate) use fold::WIRE_TOOLS;
 pub use view::{ALIKE_COUNTED_MAX, InventoryView};
 
 use crate::SinkError;

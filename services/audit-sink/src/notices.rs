@@ -39,12 +39,7 @@ pub(crate) struct Notices {
 
 impl Notices {
     /// Speaks until `stopped`, or until `halted` says that the log goes no further.
-    pub(crate) async fn run(
-        &self,
-        bus: &Bus,
-        mut stopped: watch::Receiver<bool>,
-        halted: impl Fn() -> bool,
-    ) {
+    pub(crate) async fn run(&self, bus: &Bus, mut stopped: watch::Receiver<bool>, halted: impl Fn() -> bool) {
         let mut heads = tokio::time::interval_at(tokio::time::Instant::now() + self.heads_every, self.heads_every);
         heads.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Said in this run, and perhaps not yet come back.

@@ -107,7 +107,8 @@ impl Sink {
         let stock = state_dir.join(INVENTORY_FILE);
         let inventory = Inventory::open(&stock, bundle.clone(), &print, store.head().size).map_err(refused)?;
         let inventory = Arc::new(inventory);
-        let notices = Notices { inventory: Arc::clone(&inventory), key: config.common.signing_key()?, clock, heads_every };
+        let notices =
+            Notices { inventory: Arc::clone(&inventory), key: config.common.signing_key()?, clock, heads_every };
         let sealer = Arc::new(Sealer::open(&state_dir, &origin, key).map_err(refused)?);
         let metrics = Metrics::default();
         health.metrics(|registry| metrics.register(registry));

@@ -76,7 +76,10 @@ async fn tells_who_holds_what_from_whom_and_what_of_it_is_used() {
     assert_eq!((&by(link)["parent"], &by(link)["delegated_by"]), (&json!(root), &json!(key(20).did())));
     assert_eq!((&by(root)["permits"], &by(root)["connects"], &by(link)["denials"]), (&json!(1), &json!(1), &json!(1)));
     assert_eq!((&by(link)["unused"], &by(root)["unused"]), (&json!(["nats:b"]), &json!(["nats:b"])));
-    assert_eq!((&by(root)["kind"], &by(link)["kind"], &by(link)["depth"]), (&json!("root"), &json!("derived"), &json!(1)));
+    assert_eq!(
+        (&by(root)["kind"], &by(link)["kind"], &by(link)["depth"]),
+        (&json!("root"), &json!("derived"), &json!(1))
+    );
     // What is asked for and what is not.
     let count = |ask: Value, rows: &str, now: i64| agents_rows(&house, &ask, rows, now).len();
     assert_eq!(count(json!({ "task": "urn:marque:task:t1" }), "agents", LATE_MS), 2);
@@ -141,7 +144,8 @@ async fn finds_links_that_no_record_brought() {
     let (boss, middle, helper) = (key(20).did(), key(21).did(), key(22).did());
     let links: Vec<Digest> = (0..3).map(|n| marque_signing::sha256(&[n])).collect();
     let action = acted(helper, &links, "nats:a", Verb::Permit, 1, "p");
-    let records = [(action.clone(), 2), (completed(&action), 2), (connected(helper, 1, &links, &[boss, middle, helper]), 4)];
+    let records =
+        [(action.clone(), 2), (completed(&action), 2), (connected(helper, 1, &links, &[boss, middle, helper]), 4)];
     let (_directory, house) = house_of(&of(&records)).await;
     let found = missing(&house, &json!({}), LATE_MS);
     let kinds: Vec<&str> = found.iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
@@ -169,7 +173,8 @@ async fn a_parents_own_word_is_marked_and_a_strangers_is_nothing() {
     let (link, link_digest) = house::token(&claims(21), 20);
     let (stolen, stolen_digest) = house::token(&claims(23), 22);
     let own = Record { by: boss, task: None, ..delegated(helper, &link, link_digest, root_digest) };
-    let foreign = Record { by: key(22).did(), task: None, ..delegated(key(23).did(), &stolen, stolen_digest, root_digest) };
+    let foreign =
+        Record { by: key(22).did(), task: None, ..delegated(key(23).did(), &stolen, stolen_digest, root_digest) };
     let mut records = vec![(issued(boss, &root, root_digest), 1), (own, 20), (foreign, 22)];
     let (_directory, house) = house_of(&of(&records)).await;
     assert_eq!(house.read().row(1).unwrap().0.verdict, "valid");
@@ -194,7 +199,8 @@ async fn directives_stand_on_what_they_hit_until_they_are_lifted() {
         async move {
             let (_directory, house) = house_of(&of(&records)).await;
             let rows = agents_rows(&house, &json!({ "view": "tree" }), "credentials", LATE_MS);
-            let of = |digest: Digest| rows.iter().find(|row| row["token"] == json!(digest)).unwrap()["standing"].clone();
+            let of =
+                |digest: Digest| rows.iter().find(|row| row["token"] == json!(digest)).unwrap()["standing"].clone();
             let findings = agents_rows(&house, &json!({ "view": "info", "agent": key(20).did() }), "findings", LATE_MS);
             let cut = findings.iter().any(|finding| finding["kind"] == "revoked_but_connected");
             (of(root), of(link), cut)
@@ -205,15 +211,28 @@ async fn directives_stand_on_what_they_hit_until_they_are_lifted() {
     // What hits a link hits what descends from it, and nothing above.
     assert_eq!(standing(vec![on("revoke", "token", link.to_string())]).await, (Value::Null, revoke.clone(), false));
     assert_eq!(standing(vec![on("revoke", "token", root.to_string())]).await, (revoke.clone(), revoke.clone(), true));
-    assert_eq!(standing(vec![on("suspend", "key", key(20).did().to_string())]).await, (suspend.clone(), suspend.clone(), true));
-    assert_eq!(standing(vec![on("revoke", "key", key(21).did().to_string())]).await, (Value::Null, revoke.clone(), false));
+    assert_eq!(
+        standing(vec![on("suspend", "key", key(20).did().to_string())]).await,
+        (suspend.clone(), suspend.clone(), true)
+    );
+    assert_eq!(
+        standing(vec![on("revoke", "key", key(21).did().to_string())]).await,
+        (Value::Null, revoke.clone(), false)
+    );
     for (kind, value) in [("task", "urn:marque:task:t1"), ("blueprint", "mailer"), ("domain", "acme.example")] {
-        assert_eq!(standing(vec![on("revoke", kind, value.into())]).await, (revoke.clone(), revoke.clone(), true), "{kind}");
+        assert_eq!(
+            standing(vec![on("revoke", kind, value.into())]).await,
+            (revoke.clone(), revoke.clone(), true),
+            "{kind}"
+        );
     }
     // A longer name is another.
     assert_eq!(standing(vec![on("revoke", "task", "urn:marque:task:t12".into())]).await.0, Value::Null);
     let lifted = directive("resume", "key", &key(20).did().to_string(), "d2", Some("d1"));
-    assert_eq!(standing(vec![on("suspend", "key", key(20).did().to_string()), lifted]).await, (Value::Null, Value::Null, false));
+    assert_eq!(
+        standing(vec![on("suspend", "key", key(20).did().to_string()), lifted]).await,
+        (Value::Null, Value::Null, false)
+    );
 }
 
 #[tokio::test]
@@ -228,7 +247,10 @@ async fn connections_open_end_and_are_closed() {
     let on = |cid: u64| connected(agent, cid, &links, &[agent]);
     assert_eq!(open(vec![on(1), on(2)], LATE_MS).await, 2);
     assert_eq!(open(vec![on(1), on(2), kicked(agent, 1)], LATE_MS).await, 1);
-    assert_eq!(open(vec![on(1), on(2), kicked(agent, 1), disconnected(agent, 1, 0), disconnected(agent, 2, 0)], LATE_MS).await, 0);
+    assert_eq!(
+        open(vec![on(1), on(2), kicked(agent, 1), disconnected(agent, 1, 0), disconnected(agent, 2, 0)], LATE_MS).await,
+        0
+    );
     // The word of its end is lost: what it showed expires all the same.
     assert_eq!(open(vec![on(1)], BASE_MS + 9_001_000).await, 0);
     // An end of what never began says nothing, and the same number again is the same connection.
@@ -323,11 +345,7 @@ async fn deleted_damaged_or_foreign_it_comes_back_the_same() {
 async fn a_leaf_out_of_turn_is_refused() {
     let (records, _, _) = family();
     let (_directory, house) = house_of(&of(&records)).await;
-    let entry = marque_audit_sink::index::Indexed {
-        leaf: 7,
-        broker_ts_ns: 0,
-        verdict: house.intake.judge.judge(b""),
-    };
+    let entry = marque_audit_sink::index::Indexed { leaf: 7, broker_ts_ns: 0, verdict: house.intake.judge.judge(b"") };
     let refused = house.intake.inventory.apply(std::slice::from_ref(&entry), &[]);
     assert!(matches!(refused, Err(SinkError::NotNext { next: 6, got: 7 })));
 }
@@ -398,7 +416,9 @@ async fn hostile_questions_are_refused() {
 async fn an_agent_that_forks_on_purpose_is_told_of_a_bounded_number_of_times() {
     let agent = key(20).did();
     let records: Vec<(Record, u8)> = (1..60)
-        .flat_map(|seq| ["p", "q"].map(|proof| (acted(agent, &[], "nats:a", Verb::Permit, seq, &format!("{proof}{seq}")), 2)))
+        .flat_map(|seq| {
+            ["p", "q"].map(|proof| (acted(agent, &[], "nats:a", Verb::Permit, seq, &format!("{proof}{seq}")), 2))
+        })
         .collect();
     let (_directory, house) = house_of(&of(&records)).await;
     let due = house.intake.inventory.view().unwrap().forks_due(1000).unwrap();

@@ -266,10 +266,13 @@ async fn tells_of_agents_says_that_a_key_is_cloned_once_and_states_heads() {
         publish(&verifier, &action, 2).await;
         publish(&verifier, &completed(&action), 2).await;
     }
-    publish(&gatekeeper, &disconnected(helper, 1, 5), 4).await;
+    publish(&gatekeeper, &disconnected(helper, 1, 6), 4).await;
     let risks = many(&operator, "risk", 1).await;
     let risk = &risks[0]["record"];
-    assert_eq!((&risk["signal"], &risk["agent"], &risk["by"]), (&json!("key_cloned"), &json!(helper), &json!(key(3).did())));
+    assert_eq!(
+        (&risk["signal"], &risk["agent"], &risk["by"]),
+        (&json!("key_cloned"), &json!(helper), &json!(key(3).did()))
+    );
     let stated = many(&operator, "heads", 1).await;
     assert_eq!(stated[0]["record"]["heads"][0]["seq"], 1);
     // Asked through the bus.
@@ -289,7 +292,8 @@ async fn tells_of_agents_says_that_a_key_is_cloned_once_and_states_heads() {
     assert_eq!(kinds, ["published_unsigned", "key_forked"], "{report}");
     assert_eq!(report["findings"][0]["counts"]["unsigned_at_least"], 3);
     // Killed; started without its inventory, then without anything of its own: it says nothing twice.
-    for (round, lost) in [vec!["inventory.redb"], vec!["inventory.redb", "index.redb", "audit.redb"]].iter().enumerate() {
+    for (round, lost) in [vec!["inventory.redb"], vec!["inventory.redb", "index.redb", "audit.redb"]].iter().enumerate()
+    {
         child.kill();
         lost.iter().for_each(|file| std::fs::remove_file(sink.directory.path().join("state").join(file)).unwrap());
         child = sink.start_with(&[heads]);

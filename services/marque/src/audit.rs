@@ -172,7 +172,12 @@ impl QueryArgs {
 }
 
 /// Asks the sink, and reads its answer.
-pub(crate) async fn ask(bus: &Bus, subject: &str, question: &impl Serialize, timeout: Duration) -> Result<Value, Failure> {
+pub(crate) async fn ask(
+    bus: &Bus,
+    subject: &str,
+    question: &impl Serialize,
+    timeout: Duration,
+) -> Result<Value, Failure> {
     let payload = serde_json::to_vec(question).unwrap_or_default();
     let reply = bus.request(subject, Default::default(), payload, timeout).await.map_err(call_failure)?;
     Ok(marque_json::from_slice(&reply.payload, Limits::DEFAULT)?)

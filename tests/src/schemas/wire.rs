@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
 pub(super) use audit::{
-    AgentsReply, AgentsRequest, CheckpointReply, CompletenessReply, CompletenessRequest, ExplainReply, ExplainRequest, ProofReply, ProofRequest, QueryReply, QueryRequest,
+    AgentsReply, AgentsRequest, CheckpointReply, CompletenessReply, CompletenessRequest, ExplainReply, ExplainRequest,
+    ProofReply, ProofRequest, QueryReply, QueryRequest,
 };
 
 /// `marque-join+jwt`, signed by an operator: lets one agent enrol.

@@ -83,12 +83,7 @@ fn age(kept: &Credential, now_ms: i64) -> &'static str {
 }
 
 /// Tools that were granted and that no permit has used. Whether their arguments were used to the full is not looked at.
-fn wider(
-    looking: &Looking<'_>,
-    agent: &Did,
-    digest: &Digest,
-    kept: &Credential,
-) -> Result<Option<Finding>, SinkError> {
+fn wider(looking: &Looking<'_>, agent: &Did, digest: &Digest, kept: &Credential) -> Result<Option<Finding>, SinkError> {
     // What was not used at all is another finding; and what an agent may do on the wire no record tells.
     let Some(last_used) = kept.last_used.filter(|_| kept.permits > 0) else { return Ok(None) };
     if !is_aged(kept, looking.now_ms) {

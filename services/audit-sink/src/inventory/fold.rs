@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::draft::Draft;
 use super::tables;
 use super::{
-    Connection, Credential, CredentialKind, CLOSED_LATELY_MAX, FORKS_RAISED_MAX, Fork, Head, Mark, OpenPermit, Standing,
+    CLOSED_LATELY_MAX, Connection, Credential, CredentialKind, FORKS_RAISED_MAX, Fork, Head, Mark, OpenPermit, Standing,
 };
 use crate::SinkError;
 use crate::cloned;
@@ -271,7 +271,8 @@ impl Folding<'_, '_> {
                 None => {
                     let task = record.task.as_ref().map(ToString::to_string);
                     let depth = u64::try_from(place).unwrap_or(u64::MAX);
-                    let row = Credential { holder, parent, task, seen: Some(self.at), ..Credential::unseen(kind, depth) };
+                    let row =
+                        Credential { holder, parent, task, seen: Some(self.at), ..Credential::unseen(kind, depth) };
                     self.draft.add_credential(link, row);
                     self.draft.set_unpublished(link, true)?;
                     if let Some(holder) = &holder {

@@ -289,8 +289,12 @@ pub fn connected(agent: Did, cid: u64, links: &[Digest], holders: &[Did]) -> Rec
 }
 
 pub fn disconnected(agent: Did, cid: u64, messages_sent: u64) -> Record {
-    let body =
-        Disconnected { connection: connection(cid), messages_sent, messages_received: 0, reason: "Client Closed".into() };
+    let body = Disconnected {
+        connection: connection(cid),
+        messages_sent,
+        messages_received: 0,
+        reason: "Client Closed".into(),
+    };
     by_gatekeeper(agent, Body::Disconnected(body))
 }
 

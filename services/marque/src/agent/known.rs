@@ -44,8 +44,10 @@ fn in_words(stock: &Stock) -> String {
     if !connections.is_empty() {
         parts.push(table(&["connection", "showed", "since", "state", "sent"], &connections));
     }
-    let findings: Vec<Vec<String>> =
-        stock.rows("findings").map(|row| ["severity", "kind", "message"].map(|name| word(row, name)).to_vec()).collect();
+    let findings: Vec<Vec<String>> = stock
+        .rows("findings")
+        .map(|row| ["severity", "kind", "message"].map(|name| word(row, name)).to_vec())
+        .collect();
     if !findings.is_empty() {
         parts.push(table(&["severity", "finding", "what"], &findings));
     }

@@ -208,7 +208,10 @@ mod tests {
         assert_eq!((word(&row, "name"), word(&row, "odd")), ("a?[31mb".to_owned(), "-".to_owned()));
         assert_eq!(words(&row, "list"), ["x", "3", "-"]);
         for odd in [json!(null), json!([1]), json!("x")] {
-            assert_eq!((word(&odd, "a"), ago(&odd, "a", 0), due(&odd, "a", 0)), ("-".into(), "never".into(), "-".into()));
+            assert_eq!(
+                (word(&odd, "a"), ago(&odd, "a", 0), due(&odd, "a", 0)),
+                ("-".into(), "never".into(), "-".into())
+            );
         }
     }
 }

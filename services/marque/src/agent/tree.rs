@@ -139,10 +139,12 @@ mod tests {
                     "holder": format!("did:key:z6Mk{token}{token}{token}{token}"), "sponsor": "team", "blueprint": "mailer",
                     "task": "urn:t", "tool_count": 2, "expires_at": 700, "since_ms": since, "published": true })
         };
-        let rows = [row("ccc", Some("bbb"), 3), row("aaa", None, 1), row("ddd", Some("aaa"), 4), row("bbb", Some("aaa"), 2)];
+        let rows =
+            [row("ccc", Some("bbb"), 3), row("aaa", None, 1), row("ddd", Some("aaa"), 4), row("bbb", Some("aaa"), 2)];
         let rows: Vec<&Value> = rows.iter().collect();
         let drawn = draw(&rows, 100_000);
-        let starts = ["team → z6Mk…aaaaaa (mailer), 2 tools", "├─ z6Mk…bbbbbb, 2 tools", "│  └─ z6Mk…cccccc", "└─ z6Mk…dddddd"];
+        let starts =
+            ["team → z6Mk…aaaaaa (mailer), 2 tools", "├─ z6Mk…bbbbbb, 2 tools", "│  └─ z6Mk…cccccc", "└─ z6Mk…dddddd"];
         assert_eq!(drawn.lines().count(), starts.len(), "{drawn}");
         for (line, start) in drawn.lines().zip(starts) {
             assert!(line.starts_with(start), "{drawn}");
@@ -152,11 +154,13 @@ mod tests {
 
     #[test]
     fn rows_of_another_shape_draw_something_and_end() {
-        let circle = [json!({ "token": "a", "parent": "b" }), json!({ "token": "b", "parent": "a" }), json!(null), json!(3)];
+        let circle =
+            [json!({ "token": "a", "parent": "b" }), json!({ "token": "b", "parent": "a" }), json!(null), json!(3)];
         let rows: Vec<&Value> = circle.iter().collect();
         let _ = draw(&rows, 0);
-        let deep: Vec<Value> =
-            (0..500).map(|at| json!({ "token": format!("{at}"), "parent": (at > 0).then(|| format!("{}", at - 1)) })).collect();
+        let deep: Vec<Value> = (0..500)
+            .map(|at| json!({ "token": format!("{at}"), "parent": (at > 0).then(|| format!("{}", at - 1)) }))
+            .collect();
         let rows: Vec<&Value> = deep.iter().collect();
         assert!(draw(&rows, 0).lines().count() <= DEPTH_MAX);
     }
