@@ -1,0 +1,35 @@
+"""Runs every test, or those whose name holds a word of the command line; says `N passed, N failed`."""
+
+import pathlib
+import sys
+import unittest
+
+from support import system
+
+HERE = pathlib.Path(__file__).parent
+
+
+def chosen(suite, words):
+    """The tests whose id holds one of the words; all where there are none."""
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from chosen(test, words)
+        elif not words or any(word in test.id() for word in words):
+            yield test
+
+
+def main():
+    tests = unittest.TestSuite(chosen(unittest.defaultTestLoader.discover(HERE), sys.argv[1:]))
+    with system.shared():
+        result = unittest.TextTestRunner(verbosity=2).run(tests)
+    bad = {test.id() for test, _ in result.failures + result.errors}
+    bad |= {test.id() for test in result.unexpectedSuccesses}
+    failed = len(bad)
+    # A test that was not run shows nothing.
+    failed += len(result.skipped) + len(result.expectedFailures)
+    print(f"{max(result.testsRun - failed, 0)} passed, {failed} failed")
+    return 0 if result.testsRun and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
