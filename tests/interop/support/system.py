@@ -84,7 +84,7 @@ class System:
     def records(self, **by):
         """Records of the audit log, the oldest first."""
         flags = [word for name, value in by.items() for word in (f"--{name}", value)]
-        return self.marque("audit", "query", "--oldest-first", "--limit", "500", *flags)["records"]
+        return self.marque("audit", "query", "--oldest-first", "--limit", "500", *flags)
 
 
 def _environment():

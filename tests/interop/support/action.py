@@ -1,0 +1,35 @@
+"""A signed action by hand: the proof of AAT §7.2 and the headers of our binding (schemas, `Marque-Chain`)."""
+
+import hashlib
+import json
+import time
+import uuid
+
+from .keys import base64url, unbase64url
+
+
+def headers(key, chain, domain, subject, arguments, **claims):
+    """The headers that present `arguments` for the tool at `subject`. `claims` replaces members of the proof."""
+    return {"Marque-Chain": chain, "Marque-Proof": proof(key, chain, domain, subject, arguments, **claims)}
+
+
+def proof(key, chain, domain, subject, arguments, **claims):
+    leaf = chain.split("~")[-1]
+    signed, _, _ = leaf.rpartition(".")
+    payload = {
+        "jti": str(uuid.uuid4()),
+        "iat": int(time.time()),
+        "aat_id": json.loads(unbase64url(leaf.split(".")[1]))["jti"],
+        "aat_hash": base64url(hashlib.sha256(signed.encode()).digest()),
+        "aat_tool": f"nats:{subject}",
+        "aat_aud": f"nats://{domain}/{subject}",
+        "hta": arguments,
+    } | claims
+    header = {"alg": "Ed25519", "typ": "aat-pop+jwt"}
+    text = f"{base64url(canonical(header))}.{base64url(canonical(payload))}"
+    return f"{text}.{base64url(key.sign(text.encode()))}"
+
+
+def canonical(value):
+    """RFC 8785 of ASCII text and integers: sorted members, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
