@@ -1,5 +1,6 @@
 """Runs every test, or those whose name holds a word of the command line; says `N passed, N failed`."""
 
+import logging
 import pathlib
 import sys
 import unittest
@@ -19,6 +20,10 @@ def chosen(suite, words):
 
 
 def main():
+    # unittest runs loops in debug mode; our command line, a child, is waited for in them.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    # What a test provokes is no news.
+    logging.getLogger("synadia_ai").setLevel(logging.CRITICAL)
     tests = unittest.TestSuite(chosen(unittest.defaultTestLoader.discover(HERE), sys.argv[1:]))
     with system.shared():
         result = unittest.TextTestRunner(verbosity=2).run(tests)

@@ -1,5 +1,6 @@
 """A revoked stock nats-py is cut off and stays out; with a renewed chain it is back."""
 
+import json
 import unittest
 
 from support.agent import Agent, refused, tools
@@ -60,8 +61,6 @@ class Ends(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(stays.disconnects, 0)
 
     async def test_of_a_revoked_root_the_sub_agent_is_cut_too(self):
-        import json
-
         chain = self.agent.commission(self.tools, "--depth", "1")
         sub = Agent(self.system)
         (self.agent.home / "root.chain").write_text(chain)

@@ -1,6 +1,5 @@
 """A stock nats-py may do on the wire what its chain grants, and nothing else."""
 
-import asyncio
 import unittest
 
 from support.agent import Agent, tools

@@ -39,7 +39,7 @@ class Refusals(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_stolen_chain_without_its_key(self):
         thief = Agent(self.system)
-        await self.kept_out(thief.key, self.agent.commission(self.tools), "not_holder", thief.did)
+        await self.kept_out(thief.key, self.agent.commission(self.tools), "possession_unproven", thief.did)
 
     async def test_no_chain_at_all(self):
         words = await refused(self.system.url, self.agent.key, None)
@@ -67,13 +67,14 @@ class Refusals(unittest.IsolatedAsyncioTestCase):
         self.addAsyncCleanup(second.close)
         self.assertNotEqual(first.info["nonce"], second.info["nonce"])
         self.assertFalse(await second.let_in(connect), "the same signature once more")
+        await self.recorded(chain, "possession_unproven")
 
     async def test_a_chain_of_another_trust_domain(self):
         with running("other.example") as elsewhere:
             stranger = Agent(elsewhere)
             chain = stranger.commission(self.tools)
             self.assertIsNone(await refused(elsewhere.url, stranger.key, chain), "at home it is good")
-        await self.kept_out(stranger.key, chain, "root_untrusted", stranger.did)
+        await self.kept_out(stranger.key, chain, "signature_invalid", stranger.did)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """An agent: enrolled and commissioned by our command line, connected by a stock nats-py."""
 
 import itertools
+import json
 import pathlib
 import tempfile
 
@@ -30,8 +31,6 @@ class Agent:
     def commission(self, tools, *flags):
         """A root token for these tools, as a chain of one."""
         task = f"urn:task:interop-{next(_COUNT)}"
-        import json
-
         answer = self.system.marque("token", "issue", "--home", str(self.home), "--task", task, "--purpose", "interop",
                                     "--tools", json.dumps(tools), *flags)
         return answer["chain"] if "chain" in answer else answer["token"]

@@ -17,8 +17,8 @@ class Key:
         self.signing = SigningKey(seed)
         self.nkey_seed = nkeys.encode_seed(seed, nkeys.PREFIX_BYTE_USER).decode()
         self.nkey = nkeys.from_seed(self.nkey_seed.encode()).public_key.decode()
-        self.multibase = "z" + _base58(_ED25519_PUB + bytes(self.signing.verify_key))
-        self.did = f"did:key:{self.multibase}"
+        self.did = _did(bytes(self.signing.verify_key))
+        self.multibase = self.did.removeprefix("did:key:")
 
     @classmethod
     def read(cls, path):
@@ -26,6 +26,15 @@ class Key:
 
     def sign(self, message):
         return self.signing.sign(message).signature
+
+
+def did_of_nkey(nkey):
+    """The `did:key` of a NATS user key, `U…`: a prefix byte, the key, two bytes of checksum."""
+    return _did(base64.b32decode(nkey)[1:33])
+
+
+def _did(public):
+    return "did:key:z" + _base58(_ED25519_PUB + public)
 
 
 def base64url(data):

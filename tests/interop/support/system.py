@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 
 BLUEPRINT = "foreign-client"
 # A broker and five services, on a machine that does other things too.
@@ -110,8 +111,6 @@ class _Timer:
     """Ends a child that says nothing for too long, so that reading from it ends."""
 
     def __init__(self, process):
-        import threading
-
         self._timer = threading.Timer(START_SECONDS, process.terminate)
 
     def __enter__(self):
