@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import signal
 import sys
 import unittest
 
@@ -25,8 +26,13 @@ def main():
     # What a test provokes is no news.
     logging.getLogger("synadia_ai").setLevel(logging.CRITICAL)
     tests = unittest.TestSuite(chosen(unittest.defaultTestLoader.discover(HERE), sys.argv[1:]))
-    with system.shared():
+    # A run that is told to end still ends its system.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with system.shared() as running:
         result = unittest.TextTestRunner(verbosity=2).run(tests)
+        if not result.wasSuccessful():
+            running.kept = True
+            print(f"the telemetry of its processes: {running.directory / 'log'}", file=sys.stderr)
     bad = {test.id() for test, _ in result.failures + result.errors}
     bad |= {test.id() for test in result.unexpectedSuccesses}
     failed = len(bad)

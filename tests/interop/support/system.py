@@ -40,6 +40,8 @@ class System:
         self._marque = pathlib.Path(os.environ["MARQUE_BIN_DIR"]) / "marque"
         self._process = None
         self.url = None
+        # Whether its folder, with the logs of its processes, stays when it ends.
+        self.kept = False
 
     def start(self):
         nats_port, http_port = _ports()
@@ -58,16 +60,20 @@ class System:
         self.url = said["nats_url"]
 
     def stop(self):
-        """Ends it. Its processes are its own business."""
+        """Ends it, and it ends its own processes."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
         finally:
             self._process.stdout.close()
             self._process = None
-        shutil.rmtree(self.folder)
+        if not self.kept:
+            shutil.rmtree(self.folder)
 
     def marque(self, *arguments, inside=True):
         """The answer of one command, as JSON."""
