@@ -2,7 +2,8 @@
 //!
 //! The tools `nats:publish` and `nats:subscribe` with their argument `subject`, and each tool that is called over the
 //! bus. Allow-lists only. A grant that could reach beyond the agents' own subjects is not given, and says why: no
-//! pattern may begin with a wildcard, nor with a token that is ours or the server's.
+//! pattern may begin with a wildcard, nor with a token that is ours or the server's. One exception: the discovery of
+//! micro services, which stays within the agents' account, where `nats:publish` or `nats:subscribe` spells it out.
 
 use std::time::Duration;
 
@@ -33,6 +34,13 @@ const PATTERN_BYTES_MAX: usize = 256;
 const RESPONSES: Responses = Responses { max: 4096, ttl: Duration::from_secs(300) };
 /// First tokens that are ours. Agents reach what stands there only by what is imported for them.
 const OURS: [&str; 3] = ["marque", "tools", "gated"];
+
+/// First token of the discovery of micro services (ADR-32). No import carries it: agents find agents alone.
+const DISCOVERY: &str = "$SRV";
+/// What a micro service answers there.
+const DISCOVERY_VERBS: [&str; 3] = ["PING", "INFO", "STATS"];
+/// `$SRV.<verb>.<name>.<id>`.
+const DISCOVERY_TOKENS_MAX: usize = 4;
 
 /// What every agent with a credential may ask.
 const ASKS_WITH_CREDENTIAL: [&str; 4] =
@@ -207,7 +215,9 @@ impl Wire<'_> {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err("longer than a pattern may be");
         }
-        of_agents(pattern)?;
+        if !is_discovery(pattern) {
+            of_agents(pattern)?;
+        }
         map_admits(map, pattern)?;
         if !narrowings_hold(self.chain, tool, self.domain, self.view, |map| map_admits(map, pattern).is_ok()) {
             return Err("a live narrowing does not allow all of it");
@@ -275,6 +285,17 @@ fn admits(constraint: &Constraint, pattern: &str) -> bool {
         | Constraint::Url(_)
         | Constraint::Cidr(_) => is_one_subject && constraint.check(&Json::String(pattern.into())),
     }
+}
+
+/// Whether a pattern is one of the discovery of micro services: `$SRV.<verb>`, then a name and an id, which may be
+/// wildcards. Only the verb itself says that the pattern was meant so.
+fn is_discovery(pattern: &str) -> bool {
+    let tokens: Vec<&str> = pattern.split('.').collect();
+    let [DISCOVERY, verb, rest @ ..] = tokens.as_slice() else { return false };
+    let wildcard = |at: usize, token: &str| token == "*" || token == ">" && at + 1 == rest.len();
+    DISCOVERY_VERBS.contains(verb)
+        && tokens.len() <= DISCOVERY_TOKENS_MAX
+        && rest.iter().enumerate().all(|(at, token)| wildcard(at, token) || subjects::is_token(token))
 }
 
 /// Whether a pattern lies within what agents have among themselves.

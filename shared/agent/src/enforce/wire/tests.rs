@@ -199,6 +199,50 @@ fn no_pattern_reaches_beyond_the_agents() {
 }
 
 #[test]
+fn discovery_is_granted_where_it_is_spelled_out() {
+    for pattern in ["$SRV.PING", "$SRV.INFO.agents", "$SRV.STATS.agents.*", "$SRV.PING.>", "$SRV.INFO.*.i-1"] {
+        for (tool, way) in [(PUBLISH, Way::Publish), (SUBSCRIBE, Way::Subscribe)] {
+            let constraint = json!({ "constraint_type": "nats_subject", "pattern": pattern });
+            let grant = of(&json!({ tool: { "subject": constraint } }));
+            assert_eq!(more(&grant, way), [pattern], "{tool}");
+            assert_eq!(grant.given.len(), OWN_INBOX_AND_ASKS + 1, "{tool} {pattern}");
+        }
+    }
+    for pattern in [
+        ">",
+        "*.PING",
+        "*.INFO.agents",
+        "$SRV",
+        "$SRV.*",
+        "$SRV.>",
+        "$SRV.*.agents",
+        "$SRV.ping",
+        "$SRV.SCHEMA.agents",
+        "$SRV.PING.a.b.c",
+        "$SRV.PING.*.*.>",
+        "$SRVX.PING",
+        "$SYS.PING",
+        "$SYS.REQ.USER.INFO",
+        "$JS.INFO.agents",
+    ] {
+        for tool in [PUBLISH, SUBSCRIBE] {
+            let constraint = json!({ "constraint_type": "nats_subject", "pattern": pattern });
+            let grant = of(&json!({ tool: { "subject": constraint } }));
+            assert_eq!(grant.given.len(), OWN_INBOX_AND_ASKS, "{tool} {pattern}");
+        }
+    }
+    // Neither a tool's name, nor a grant without a constraint, nor one that says nothing of it.
+    for tools in [
+        json!({ "nats:$SRV.PING": {} }),
+        json!({ PUBLISH: {}, SUBSCRIBE: {} }),
+        json!({ PUBLISH: { "subject": { "constraint_type": "wildcard" } } }),
+        json!({ PUBLISH: { "subject": { "constraint_type": "not_one_of", "excluded": ["x"] } } }),
+    ] {
+        assert_eq!(of(&tools).given.len(), OWN_INBOX_AND_ASKS, "{tools}");
+    }
+}
+
+#[test]
 fn who_is_asked_may_answer() {
     let grant = of(&json!({ SUBSCRIBE: { "subject": { "constraint_type": "exact", "value": "agents.echo" } } }));
     assert_eq!(more(&grant, Way::Subscribe), ["agents.echo"]);
