@@ -22,6 +22,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("marque-verifier", 4),
     ("marque-revocation-broadcaster", 4),
     ("marque-audit-sink", 4),
+    ("marque-gatekeeper", 4),
+    ("marque-attestor", 4),
     ("marque", 4),
     ("marque-test-support", 5),
     ("marque-tests", 5),
