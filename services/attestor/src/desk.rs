@@ -66,9 +66,14 @@ impl Desk {
         self.0.metrics.answered(refused, self.0.clock.monotonic().saturating_sub(began));
     }
 
-    /// 1. The kernel says who connected. 2. The user has a seat. 3. The process is sighted before it can have heard
-    /// anything. 4. Its one line is read, and 5. proves whose key it is about. 6. The process is looked at, and is the
-    /// one that was sighted. 7. Somebody still holds the other end. 8. The evidence is signed.
+    /// 1. The kernel says who connected.
+    /// 2. The user has a seat.
+    /// 3. The process is sighted, before its line is read.
+    /// 4. Its one line is read.
+    /// 5. The line proves whose key the evidence is about.
+    /// 6. The process is looked at, and is the one that was sighted.
+    /// 7. Somebody still holds the other end.
+    /// 8. The evidence is signed.
     async fn evidence(&self, stream: &mut UnixStream) -> Result<String, AttestError> {
         // 1.
         let credentials =

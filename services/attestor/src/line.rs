@@ -21,9 +21,13 @@ struct Line {
 
 /// Whose key the line's sender has proven to hold.
 ///
-/// 1. The line is JSON of the one shape, within its size. 2. The request is signed by the key that it names. 3. It is
-/// of now. 4. It is for this trust domain. No memory of `jti`s: a request that is sent again, by whomever, gives
-/// evidence about the sender's process, for a key that only the signer holds.
+/// 1. The line is JSON of the one shape, within its size.
+/// 2. The request is signed by the key that it names.
+/// 3. It is of now.
+/// 4. It is for this trust domain.
+///
+/// No memory of `jti`s: a request that is sent again, by whomever, gives evidence about the sender's process, for a key
+/// that only the signer holds.
 pub fn read_request(line: &[u8], domain: &TrustDomain, now: UnixSeconds) -> Result<PublicKey, AttestError> {
     // 1.
     let limits = Limits { bytes_max: ATTEST_LINE_BYTES_MAX, depth_max: DEPTH_MAX };

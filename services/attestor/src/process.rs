@@ -46,10 +46,12 @@ pub(crate) fn sight(peer: Peer) -> Result<Sighting, AttestError> {
 
 /// The look itself. Blocks: it reads the whole executable.
 ///
-/// 1. The process is the one that was sighted: the same start, so its number was not given anew. 2. It is the user that
-/// connected. 3. The file that it runs is opened by what the kernel keeps of it, not by its path, which may name
-/// another file by now; it is the file that was sighted, and it is hashed. 4. Its path, command line and control group
-/// are read. 5. It is still the process of step 1, and runs the same file: what was read was of one process.
+/// 1. The process is the one that was sighted: the same start, so its number was not given anew.
+/// 2. It is the user that connected.
+/// 3. The file that it runs is opened by what the kernel keeps of it, not by its path, which may name another file by
+///    now; it is the file that was sighted, and it is hashed.
+/// 4. Its path, command line and control group are read.
+/// 5. It is still the process of step 1, and runs the same file: what was read was of one process.
 pub(crate) fn look(peer: Peer, sighted: Sighting) -> Result<Process, AttestError> {
     // 1.
     if started(peer)? != sighted.started_ticks {
@@ -224,7 +226,9 @@ mod tests {
 
     #[test]
     fn a_command_s_name_can_t_pose_as_fields() {
-        let fields = |name: &str| format!("42 ({name}) S {} 777 9", (4..22).map(|n| n.to_string()).collect::<Vec<_>>().join(" "));
+        let fields = |name: &str| {
+            format!("42 ({name}) S {} 777 9", (4..22).map(|n| n.to_string()).collect::<Vec<_>>().join(" "))
+        };
         for name in ["sh", "a b", ") S 1 1 1 1", "((", "a\nb)"] {
             assert_eq!(started_ticks(fields(name).as_bytes()), Some(777), "{name}");
         }

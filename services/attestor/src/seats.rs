@@ -56,7 +56,10 @@ mod tests {
         let seats = Seats::default();
         let first: Vec<Seat> = (0..CONNECTIONS_OF_USER_MAX).map(|_| seats.take(1).unwrap()).collect();
         assert!(seats.take(1).is_none());
-        let others: Vec<Seat> = (2..5).flat_map(|uid| (0..CONNECTIONS_OF_USER_MAX).map(move |_| uid)).map(|uid| seats.take(uid).unwrap()).collect();
+        let others: Vec<Seat> = (2..5)
+            .flat_map(|uid| (0..CONNECTIONS_OF_USER_MAX).map(move |_| uid))
+            .map(|uid| seats.take(uid).unwrap())
+            .collect();
         assert!(seats.take(9).is_none());
         drop(first);
         assert!(seats.take(1).is_some() && seats.take(9).is_some());

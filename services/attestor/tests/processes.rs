@@ -164,7 +164,8 @@ fn heir() -> ExitCode {
 fn an_agent_gets_evidence_of_its_own_process(attestor: &Attestor) {
     let output = play(&own_exe(), "agent", attestor);
     let said = String::from_utf8(output.stdout).unwrap();
-    let (did, evidence) = said.split_once('\n').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let (did, evidence) =
+        said.split_once('\n').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     let evidence = open(evidence);
     assert_eq!(evidence.sub.to_string(), did);
     assert_eq!((evidence.aud, evidence.host.as_str()), (domain(), "node-1"));
