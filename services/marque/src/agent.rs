@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use marque_agent::{Agent, RuntimeClaim};
+use marque_agent::{Agent, AgentKey, RuntimeClaim};
 use marque_bus::Presented;
 use marque_identity::{BlueprintName, Code, Digest, TokenId, TrustDomain, UnixSeconds};
 use marque_runtime::Clock;
@@ -33,6 +33,8 @@ pub enum AgentVerb {
     Enrol(EnrolArgs),
     /// Ask for a fresh identity credential.
     Renew(RenewArgs),
+    /// Run a command beside a sidecar that holds the key: the command acts, and sees no credential.
+    Run(Box<crate::agent_run::RunArgs>),
     /// Who an agent is, by its folder.
     Info(HomeArgs),
 }
@@ -107,6 +109,7 @@ pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Resu
         AgentVerb::Invite(args) => invite(args, common, out),
         AgentVerb::Enrol(args) => enrol(args, common, out).await,
         AgentVerb::Renew(args) => renew(args, common).await,
+        AgentVerb::Run(args) => crate::agent_run::run(args, common, out).await,
         AgentVerb::Info(args) => info(args),
     }
 }
@@ -141,15 +144,8 @@ pub(crate) fn join_token(
 }
 
 async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
-    let join = match args.join.as_str() {
-        "-" => String::from_utf8_lossy(&read_bounded("-", JOIN_BYTES_MAX)?).trim().to_owned(),
-        token => token.trim().to_owned(),
-    };
-    // Who invites also says to where; the issuer checks the signature.
-    let claims: Value = jws::unverified_payload(&join, JOIN_BYTES_MAX)
-        .map_err(|error| Failure::new(Code::JoinTokenInvalid, format!("the join token can't be read: {error}")))?;
-    let domain = claims.get("aud").and_then(Value::as_str).and_then(|name| name.parse::<TrustDomain>().ok());
-    let domain = domain.ok_or_else(|| Failure::new(Code::JoinTokenInvalid, "the join token names no trust domain"))?;
+    let join = join_argument(&args.join)?;
+    let (claims, domain) = join_claims(&join)?;
     let home = AgentHome::at(&args.home.home);
     if args.dry_run {
         let blueprint = claims.get("blueprint").and_then(Value::as_str).unwrap_or("?");
@@ -158,13 +154,43 @@ async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer
         return Ok(Answer::yes(json!({ "dry_run": true, "trust_domain": domain, "blueprint": blueprint }), text));
     }
     let held = home.key_or_new()?;
-    let bus = common.connection.resolve_agent(held.key(), Presented::ENROL)?.connect("marque agent").await?;
     let runtime = RuntimeClaim { model_id: args.model.clone(), manifest_hash: args.manifest_hash };
-    let agent = Agent::enrol(&bus, &domain, held.key().clone(), &join, &runtime).await?;
-    home.keep_credential(agent.credential())?;
-    home.keep_domain(&domain)?;
+    let agent = enrol_key(&home, held.key(), &join, &runtime, common).await?;
     out.talk(format!("the key stays in {}; next: marque token issue --home …", home.path().display()));
     enrolled(&agent)
+}
+
+/// Enrols a home's key, and keeps the credential in the home.
+pub(crate) async fn enrol_key(
+    home: &AgentHome,
+    key: &AgentKey,
+    join: &str,
+    runtime: &RuntimeClaim,
+    common: &Common,
+) -> Result<Agent, Failure> {
+    let (_, domain) = join_claims(join)?;
+    let bus = common.connection.resolve_agent(key, Presented::ENROL)?.connect("marque agent").await?;
+    let agent = Agent::enrol(&bus, &domain, key.clone(), join, runtime).await?;
+    home.keep_credential(agent.credential())?;
+    home.keep_domain(&domain)?;
+    Ok(agent)
+}
+
+/// A join token on a command line: itself, or `-` for stdin.
+pub(crate) fn join_argument(argument: &str) -> Result<String, Failure> {
+    Ok(match argument {
+        "-" => String::from_utf8_lossy(&read_bounded("-", JOIN_BYTES_MAX)?).trim().to_owned(),
+        token => token.trim().to_owned(),
+    })
+}
+
+/// A join token's claims and its trust domain: who invites also says to where. The issuer checks the signature.
+fn join_claims(join: &str) -> Result<(Value, TrustDomain), Failure> {
+    let claims: Value = jws::unverified_payload(join, JOIN_BYTES_MAX)
+        .map_err(|error| Failure::new(Code::JoinTokenInvalid, format!("the join token can't be read: {error}")))?;
+    let domain = claims.get("aud").and_then(Value::as_str).and_then(|name| name.parse().ok());
+    let domain = domain.ok_or_else(|| Failure::new(Code::JoinTokenInvalid, "the join token names no trust domain"))?;
+    Ok((claims, domain))
 }
 
 fn enrolled(agent: &Agent) -> Result<Answer, Failure> {
@@ -190,7 +216,7 @@ async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
 }
 
 /// The agent of a home, which enrolled before.
-pub(crate) fn resume(bus: &marque_bus::Bus, home: &AgentHome, key: marque_agent::AgentKey) -> Result<Agent, Failure> {
+pub(crate) fn resume(bus: &marque_bus::Bus, home: &AgentHome, key: AgentKey) -> Result<Agent, Failure> {
     let credential = home.credential()?;
     let claims = credential_claims(&credential)?;
     let domain = home.domain()?;
