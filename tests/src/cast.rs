@@ -8,8 +8,8 @@ use marque_agent::enforce::{Enforcer, Invocation, Policy, ServedTool};
 use marque_agent::{
     Agent, AgentError, AgentKey, Answer, CallError, Commission, CommissionRequest, Delegation, RuntimeClaim, Why,
 };
-use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, Presented};
+use marque_bus::permissions::BusRole;
 use marque_credential::Tools;
 use marque_identity::Code;
 use marque_signing::SigningKey;

@@ -79,12 +79,7 @@ fn concrete(name: &str, pattern: &str) -> String {
 fn may_answer(name: &str) -> bool {
     matches!(
         name,
-        "issuer.bundle"
-            | "issuer.jwks"
-            | "issuer.did"
-            | "audit.checkpoint"
-            | "revocation.status"
-            | "gatekeeper.connections"
+        "issuer.bundle" | "issuer.jwks" | "issuer.did" | "audit.checkpoint" | "revocation.status" | "gatekeeper.connections"
     )
 }
 
@@ -142,19 +137,12 @@ async fn noise_at_services(system: &TestSystem) -> usize {
                 name => concrete(name, row.pattern),
             };
             let full = vec![b'A'; PAYLOAD_BYTES_MAX - 64];
-            requests.extend(
-                bodies()
-                    .into_iter()
-                    .chain([full])
-                    .map(|body| (bus.clone(), row, subject.clone(), HeaderMap::new(), body)),
-            );
+            requests
+                .extend(bodies().into_iter().chain([full]).map(|body| (bus.clone(), row, subject.clone(), HeaderMap::new(), body)));
             if matches!(row.name, "tool" | "verifier.gate") {
                 let args = br#"{"account":1}"#.to_vec();
-                requests.extend(
-                    presentations()
-                        .into_iter()
-                        .map(|headers| (bus.clone(), row, subject.clone(), headers, args.clone())),
-                );
+                requests
+                    .extend(presentations().into_iter().map(|headers| (bus.clone(), row, subject.clone(), headers, args.clone())));
             }
         }
         let mut answers = futures::stream::iter(requests)

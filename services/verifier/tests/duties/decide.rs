@@ -16,7 +16,8 @@ use crate::stage::{DOMAIN, Stage, TOOL, policy, question};
 
 async fn ask(stage: &Stage, body: impl Into<Vec<u8>>) -> Result<Value, CallError> {
     let body: Vec<u8> = body.into();
-    let answer = stage.host.request(subjects::VERIFIER_DECIDE, HeaderMap::new(), body, Duration::from_secs(10)).await?;
+    let answer =
+        stage.host.request(subjects::VERIFIER_DECIDE, HeaderMap::new(), body, Duration::from_secs(10)).await?;
     Ok(serde_json::from_slice(&answer.payload).unwrap())
 }
 

@@ -26,7 +26,8 @@ async fn a_side_effecting_proof_is_permitted_once_whoever_is_asked() {
         .prove(&tool, args.to_string().as_bytes(), Some(format!("nats://{DOMAIN}/{TOOL}")), None, Why::default())
         .unwrap();
     let body = question(&actor, &tool, &args, &signed.proof).to_string();
-    let asked = (0..24).map(|_| stage.host.request(subjects::VERIFIER_DECIDE, HeaderMap::new(), body.clone(), TIMEOUT));
+    let asked =
+        (0..24).map(|_| stage.host.request(subjects::VERIFIER_DECIDE, HeaderMap::new(), body.clone(), TIMEOUT));
     let answers = futures::future::join_all(asked).await;
     let permits = answers.into_iter().filter(|answer| {
         let answer: Value = serde_json::from_slice(&answer.as_ref().unwrap().payload).unwrap();

@@ -52,13 +52,7 @@ pub const SUBJECTS: &[Subject] = &[
     service("issuer.jwks", "marque.issuer.jwks", ASKERS, &[Issuer], "The issuer's keys as a JWK set."),
     service("issuer.did", "marque.issuer.did", ASKERS, &[Issuer], "The issuer's DID document."),
     service("issuer.blueprints", "marque.issuer.blueprints", ASKERS, &[Issuer], "The blueprints, or one by name."),
-    service(
-        "verifier.decide",
-        "marque.verifier.decide",
-        SERVICES_AND_OPERATORS,
-        &[Verifier],
-        "Decide one action (AuthZEN-shaped).",
-    ),
+    service("verifier.decide", "marque.verifier.decide", SERVICES_AND_OPERATORS, &[Verifier], "Decide one action (AuthZEN-shaped)."),
     service(
         "verifier.gate",
         "marque.gate.{tool...}",
@@ -73,13 +67,7 @@ pub const SUBJECTS: &[Subject] = &[
         &[Broadcaster],
         "A signed request for a directive.",
     ),
-    service(
-        "revocation.status",
-        "marque.revocation.status",
-        SERVICES_AND_OPERATORS,
-        &[Broadcaster],
-        "The broadcaster's state.",
-    ),
+    service("revocation.status", "marque.revocation.status", SERVICES_AND_OPERATORS, &[Broadcaster], "The broadcaster's state."),
     stream(
         "directive",
         "marque.directive.{kind}.{id}",
