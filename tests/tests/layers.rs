@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("marque-revocation-broadcaster", 4),
     ("marque-audit-sink", 4),
     ("marque-gatekeeper", 4),
+    ("marque-attestor", 4),
     ("marque", 4),
     ("marque-test-support", 5),
     ("marque-tests", 5),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use marque_agent::{Agent, Evidence, RuntimeClaim};
+use marque_agent::{Agent, AgentKey, Evidence, RuntimeClaim};
 use marque_bus::Presented;
 use marque_credential::evidence::{MANIFEST_BYTES_MAX, Manifest};
 use marque_identity::{BlueprintName, Code, Did, Digest, TokenId, TrustDomain, UnixSeconds};
@@ -41,6 +41,8 @@ pub enum AgentVerb {
     Enrol(EnrolArgs),
     /// Ask for a fresh identity credential.
     Renew(RenewArgs),
+    /// Run a command beside a sidecar that holds the key: the command acts, and sees no credential.
+    Run(Box<crate::agent_run::RunArgs>),
     /// Who an agent is: by its folder, or as the log knows it.
     Info(InfoArgs),
     /// The agents that the log knows, one line each.
@@ -148,6 +150,7 @@ pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Resu
         AgentVerb::Invite(args) => invite(args, common, out),
         AgentVerb::Enrol(args) => enrol(args, common, out).await,
         AgentVerb::Renew(args) => renew(args, common).await,
+        AgentVerb::Run(args) => crate::agent_run::run(args, common, out).await,
         AgentVerb::Info(InfoArgs { agent: Some(agent), .. }) => known::run(*agent, common, out).await,
         AgentVerb::Info(InfoArgs { agent: None, home }) => info(home),
         AgentVerb::Ls(args) => ls::run(args, common, out).await,
@@ -198,13 +201,34 @@ async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer
         return Ok(Answer::yes(json!({ "dry_run": true, "trust_domain": domain, "blueprint": blueprint }), text));
     }
     let held = home.key_or_new()?;
-    let bus = common.connection.resolve_agent(held.key(), Presented::ENROL)?.connect("marque agent").await?;
     let runtime = RuntimeClaim { model_id: args.model.clone(), manifest_hash: args.manifest_hash };
-    let agent = Agent::enrol(&bus, &domain, held.key().clone(), evidence, &runtime).await?;
-    home.keep_credential(agent.credential())?;
-    home.keep_domain(&domain)?;
+    let agent = enrol_key(&home, held.key(), &domain, evidence, &runtime, common).await?;
     out.talk(format!("the key stays in {}; next: marque token issue --home …", home.path().display()));
     enrolled(&agent)
+}
+
+/// Enrols a home's key by this evidence, and keeps the credential in the home.
+pub(crate) async fn enrol_key(
+    home: &AgentHome,
+    key: &AgentKey,
+    domain: &TrustDomain,
+    evidence: Evidence,
+    runtime: &RuntimeClaim,
+    common: &Common,
+) -> Result<Agent, Failure> {
+    let bus = common.connection.resolve_agent(key, Presented::ENROL)?.connect("marque agent").await?;
+    let agent = Agent::enrol(&bus, domain, key.clone(), evidence, runtime).await?;
+    home.keep_credential(agent.credential())?;
+    home.keep_domain(domain)?;
+    Ok(agent)
+}
+
+/// A join token on a command line: itself, or `-` for stdin.
+pub(crate) fn join_argument(argument: &str) -> Result<String, Failure> {
+    Ok(match argument {
+        "-" => String::from_utf8_lossy(&read_bounded("-", JOIN_BYTES_MAX)?).trim().to_owned(),
+        token => token.trim().to_owned(),
+    })
 }
 
 /// What the flags name. Of several pieces one alone can come from stdin.
@@ -235,7 +259,7 @@ fn manifest(file: &str) -> Result<Manifest, Failure> {
 }
 
 /// Who invites also says to where, and as what; the issuer checks the signature.
-fn invitation(join: &str) -> Result<(TrustDomain, Option<String>), Failure> {
+pub(crate) fn invitation(join: &str) -> Result<(TrustDomain, Option<String>), Failure> {
     let claims: Value = jws::unverified_payload(join, JOIN_BYTES_MAX)
         .map_err(|error| Failure::new(Code::JoinTokenInvalid, format!("the join token can't be read: {error}")))?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
@@ -278,7 +302,7 @@ async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
 }
 
 /// The agent of a home, which enrolled before.
-pub(crate) fn resume(bus: &marque_bus::Bus, home: &AgentHome, key: marque_agent::AgentKey) -> Result<Agent, Failure> {
+pub(crate) fn resume(bus: &marque_bus::Bus, home: &AgentHome, key: AgentKey) -> Result<Agent, Failure> {
     let credential = home.credential()?;
     let claims = credential_claims(&credential)?;
     let domain = home.domain()?;

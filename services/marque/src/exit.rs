@@ -19,6 +19,8 @@ pub enum Exit {
     NoPermission,
     /// No such thing, or it exists with other content.
     NotFoundOrConflict,
+    /// `agent run` alone: the command's own exit code, passed on.
+    OfCommand(u8),
     /// `check --format nagios` alone: that system's codes, not ours.
     NagiosWarning,
     /// The same.
@@ -38,6 +40,7 @@ impl Exit {
             Self::OutcomeUnknown => 4,
             Self::NoPermission => 5,
             Self::NotFoundOrConflict => 6,
+            Self::OfCommand(code) => code,
         }
     }
 

@@ -17,6 +17,7 @@ pub mod service_config;
 
 mod agent;
 mod agent_home;
+mod agent_run;
 mod audit;
 mod blueprint;
 mod call;

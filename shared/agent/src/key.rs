@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use marque_bus::{ConnectOptions, Presented};
 use marque_identity::{Did, Digest};
+use marque_signing::nkey::{self, NonceRefused};
 use marque_signing::{KeyError, PublicKey, SigningKey, sha256};
 
 /// What one key has signed so far: where its chain of actions stands (PROTOCOL §4, `seq` and `prev`).
@@ -60,6 +61,11 @@ impl AgentKey {
     /// How this key's holder connects to the broker: by its signature over the server's nonce, and what it presents.
     pub fn connect_options(&self, url: &str, name: &str, presented: Presented) -> ConnectOptions {
         ConnectOptions::new(url, name).agent(self.signing.clone(), presented)
+    }
+
+    /// Signs a broker's nonce, for whoever speaks NATS without this library. Refuses one that could be a token.
+    pub fn sign_nonce(&self, nonce: &[u8]) -> Result<[u8; 64], NonceRefused> {
+        nkey::sign_nonce(&self.signing, nonce)
     }
 
     pub(crate) fn signing(&self) -> &SigningKey {

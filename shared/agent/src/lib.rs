@@ -20,6 +20,7 @@
 mod actor;
 mod agent;
 mod answer;
+mod attest;
 mod commission;
 pub mod enforce;
 mod error;
@@ -29,6 +30,7 @@ mod key;
 pub use actor::{Actor, CALL_TIMEOUT, SignedAction, Why};
 pub use agent::{ADMISSION_TIME, Agent, CommissionRequest, RuntimeClaim};
 pub use answer::{Answer, DECIDED, Denial};
+pub use attest::attest;
 pub use commission::{Commission, Delegation};
 pub use error::{AgentError, CallError};
 pub use evidence::Evidence;

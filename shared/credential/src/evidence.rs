@@ -8,6 +8,10 @@ use marque_json::Limits;
 use marque_signing::{JwsError, PublicKey, SigningKey, jws};
 use serde::{Deserialize, Serialize};
 
+mod request;
+
+pub use request::{ATTEST_LINE_BYTES_MAX, ATTEST_REQUEST_TYPE, AttestRequest};
+
 /// `typ` of a process's evidence.
 pub const PROCESS_EVIDENCE_TYPE: &str = "marque-process+jwt";
 /// A command line of 4 KiB and a few paths.

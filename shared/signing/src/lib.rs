@@ -25,3 +25,33 @@ use sha2::Digest as _;
 pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(sha2::Sha256::digest(bytes).into())
 }
+
+/// SHA-256 of bytes that come in parts.
+#[derive(Debug, Clone, Default)]
+pub struct PartsDigest(sha2::Sha256);
+
+impl PartsDigest {
+    /// Takes the next part.
+    pub fn take(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// The digest of all parts.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_have_the_digest_of_the_whole() {
+        let mut parts = PartsDigest::default();
+        for part in [&b"ab"[..], b"", b"c"] {
+            parts.take(part);
+        }
+        assert_eq!(parts.finish(), sha256(b"abc"));
+    }
+}

@@ -125,17 +125,21 @@ impl Stage {
     }
 }
 
-/// Waits until the broadcaster has heard this tool host and another verifier, so that reach counts both.
+/// Waits until the broadcaster has heard this tool host, the verifier and the gatekeeper, so that reach counts all.
 async fn until_heard(bus: &Bus, host: &Did) -> Result<(), Failure> {
     let deadline = tokio::time::Instant::now() + FRESH_TIME;
     loop {
         let verifiers = status::status(bus, StatusRequest::default(), CONNECT_TIME).await?.verifiers;
-        if verifiers.len() >= 2 && verifiers.iter().any(|heard| heard.verifier == *host) {
+        let of = |role: Role| verifiers.iter().any(|heard| heard.role == role);
+        let all = of(Role::Verifier) && of(Role::Gatekeeper);
+        if all && verifiers.iter().any(|heard| heard.verifier == *host) {
             return Ok(());
         }
         if tokio::time::Instant::now() > deadline {
-            let message =
-                format!("the broadcaster hears {} verifiers, not the verifier and the tool host", verifiers.len());
+            let message = format!(
+                "the broadcaster hears {}, not the verifier, the gatekeeper and the tool host",
+                verifiers.len()
+            );
             return Err(Failure::new(Code::Unavailable, message));
         }
         tokio::time::sleep(POLL_TIME).await;

@@ -342,6 +342,11 @@ async fn reach(stage: &Stage, question: Question) -> Result<(DirectiveReply, Str
         )));
     }
     let slowest = measured(Duration::from_micros(receipt.max_us));
-    let told = format!("applied by {} of {} verifiers, the slowest after {slowest}", receipt.acked, receipt.of);
+    let closed = match receipt.closed.count {
+        0 => String::new(),
+        1 => ", one connection closed".to_owned(),
+        count => format!(", {count} connections closed"),
+    };
+    let told = format!("applied by {} of {}{closed}, the slowest after {slowest}", receipt.acked, receipt.of);
     Ok((reply, told))
 }

@@ -1,0 +1,82 @@
+//! The command: what it is told, how it is signalled, how it ends.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use marque_identity::Code;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Failure;
+
+/// Where the socket lies.
+const SOCKET: &str = "MARQUE_AGENT_SOCKET";
+/// The prefix of inboxes that the broker lets this agent read; NATS clients take it as an option.
+const INBOX_PREFIX: &str = "MARQUE_INBOX_PREFIX";
+/// What the sidecar may have been told by, and the command is not: passwords, keys, and the way to them.
+const NOT_PASSED_ON: [&str; 10] = [
+    "NATS_URL",
+    "NATS_USER",
+    "NATS_PASSWORD",
+    "NATS_CREDS",
+    "NATS_NKEY",
+    "NATS_TOKEN",
+    "NATS_CONTEXT",
+    "MARQUE_DIR",
+    "MARQUE_AGENT_HOME",
+    SOCKET,
+];
+/// What shells say of a command that a signal ended.
+const SIGNALLED: i32 = 128;
+
+/// What the command finds in its environment.
+pub(super) struct Surroundings {
+    pub(super) socket: PathBuf,
+    pub(super) nats_url: Option<String>,
+    pub(super) inbox_prefix: String,
+}
+
+/// Starts it; it is killed if the sidecar ends first.
+pub(super) fn start(command: &[OsString], surroundings: &Surroundings) -> Result<Child, Failure> {
+    let (program, arguments) =
+        command.split_first().ok_or_else(|| Failure::usage("what to run is named behind `--`"))?;
+    let mut command = Command::new(program);
+    for name in NOT_PASSED_ON {
+        command.env_remove(name);
+    }
+    command
+        .args(arguments)
+        .env(SOCKET, &surroundings.socket)
+        .env(INBOX_PREFIX, &surroundings.inbox_prefix)
+        .stdin(Stdio::inherit())
+        .kill_on_drop(true);
+    if let Some(url) = &surroundings.nats_url {
+        command.env("NATS_URL", url);
+    }
+    command.spawn().map_err(|error| Failure::file(program.as_ref(), &error))
+}
+
+/// Waits for its end and passes SIGTERM and SIGINT on to it: its exit code, or 128 and the signal that ended it.
+pub(super) async fn wait(child: &mut Child) -> Result<u8, Failure> {
+    let failed = |error: std::io::Error| Failure::new(Code::Internal, format!("signals can't be caught: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let pid = child.id();
+    loop {
+        let name = tokio::select! {
+            ended = child.wait() => {
+                let status = ended.map_err(|error| Failure::new(Code::Internal, format!("the command is lost: {error}")))?;
+                let code = status.code().or_else(|| status.signal().map(|signal| SIGNALLED + signal));
+                return Ok(u8::try_from(code.unwrap_or(SIGNALLED)).unwrap_or(u8::MAX));
+            }
+            _ = terminate.recv() => "-TERM",
+            _ = interrupt.recv() => "-INT",
+        };
+        if let Some(pid) = pid {
+            // The standard library has no call for it, and we have no unsafe code. A command that has ended needs none.
+            let _ = Command::new("kill").arg(name).arg(pid.to_string()).stderr(Stdio::null()).status().await;
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The sidecar, end to end: a command acts through it over its socket and over NATS, and sees no secret.
+
+#![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::Ordering;
+
+use marque_agent::AgentKey;
+use marque_agent::enforce::Policy;
+use marque_tests::cast::{self, GATED, HOSTED};
+use marque_tests::system::TestSystem;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The blueprint and model of the cast.
+const BLUEPRINT: &str = "tester";
+const MODEL: &str = "test/model-1";
+
+/// What each script begins with: the socket, and a line there and back.
+const PRELUDE: &str = r#"
+import json, os, socket, sys, time
+def connect():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(os.environ["MARQUE_AGENT_SOCKET"])
+    return s.makefile("rwb")
+desk = connect()
+def raw(line, desk=desk):
+    desk.write(line + b"\n"); desk.flush()
+    return json.loads(desk.readline())
+def ask(question):
+    return raw(json.dumps(question).encode())
+out = {}
+"#;
+
+/// A raw NATS client.
+const NATS: &str = r#"
+def nats(options):
+    host, port = os.environ["NATS_URL"][len("nats://"):].split(":")
+    n = socket.create_connection((host, int(port))).makefile("rwb")
+    out["info"] = n.readline().decode()
+    n.write(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n"); n.flush()
+    return n, n.readline().decode()
+"#;
+
+/// An agent's folder, made by the sidecar when it first runs.
+struct Home {
+    dir: TempDir,
+    join: String,
+}
+
+impl Home {
+    fn new(system: &TestSystem) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), join: system.join_token(BLUEPRINT).unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    /// The sidecar for a script of its own, commissioned with the hosted tool for accounts up to 9, and the gated one.
+    fn sidecar(&self, system: &TestSystem, more: &[&str], script: &str) -> Command {
+        let tools = json!({
+            format!("nats:{HOSTED}"): { "account": { "constraint_type": "range", "max": 9 } },
+            format!("nats:{GATED}"): {},
+            "nats:publish": { "subject": { "constraint_type": "nats_subject", "pattern": "agents.chat.>" } },
+            "nats:subscribe": { "subject": { "constraint_type": "nats_subject", "pattern": "agents.chat.>" } },
+        });
+        let mut command = system.marque_command(&["agent", "run", "--home"]);
+        command.arg(self.path()).args(["--join", &self.join, "--model", MODEL, "--task", "urn:task:sidecar"]);
+        command.args(["--purpose", "to be tested", "--depth", "2", "--tools", &tools.to_string()]).args(more);
+        command.args(["--", "python3", "-c", script]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    async fn run(&self, system: &TestSystem, more: &[&str], script: &str) -> Output {
+        let mut command = self.sidecar(system, more, script);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// Runs it and reads the one document that the script prints.
+    async fn told(&self, system: &TestSystem, more: &[&str], script: &str) -> Value {
+        let output = self.run(system, more, script).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap()
+    }
+}
+
+async fn system() -> TestSystem {
+    let (name, mut text) = cast::blueprint();
+    text.push_str(
+        "[tools.\"nats:publish\"]\nsubject = { constraint_type = \"nats_subject\", pattern = \"agents.chat.>\" }\n\
+         [tools.\"nats:subscribe\"]\nsubject = { constraint_type = \"nats_subject\", pattern = \"agents.chat.>\" }\n",
+    );
+    TestSystem::start(&[(name, text)]).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_acts_through_its_socket_and_sees_no_secret() {
+    let system = system().await;
+    let host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let gated = cast::plain_tool(&system).await;
+    let home = Home::new(&system);
+    let sub_agent = AgentKey::generate().unwrap();
+    let script = format!(
+        r#"{PRELUDE}
+out["whoami"] = ask({{"whoami": {{}}}})
+out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}, "why": "the test says so"}})
+out["denied"] = ask({{"call": "{HOSTED}", "args": {{"account": 10}}}})
+out["other"] = ask({{"call": "tools.mail.send", "args": {{}}}})
+out["gated"] = ask({{"call": "{GATED}", "args": {{"q": 1}}, "gate": True, "cause": out["granted"]["action"]}})
+tools = {{"nats:{HOSTED}": {{"account": {{"constraint_type": "exact", "value": 5}}}}}}
+to = {{"to": "{did}", "tools": tools, "ttl_seconds": 60, "depth": 0}}
+out["delegated"] = ask({{"delegate": to}})
+out["widened"] = ask({{"delegate": dict(to, tools={{"nats:{HOSTED}": {{}}}})}})
+out["hostile"] = [raw(b"\xff\xfe"), raw(b'{{"call":"a","call":"b"}}'), raw(b'{{"call":' + b"[" * 500), raw(b"")]
+out["long"] = raw(b" " * 200000, connect())
+out["after"] = ask({{"call": "{HOSTED}", "args": {{"account": 6}}}})
+out["environ"] = open("/proc/self/environ").read()
+out["argv"] = open("/proc/self/cmdline").read()
+path = os.environ["MARQUE_AGENT_SOCKET"]
+out["modes"] = [os.stat(path).st_mode & 0o777, os.stat(os.path.dirname(path)).st_mode & 0o777]
+print(json.dumps(out))
+"#,
+        did = sub_agent.did()
+    );
+    let told = home.told(&system, &[], &script).await;
+
+    assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
+    assert!(told["granted"]["record"].is_string());
+    assert_eq!(told["denied"]["error"]["code"], "argument_refused");
+    assert_eq!(told["denied"]["error"]["step"], "6b");
+    assert!(told["other"]["error"]["code"].is_string() && told["other"]["reply"].is_null());
+    assert_eq!(told["gated"]["reply"]["q"], 1, "{}", told["gated"]);
+    assert_eq!(told["after"]["reply"]["account"], 6);
+    assert_eq!((host.runs.load(Ordering::SeqCst), gated.load(Ordering::SeqCst)), (2, 1));
+    // The sub-agent's chain is its own, and narrower.
+    let chain = told["delegated"]["chain"].as_str().unwrap();
+    let child = marque_agent::Commission::adopt(sub_agent, chain).unwrap();
+    assert_eq!(child.depth(), 1);
+    assert_eq!(told["widened"]["error"]["code"], "authority_widened");
+    // Hostile lines have their errors and stop nothing.
+    let codes: Vec<&str> =
+        told["hostile"].as_array().unwrap().iter().map(|answer| answer["error"]["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["malformed", "duplicate_member", "too_deep", "malformed"]);
+    assert_eq!(told["long"]["error"]["code"], "oversize");
+    // No secret in what the command is started with, nor in anything that it was told.
+    let seen = told.to_string();
+    let seed = home.file("agent.key");
+    for secret in [seed.trim(), home.file("credential.jwt").trim(), home.join.as_str()] {
+        assert!(secret.len() > 20 && !seen.contains(secret));
+    }
+    let environ = told["environ"].as_str().unwrap();
+    for name in ["MARQUE_DIR=", "MARQUE_AGENT_HOME=", "NATS_URL=", "NATS_PASSWORD=", "eyJ"] {
+        assert!(!environ.contains(name), "{name}");
+    }
+    assert!(!told["argv"].as_str().unwrap().contains("eyJ"));
+    assert_eq!(told["modes"], json!([0o600, 0o700]));
+    // The history goes on where it stopped: each action that was signed, denied ones too.
+    let history: Value = serde_json::from_str(&home.file("history.json")).unwrap();
+    let signed = history["signed"].as_u64().unwrap();
+    assert_eq!(signed, 5, "{history}");
+    let again = home.told(&system, &[], &format!("{PRELUDE}print(json.dumps(ask({{\"whoami\": {{}}}})))")).await;
+    assert_eq!(again["actions_signed"], signed);
+    assert_eq!(again["agent"], told["whoami"]["agent"]);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_nats_client_works_through_the_port_without_a_secret() {
+    let system = system().await;
+    let home = Home::new(&system);
+    let script = format!(
+        r#"{PRELUDE}{NATS}
+n, out["pong"] = nats({{"verbose": False, "pedantic": False, "lang": "test", "version": "1", "protocol": 1}})
+n.write(b"SUB agents.chat.room 1\r\nPUB agents.chat.room 5\r\nhello\r\n"); n.flush()
+out["msg"] = n.readline().decode() + n.readline().decode()
+n.write(b"PUB marque.directive.token.x 2\r\nno\r\n"); n.flush()
+out["forbidden"] = n.readline().decode()
+for name in ["user", "pass", "auth_token", "jwt", "nkey", "sig"]:
+    _, out[name] = nats({{name: "mine"}})
+_, out["tls"] = nats({{"tls_required": True}})
+print(json.dumps(out))
+"#
+    );
+    let told = home.told(&system, &["--nats-port", "0"], &script).await;
+    assert_eq!(told["pong"], "PONG\r\n", "{told}");
+    assert_eq!(told["msg"], "MSG agents.chat.room 1 5\r\nhello\r\n");
+    assert!(told["forbidden"].as_str().unwrap().contains("Permissions Violation"), "{told}");
+    for name in ["user", "pass", "auth_token", "jwt", "nkey", "sig"] {
+        assert_eq!(told[name], "-ERR 'connect without credentials: this port holds the key'\r\n");
+    }
+    assert!(told["tls"].as_str().unwrap().starts_with("-ERR"));
+    assert!(!told["info"].as_str().unwrap().contains("nonce"));
+    system.stop().await;
+}
+
+/// Commissions of 20 s: whoever acts longer acts under a second one, with the same key and history.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commission_is_renewed_before_it_ends() {
+    let system = system().await;
+    let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let home = Home::new(&system);
+    let script = format!(
+        r#"{PRELUDE}
+first = ask({{"whoami": {{}}}})["expires_at"]
+deadline = time.monotonic() + 60
+while ask({{"whoami": {{}}}})["expires_at"] == first:
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+while time.time() <= first:
+    time.sleep(0.05)
+out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
+print(json.dumps(out))
+"#
+    );
+    let told = home.told(&system, &["--ttl", "20s"], &script).await;
+    assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
+    system.stop().await;
+}
+
+/// Waits until the script has said that it runs.
+fn until_exists(path: &Path, sidecar: &mut Child) {
+    let deadline = std::time::Instant::now() + marque_tests::system::DEADLINE;
+    while !path.exists() {
+        assert!(sidecar.try_wait().unwrap().is_none(), "the sidecar ended");
+        assert!(std::time::Instant::now() < deadline, "the command does not run");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exit_code_and_signals_are_passed() {
+    let system = system().await;
+    let home = Home::new(&system);
+    assert_eq!(home.run(&system, &[], "import sys; sys.exit(37)").await.status.code(), Some(37));
+    assert_eq!(home.run(&system, &[], "import os; os.kill(os.getpid(), 9)").await.status.code(), Some(128 + 9));
+    for (name, caught) in [("SIGTERM", 15), ("SIGINT", 2)] {
+        let running = home.dir.path().join(name);
+        let script = format!(
+            "import signal, sys, time\nsignal.signal(signal.{name}, lambda n, _: sys.exit(40 + n))\n\
+             open({path:?}, 'w').close()\nwhile True: time.sleep(0.05)",
+            path = running.display().to_string()
+        );
+        let mut sidecar = home.sidecar(&system, &[], &script).spawn().unwrap();
+        tokio::task::spawn_blocking(move || {
+            until_exists(&running, &mut sidecar);
+            let kill = Command::new("kill").arg(format!("-{caught}")).arg(sidecar.id().to_string()).status().unwrap();
+            assert!(kill.success());
+            assert_eq!(sidecar.wait().unwrap().code(), Some(40 + caught));
+        })
+        .await
+        .unwrap();
+    }
+    system.stop().await;
+}
