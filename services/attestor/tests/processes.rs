@@ -137,6 +137,7 @@ fn agent() -> ExitCode {
 }
 
 /// Opens the connection, leaves it to a child, and ends.
+#[allow(clippy::zombie_processes, reason = "the child is meant to outlive it")]
 fn parent() -> ExitCode {
     let stream = UnixStream::connect(std::env::var_os(SOCKET).unwrap()).unwrap();
     let mut heir = Command::new(own_exe());

@@ -23,17 +23,20 @@ use std::time::Duration;
 
 use clap::Args;
 use marque_agent::{CommissionRequest, Evidence, RuntimeClaim};
-use marque_identity::TaskId;
+use marque_identity::{Code, TaskId};
 
 use crate::agent::{HomeArgs, enrol_key, invitation, join_argument};
 use crate::agent_home::AgentHome;
 use crate::cli::{Common, duration};
 use crate::output::{Answer, Output};
 use crate::{Exit, Failure, tools_arg};
-use child::Surroundings;
+use child::{Running, Surroundings};
 use desk::Desk;
 use holding::Holding;
 use proxy::Proxy;
+
+/// The owner's alone.
+const FOLDER_MODE: u32 = 0o700;
 
 /// What to run, and under what.
 #[derive(Debug, Args)]
@@ -116,16 +119,21 @@ pub(crate) async fn run(args: &RunArgs, common: &Common, out: &Output) -> Result
         inbox_prefix: holding.inbox_prefix(),
     };
     // 5. The command runs; the sidecar serves it until it ends.
-    let mut child = child::start(&args.command, &surroundings)?;
+    let mut running = Running::start(&args.command, &surroundings)?;
     let code = tokio::select! {
-        code = child::wait(&mut child) => code?,
-        () = desk.serve() => 0,
-        () = serve_proxy(proxy) => 0,
-        () = holding.renew_for_ever(out) => 0,
+        code = running.wait() => code?,
+        () = desk.serve() => return Err(ended()),
+        () = serve_proxy(proxy) => return Err(ended()),
+        () = holding.renew_for_ever(out) => return Err(ended()),
     };
     // 6. What was signed is written down already, after each action.
     holding.close().await;
     Ok(Answer::silent().exit(Exit::OfCommand(code)))
+}
+
+/// What serves for ever has ended.
+fn ended() -> Failure {
+    Failure::new(Code::Internal, "the sidecar serves no more")
 }
 
 async fn serve_proxy(proxy: Option<Proxy>) {
@@ -149,8 +157,10 @@ fn request(args: &RunArgs) -> Result<CommissionRequest, Failure> {
     Ok(request)
 }
 
-/// A folder that its owner alone can enter (mode 0700); it goes with the sidecar.
+/// A folder that its owner alone can enter; it goes with the sidecar.
 fn private_folder() -> Result<tempfile::TempDir, Failure> {
-    let made = tempfile::Builder::new().prefix("marque-agent-").tempdir();
+    // Said outright: without it the folder's mode is the umask's to choose.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(FOLDER_MODE);
+    let made = tempfile::Builder::new().prefix("marque-agent-").permissions(private).tempdir();
     made.map_err(|error| Failure::file(&std::env::temp_dir(), &error))
 }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use marque_identity::Code;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::Failure;
 
@@ -38,45 +38,57 @@ pub(super) struct Surroundings {
     pub(super) inbox_prefix: String,
 }
 
-/// Starts it; it is killed if the sidecar ends first.
-pub(super) fn start(command: &[OsString], surroundings: &Surroundings) -> Result<Child, Failure> {
-    let (program, arguments) =
-        command.split_first().ok_or_else(|| Failure::usage("what to run is named behind `--`"))?;
-    let mut command = Command::new(program);
-    for name in NOT_PASSED_ON {
-        command.env_remove(name);
-    }
-    command
-        .args(arguments)
-        .env(SOCKET, &surroundings.socket)
-        .env(INBOX_PREFIX, &surroundings.inbox_prefix)
-        .stdin(Stdio::inherit())
-        .kill_on_drop(true);
-    if let Some(url) = &surroundings.nats_url {
-        command.env("NATS_URL", url);
-    }
-    command.spawn().map_err(|error| Failure::file(program.as_ref(), &error))
+/// The command as it runs; killed if the sidecar ends first.
+pub(super) struct Running {
+    child: Child,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Waits for its end and passes SIGTERM and SIGINT on to it: its exit code, or 128 and the signal that ended it.
-pub(super) async fn wait(child: &mut Child) -> Result<u8, Failure> {
-    let failed = |error: std::io::Error| Failure::new(Code::Internal, format!("signals can't be caught: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let pid = child.id();
-    loop {
-        let name = tokio::select! {
-            ended = child.wait() => {
-                let status = ended.map_err(|error| Failure::new(Code::Internal, format!("the command is lost: {error}")))?;
-                let code = status.code().or_else(|| status.signal().map(|signal| SIGNALLED + signal));
-                return Ok(u8::try_from(code.unwrap_or(SIGNALLED)).unwrap_or(u8::MAX));
+impl Running {
+    /// Starts it. Signals are caught before: one that comes in between must not end the sidecar alone.
+    pub(super) fn start(command: &[OsString], surroundings: &Surroundings) -> Result<Self, Failure> {
+        let uncaught =
+            |error: std::io::Error| Failure::new(Code::Internal, format!("signals can't be caught: {error}"));
+        let terminate = signal(SignalKind::terminate()).map_err(uncaught)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(uncaught)?;
+        let (program, arguments) =
+            command.split_first().ok_or_else(|| Failure::usage("what to run is named behind `--`"))?;
+        let mut command = Command::new(program);
+        for name in NOT_PASSED_ON {
+            command.env_remove(name);
+        }
+        command
+            .args(arguments)
+            .env(SOCKET, &surroundings.socket)
+            .env(INBOX_PREFIX, &surroundings.inbox_prefix)
+            .stdin(Stdio::inherit())
+            .kill_on_drop(true);
+        if let Some(url) = &surroundings.nats_url {
+            command.env("NATS_URL", url);
+        }
+        let child = command.spawn().map_err(|error| Failure::file(program.as_ref(), &error))?;
+        Ok(Self { child, terminate, interrupt })
+    }
+
+    /// Waits for its end and passes SIGTERM and SIGINT on to it: its exit code, or 128 and the signal that ended it.
+    pub(super) async fn wait(&mut self) -> Result<u8, Failure> {
+        let lost = |error| Failure::new(Code::Internal, format!("the command is lost: {error}"));
+        let pid = self.child.id();
+        loop {
+            let name = tokio::select! {
+                ended = self.child.wait() => {
+                    let status = ended.map_err(lost)?;
+                    let code = status.code().or_else(|| status.signal().map(|signal| SIGNALLED + signal));
+                    return Ok(u8::try_from(code.unwrap_or(SIGNALLED)).unwrap_or(u8::MAX));
+                }
+                _ = self.terminate.recv() => "-TERM",
+                _ = self.interrupt.recv() => "-INT",
+            };
+            if let Some(pid) = pid {
+                // The standard library has no call for it, and we have no unsafe code. What has ended needs no signal.
+                let _ = Command::new("kill").arg(name).arg(pid.to_string()).stderr(Stdio::null()).status().await;
             }
-            _ = terminate.recv() => "-TERM",
-            _ = interrupt.recv() => "-INT",
-        };
-        if let Some(pid) = pid {
-            // The standard library has no call for it, and we have no unsafe code. A command that has ended needs none.
-            let _ = Command::new("kill").arg(name).arg(pid.to_string()).stderr(Stdio::null()).status().await;
         }
     }
 }
