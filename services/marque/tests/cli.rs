@@ -321,7 +321,7 @@ fn bootstraps_once_and_never_over_anything() {
     assert_eq!(made["trust_domain"], "acme.example");
     let again = marque(&["-j", "bootstrap", dir]);
     assert_eq!((exit(&again), &document(&again)["error"]["code"]), (6, &"conflict".into()));
-    for secret in ["keys/issuer.key", "keys/operator.key", "keys/host-crm.key", "passwords/bootstrap", "nats.conf"] {
+    for secret in ["keys/issuer.key", "keys/operator.key", "keys/host-crm.key", "keys/bootstrap.key", "nats.conf"] {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(format!("{dir}/{secret}")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
