@@ -26,7 +26,7 @@ const SUBSCRIPTION_MESSAGES_MAX: usize = 8192;
 const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(20);
 const RECONNECT_DELAY_LAST: Duration = Duration::from_secs(2);
 /// Violations that a waiting publish may not have looked at yet.
-const VIOLATIONS_KEPT: usize = 64;
+const VIOLATIONS_KEPT: usize = 256;
 /// A round trip takes a fraction of a millisecond; after this long it was lost.
 const SETTLE_TRY: Duration = Duration::from_secs(2);
 /// Tries of an agent that is cut off before its client gives up: about a minute of them.
