@@ -65,6 +65,31 @@ fn each_layer_lies_over_the_one_below() {
     assert_eq!(origin("log.level"), OriginKind::Default);
 }
 
+/// One environment serves every program of ours: what is meant for another is no misspelt key of this one.
+#[test]
+fn passes_over_what_is_meant_for_another_service() {
+    let sections = [
+        "verifier",
+        "broadcaster",
+        "revocation_broadcaster",
+        "audit_sink",
+        "gatekeeper",
+        "attestor",
+        "agent",
+        "marque",
+    ];
+    for section in sections {
+        let name = format!("MARQUE_{}__ANYTHING", section.to_uppercase());
+        let (layers, _dir) = layers(None, &[(&name, "x")], &[]);
+        assert!(layers.load::<Config>().is_ok(), "{name}");
+    }
+    // Of its own section every key must be known, and of a section that nobody has, none is.
+    for name in ["MARQUE_ISSUER__ANYTHING", "MARQUE_GATEKEEPERS__ANYTHING"] {
+        let (layers, _dir) = layers(None, &[(name, "x")], &[]);
+        assert!(matches!(layers.load::<Config>(), Err(ConfigError::UnknownKey { .. })), "{name}");
+    }
+}
+
 #[test]
 fn what_is_meant_for_one_service_wins() {
     let environment = [("MARQUE_ISSUER__NATS__USER", "issuer"), ("MARQUE_NATS__USER", "all")];

@@ -15,7 +15,17 @@ use super::tree::{Tree, is_secret, read_text};
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const PREFIX: &str = "MARQUE_";
 /// Sections that other programs of ours read from the same environment.
-const OTHER_SERVICES: [&str; 6] = ["issuer", "verifier", "revocation_broadcaster", "audit_sink", "agent", "marque"];
+const OTHER_SERVICES: [&str; 9] = [
+    "issuer",
+    "verifier",
+    "broadcaster",
+    "revocation_broadcaster",
+    "audit_sink",
+    "gatekeeper",
+    "attestor",
+    "agent",
+    "marque",
+];
 
 /// The layers, from the strongest down. The defaults are those of the configuration's `Default`.
 #[derive(Debug, Clone, Default)]
