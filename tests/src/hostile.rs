@@ -1,6 +1,8 @@
 //! What each parser gets from outside, as plain functions: whatever the bytes, nothing panics. `tests/fuzz` runs them
 //! under a fuzzer, `tests/hostile.rs` as property tests. Where bytes are taken, what must then hold is asserted.
 
+mod doors;
+
 use std::sync::OnceLock;
 
 use marque_credential::{Constraint, IdentityCredential, Tools};
@@ -16,6 +18,12 @@ use marque_signing::{Algorithms, Compact, PublicKey, SigningKey, TrustBundle, jw
 
 use crate::vectors::token::{
     AUDIENCE, ISSUER, NOW, Q3, Token, Who, numbered, proof as sealed, proof_claims, root, root_claims,
+};
+
+pub use doors::{
+    attest_line, audit_question, blueprint, callout_question, cosignature, decide_question, enrol_request,
+    issue_request, join_token, jwks, manifest, oidc_token, presentation, process_evidence, renew_request,
+    status_request, token_inspect, vkey,
 };
 
 /// A target: its name and its body.
@@ -43,6 +51,24 @@ pub const TARGETS: &[Target] = &[
     ("verify_plumbing", verify_plumbing),
     ("did", did),
     ("subjects", subjects),
+    ("enrol_request", enrol_request),
+    ("issue_request", issue_request),
+    ("renew_request", renew_request),
+    ("join_token", join_token),
+    ("oidc_token", oidc_token),
+    ("jwks", jwks),
+    ("process_evidence", process_evidence),
+    ("manifest", manifest),
+    ("attest_line", attest_line),
+    ("blueprint", blueprint),
+    ("decide_question", decide_question),
+    ("audit_question", audit_question),
+    ("status_request", status_request),
+    ("presentation", presentation),
+    ("cosignature", cosignature),
+    ("vkey", vkey),
+    ("callout_question", callout_question),
+    ("token_inspect", token_inspect),
 ];
 
 /// The key under which valid samples are signed: nothing else may come through.
@@ -337,6 +363,7 @@ pub fn sample(target: &str) -> Vec<u8> {
         .to_string()
         .into_bytes(),
         "did" => key().did().url().into_bytes(),
-        _ => b"marque.gate.tools.crm.query".to_vec(),
+        "subjects" => b"marque.gate.tools.crm.query".to_vec(),
+        at_a_door => doors::sample(at_a_door),
     }
 }

@@ -70,15 +70,34 @@ fn takes_doubled_members_and_strange_numbers() {
     }
 }
 
+/// Fuzz targets and property tests are the same set: files, `[[bin]]`s and `TARGETS`, each running the body of its name.
 #[test]
-fn every_target_has_its_fuzzer() {
+fn every_target_has_its_fuzzer_and_every_fuzzer_its_target() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/fuzz_targets");
     let files: BTreeSet<String> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| format!("{name}.rs")).collect();
+    assert_eq!(targets.len(), TARGETS.len(), "a name stands twice");
     assert_eq!(files, targets);
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/Cargo.toml")).unwrap();
-    each(|(name, _)| assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not in fuzz/Cargo.toml"));
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let bins: BTreeSet<String> = manifest["bin"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bin| {
+            let name = bin["name"].as_str().unwrap();
+            assert_eq!(bin["path"].as_str().unwrap(), format!("fuzz_targets/{name}.rs"));
+            format!("{name}.rs")
+        })
+        .collect();
+    assert_eq!(bins, targets);
+    each(|(name, _)| {
+        let text = std::fs::read_to_string(format!("{folder}/{name}.rs")).unwrap();
+        // The crate that it is about has the name already.
+        let body = if *name == "jws" { "jws_compact" } else { name };
+        assert!(text.contains(&format!("marque_tests::hostile::{body}(data)")), "{name} runs another's body");
+    });
 }
 
 proptest! {

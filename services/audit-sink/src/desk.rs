@@ -127,7 +127,8 @@ impl Desk {
     }
 }
 
-fn asked<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, SinkError> {
+/// Reads a question's body, strictly; an empty one names no condition.
+pub fn asked<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, SinkError> {
     if body.is_empty() {
         return Ok(T::default());
     }

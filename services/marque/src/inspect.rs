@@ -26,7 +26,7 @@ pub struct InspectArgs {
 
 /// One token, decoded.
 #[derive(Debug, Serialize)]
-struct Decoded {
+pub struct Decoded {
     /// What it is, by its `typ`.
     kind: &'static str,
     /// SHA-256 of the signing input: how directives and records name it.
@@ -48,12 +48,16 @@ struct Decoded {
 /// Decodes.
 pub(crate) fn run(args: &InspectArgs, out: &Output) -> Result<Answer, Failure> {
     let input = read_bounded(&args.file, INPUT_BYTES_MAX)?;
-    let texts = tokens_in(&input)?;
-    let decoded: Vec<Decoded> = texts.iter().map(|text| decode(text)).collect();
+    let decoded = tokens(&input)?;
     let all = decoded.iter().all(|token| token.error.is_none());
     let text = decoded.iter().enumerate().map(|(at, token)| describe(at, token, out)).collect::<Vec<_>>().join("\n\n");
     let answer = Answer::yes(serde_json::json!({ "verified": false, "tokens": decoded }), text);
     Ok(answer.exit(if all { Exit::Yes } else { Exit::No }))
+}
+
+/// The tokens of an input, each decoded as far as it can be.
+pub fn tokens(input: &[u8]) -> Result<Vec<Decoded>, Failure> {
+    Ok(tokens_in(input)?.iter().map(|text| decode(text)).collect())
 }
 
 /// All of a file, or of stdin for `-`, if it is not larger than `bytes_max`.

@@ -12,6 +12,7 @@ pub mod dev;
 pub mod directory;
 mod exit;
 mod failure;
+pub mod inspect;
 pub mod output;
 pub mod service_config;
 
@@ -25,7 +26,6 @@ mod check;
 mod directive;
 mod doctor;
 mod explain;
-mod inspect;
 mod lines;
 mod log;
 mod nats;
