@@ -309,6 +309,10 @@ enum Role {
     Host,
     /// Raises risk signals.
     Risk,
+    /// Says what became of agents' connections to the broker.
+    Gatekeeper,
+    /// Says which process runs on its machine.
+    Attestor,
 }
 
 /// An operator.
