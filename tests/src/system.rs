@@ -191,6 +191,17 @@ impl TestSystem {
         self.services.remove(service.name());
     }
 
+    /// Asks a service to drain (SIGTERM).
+    pub fn terminate(&self, service: Service) {
+        self.services[service.name()].terminate();
+    }
+
+    /// Waits for the end of a service that was asked to drain. Gives its exit code.
+    pub fn until_ended(&mut self, service: Service) -> Option<i32> {
+        let mut child = self.services.remove(service.name())?;
+        tokio::task::block_in_place(|| child.wait(DEADLINE)).code()
+    }
+
     /// Kills a service, starts it again, and waits until it is ready.
     pub async fn kill_and_restart(&mut self, service: Service) -> Result<(), String> {
         self.kill(service);
