@@ -25,6 +25,9 @@ fn schemas() -> BTreeMap<&'static str, Value> {
     use marque_revocation as revocation;
     BTreeMap::from([
         ("ack", of::<revocation::Ack>()),
+        ("attest-answer", of::<wire::AttestAnswer>()),
+        ("attest-line", of::<wire::AttestLine>()),
+        ("attest-request", of::<wire::AttestRequest>()),
         ("audit-agents-reply", of::<wire::AgentsReply>()),
         ("audit-agents-request", of::<wire::AgentsRequest>()),
         ("audit-checkpoint-reply", of::<wire::CheckpointReply>()),

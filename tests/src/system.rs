@@ -3,7 +3,7 @@
 //! What an operator would do goes through the `marque` binary, as theirs would.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use marque::bootstrap::{self, Layout, Plan};
 use marque::dev::http;
 use marque::directory::Directory;
-use marque::service_config::Service;
+use marque::service_config::{ATTESTOR_BINARY, Service};
 use marque_agent::enforce::{Enforcer, Policy, Tier};
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, ConnectOptions, Feed, FeedOptions};
@@ -30,6 +30,8 @@ use crate::binaries;
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// The name of a second gatekeeper, which a test may start.
 const SECOND: &str = "second";
+/// The name of this machine, whose attestor a test may start.
+pub const ATTESTED: &str = "node-1";
 /// One look at a page.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -75,11 +77,13 @@ impl TestSystem {
             domain: "acme.example".parse().map_err(said)?,
             hosts: Vec::new(),
             gatekeepers: vec![SECOND.to_owned()],
+            attestors: vec![ATTESTED.to_owned()],
             layout: Layout::Here,
             nats_url: format!("nats://127.0.0.1:{}", ports[0]),
             nats_port: ports[0],
             sync_always: false,
             http_ports,
+            attestor_port: ports[6],
         };
         bootstrap::write(&directory, &plan).map_err(|failure| format!("{failure:?}"))?;
         for (name, toml) in blueprints {
@@ -159,6 +163,24 @@ impl TestSystem {
         Ok(page)
     }
 
+    /// Starts this machine's attestor, and waits until it listens. Gives its socket.
+    pub async fn start_attestor(&mut self) -> Result<PathBuf, String> {
+        let name = format!("attestor-{ATTESTED}");
+        let mut command = Command::new(binaries::path(ATTESTOR_BINARY));
+        command.arg("--config").arg(self.directory.config_file(&name));
+        let log = self.folder.path().join("attestor.log");
+        self.services.insert(ATTESTOR_BINARY, ChildGuard::spawn(&mut command, &log));
+        let socket = self.directory.attestor_socket();
+        let deadline = Instant::now() + DEADLINE;
+        while tokio::net::UnixStream::connect(&socket).await.is_err() {
+            if Instant::now() > deadline {
+                return Err(format!("the attestor does not listen: {}", self.services[ATTESTOR_BINARY].said()));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(socket)
+    }
+
     /// Kills the second gatekeeper as a crash would.
     pub fn kill_second_gatekeeper(&mut self) {
         self.services.remove(SECOND);
@@ -167,6 +189,17 @@ impl TestSystem {
     /// Kills a service as a crash would (SIGKILL).
     pub fn kill(&mut self, service: Service) {
         self.services.remove(service.name());
+    }
+
+    /// Asks a service to drain (SIGTERM).
+    pub fn terminate(&self, service: Service) {
+        self.services[service.name()].terminate();
+    }
+
+    /// Waits for the end of a service that was asked to drain. Gives its exit code.
+    pub fn until_ended(&mut self, service: Service) -> Option<i32> {
+        let mut child = self.services.remove(service.name())?;
+        tokio::task::block_in_place(|| child.wait(DEADLINE)).code()
     }
 
     /// Kills a service, starts it again, and waits until it is ready.
@@ -361,7 +394,7 @@ fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Six ports that nobody listens on.
-fn free_ports() -> [u16; 6] {
+/// Seven ports that nobody listens on.
+fn free_ports() -> [u16; 7] {
     std::array::from_fn(|_| free_port())
 }

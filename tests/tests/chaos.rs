@@ -8,13 +8,16 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use marque::service_config::Service;
 use marque_agent::enforce::Policy;
 use marque_agent::{Agent, CallError, Commission};
 use marque_bus::Bus;
+use marque_bus::permissions::BusRole;
 use marque_identity::Code;
 use marque_judgement::record::{Body, Record};
-use marque_tests::cast::{self, call, call_gated, denied};
+use marque_test_support::eventually;
+use marque_tests::cast::{self, GATED, call, call_gated, denied};
 use marque_tests::system::{DEADLINE, LogCopy, TestSystem};
 
 /// Actions in a run; the kill comes in their middle.
@@ -96,6 +99,55 @@ async fn a_killed_verifier_permits_nothing_unrecorded() {
     assert!(acked.iter().all(|record| copy.decided.contains(record)));
     assert_none_twice(&copy);
     assert!(ran <= copy.decided.len() as u64);
+    system.stop().await;
+}
+
+/// Asked to stop, it takes no more calls, and answers the one that is under way: its outcome is in the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verifier_that_is_asked_to_stop_answers_the_call_under_way() {
+    let (mut system, bus, _agent, root) = stage().await;
+    // A tool that answers at once, but for one call, which it keeps until it is told.
+    let tool = system.bus(BusRole::Host).await.unwrap();
+    let mut requests = tool.client().subscribe(GATED).await.unwrap();
+    tool.client().flush().await.unwrap();
+    let (kept, held) = tokio::sync::oneshot::channel();
+    let answering = tool.clone();
+    tokio::spawn(async move {
+        let mut kept = Some(kept);
+        while let Some(request) = requests.next().await {
+            match kept.take() {
+                Some(kept) => kept.send(request).unwrap(),
+                None => answering.client().publish(request.reply.unwrap(), request.payload).await.unwrap(),
+            }
+        }
+    });
+    let (actor, agents) = (root.clone(), bus.clone());
+    let under_way = tokio::spawn(async move { call_gated(&actor, &agents, 1).await });
+    let request = tokio::time::timeout(DEADLINE, held).await.unwrap().unwrap();
+
+    system.terminate(Service::Verifier);
+    // It drains once nobody serves the gate any more; what came before that was answered.
+    eventually("the gate is closed", DEADLINE, || async {
+        match call_gated(&root, &bus, 2).await {
+            Err(error) if error.code() == Code::Unavailable => Ok(()),
+            Err(error) => panic!("neither answered nor left alone: {error}"),
+            Ok(_) => Err("it takes calls still"),
+        }
+    })
+    .await;
+    assert!(system.is_running(Service::Verifier), "a call is under way");
+    assert!(!under_way.is_finished());
+    tool.client().publish(request.reply.unwrap(), request.payload).await.unwrap();
+    let answer = tokio::time::timeout(DEADLINE, under_way).await.unwrap().unwrap().unwrap();
+    assert_eq!(system.until_ended(Service::Verifier), Some(0));
+
+    let record = answer.record.expect("a permit names its record");
+    let copy = system.copy_log().await.unwrap();
+    assert!(copy.verified, "{}", copy.report);
+    assert!(copy.decided.contains(&record));
+    let completed = of_kind(&copy, |body| matches!(body, Body::Completed(completed) if completed.decided == record));
+    assert_eq!(completed.len(), 1, "its outcome is stored, once");
+    assert_none_twice(&copy);
     system.stop().await;
 }
 

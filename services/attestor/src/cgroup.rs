@@ -2,6 +2,8 @@
 
 /// Docker, containerd, CRI-O and Podman name containers by 32 random bytes in hexadecimal.
 const CONTAINER_ID_CHARS: usize = 64;
+/// Below it each user makes groups of its own, by whatever name (systemd.special(7), delegation).
+const USERS_OWN: &str = "user.slice";
 
 /// The control group's path in the text of `/proc/<pid>/cgroup`: that of the unified hierarchy (cgroups(7)), else the
 /// first that names a container, else the first.
@@ -19,9 +21,10 @@ pub(crate) fn path(text: &str) -> Option<&str> {
 /// The id of the container that the path is of: `/docker/<id>`, `docker-<id>.scope`, `cri-containerd-<id>.scope`,
 /// `crio-<id>.scope`, `libpod-<id>.scope`, `…:cri-containerd:<id>`, `/kubepods/…/<id>`.
 ///
-/// None where the path names two of them: a container in a container, or somebody who forges.
+/// None where the path names two of them: a container in a container, or somebody who forges. None of a name below
+/// `user.slice`: whoever logs in may make one there, so a rootless container has no id.
 pub(crate) fn container_id(path: &str) -> Option<&str> {
-    let mut ids = path.split('/').filter_map(segment_id);
+    let mut ids = path.split('/').take_while(|segment| *segment != USERS_OWN).filter_map(segment_id);
     let id = ids.next()?;
     ids.all(|other| other == id).then_some(id)
 }
@@ -53,7 +56,9 @@ mod tests {
             format!("/kubepods.slice/kubepods-pod1.slice/crio-{id}.scope"),
             format!("/kubepods/besteffort/pod2c48913c-b29f-11e7-9350-020968147796/{id}"),
             format!("/system.slice/containerd.service/kubepods-burstable-pod1.slice:cri-containerd:{id}"),
-            format!("/user.slice/user-1000.slice/libpod-{id}.scope/container"),
+            format!("/machine.slice/libpod-{id}.scope/container"),
+            // A whole system in a container: who logs in there is in that container.
+            format!("/docker/{id}/user.slice/user-1000.slice/session-3.scope"),
         ] {
             assert_eq!(container_id(&path), Some(id.as_str()), "{path}");
         }
@@ -72,6 +77,22 @@ mod tests {
         ] {
             assert_eq!(container_id(&path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn reads_no_id_that_a_user_may_have_made() {
+        let (id, other) = (id(), "f".repeat(64));
+        for path in [
+            format!("/user.slice/user-1000.slice/libpod-{id}.scope/container"),
+            format!("/user.slice/user-1000.slice/user@1000.service/docker-{id}.scope"),
+            format!("/user.slice/{id}"),
+        ] {
+            assert_eq!(container_id(&path), None, "{path}");
+        }
+        let within = format!("/docker/{id}/user.slice/user-0.slice/docker-{other}.scope");
+        assert_eq!(container_id(&within), Some(id.as_str()));
+        // A name that only looks like the slice is none.
+        assert_eq!(container_id(&format!("/my-user.slice/{id}")), Some(id.as_str()));
     }
 
     #[test]

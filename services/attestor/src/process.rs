@@ -32,16 +32,36 @@ pub(crate) struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sighting {
     started_ticks: u64,
+    executable: FileState,
+}
+
+/// Which file it is, and how it stood. Of a file that is written to, at least one of these changes: the time of its
+/// change (ctime) can't be set back by its owner, as that of its modification can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileState {
     device: u64,
     inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileState {
+    fn of(file: &File) -> Result<Self, AttestError> {
+        let metadata = file.metadata().map_err(|source| unreadable("executable", source))?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
 }
 
 /// The first look, as soon as the connection is there.
 pub(crate) fn sight(peer: Peer) -> Result<Sighting, AttestError> {
-    let started_ticks = started(peer)?;
-    let file = executable(peer)?;
-    let metadata = file.metadata().map_err(|source| unreadable("executable", source))?;
-    Ok(Sighting { started_ticks, device: metadata.dev(), inode: metadata.ino() })
+    Ok(Sighting { started_ticks: started(peer)?, executable: FileState::of(&executable(peer)?)? })
 }
 
 /// The look itself. Blocks: it reads the whole executable.
@@ -49,7 +69,7 @@ pub(crate) fn sight(peer: Peer) -> Result<Sighting, AttestError> {
 /// 1. The process is the one that was sighted: the same start, so its number was not given anew.
 /// 2. It is the user that connected.
 /// 3. The file that it runs is opened by what the kernel keeps of it, not by its path, which may name another file by
-///    now; it is the file that was sighted, and it is hashed.
+///    now; it is the file that was sighted, and it is hashed; meanwhile nobody writes to it.
 /// 4. Its path, command line and control group are read.
 /// 5. It is still the process of step 1, and runs the same file: what was read was of one process.
 pub(crate) fn look(peer: Peer, sighted: Sighting) -> Result<Process, AttestError> {
@@ -63,11 +83,7 @@ pub(crate) fn look(peer: Peer, sighted: Sighting) -> Result<Process, AttestError
     }
     // 3.
     let file = executable(peer)?;
-    let metadata = file.metadata().map_err(|source| unreadable("executable", source))?;
-    if (metadata.dev(), metadata.ino()) != (sighted.device, sighted.inode) {
-        return Err(AttestError::Changed { what: "its executable" });
-    }
-    let exe_sha256 = digest(file, EXECUTABLE_BYTES_MAX)?;
+    let exe_sha256 = steady_digest(&file, &file, sighted.executable)?;
     // 4.
     let exe = std::fs::read_link(entry(peer, "exe")).map_err(|source| unreadable("executable's path", source))?;
     let exe = exe.into_os_string().into_string();
@@ -92,6 +108,19 @@ pub(crate) fn look(peer: Peer, sighted: Sighting) -> Result<Process, AttestError
         cgroup,
         container_id,
     })
+}
+
+/// SHA-256 of a file that stands as it was sighted, before it is read and after. The kernel refuses writes to what runs
+/// on most filesystems, not on all (proc_pid_exe, `ETXTBSY`): without this, a digest could be of no file that ever was.
+fn steady_digest(file: &File, content: impl Read, sighted: FileState) -> Result<Digest, AttestError> {
+    let steady = || match FileState::of(file)? == sighted {
+        true => Ok(()),
+        false => Err(AttestError::Changed { what: "its executable" }),
+    };
+    steady()?;
+    let digest = digest(content, EXECUTABLE_BYTES_MAX)?;
+    steady()?;
+    Ok(digest)
 }
 
 /// SHA-256 of a file, read to its end.
@@ -135,15 +164,53 @@ fn effective_user(status: &[u8]) -> Option<u32> {
     std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// Words that end in NUL, at most [`COMMAND_LINE_BYTES_MAX`] bytes of them; and whether there were more.
+/// Words that end in NUL; and whether there were more. As JSON they have at most [`COMMAND_LINE_BYTES_MAX`] bytes: a
+/// control character takes six there.
 fn command_line(bytes: &[u8]) -> (Vec<String>, bool) {
-    let cut = bytes.len() > COMMAND_LINE_BYTES_MAX;
-    let bytes = bytes.get(..COMMAND_LINE_BYTES_MAX).unwrap_or(bytes);
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    let (mut words, mut room) = (Vec::new(), COMMAND_LINE_BYTES_MAX - BRACKETS_BYTES);
     if bytes.is_empty() {
-        return (Vec::new(), cut);
+        return (words, false);
     }
-    (bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect(), cut)
+    for word in bytes.split(|byte| *byte == 0) {
+        let Some(left) = room.checked_sub(WORD_BYTES) else { return (words, true) };
+        let word = String::from_utf8_lossy(word);
+        let (kept, bytes) = prefix_in_json(&word, left);
+        let cut = kept.len() < word.len();
+        words.push(kept.to_owned());
+        if cut {
+            return (words, true);
+        }
+        room = left - bytes;
+    }
+    (words, false)
+}
+
+/// `[` and `]`, less the comma that the last word does not have.
+const BRACKETS_BYTES: usize = 1;
+/// A word's quotes and comma.
+const WORD_BYTES: usize = 3;
+
+/// As much of a word's beginning as has at most `bytes_max` bytes in a JSON string, and how many it has.
+fn prefix_in_json(word: &str, bytes_max: usize) -> (&str, usize) {
+    let mut bytes = 0;
+    for (at, letter) in word.char_indices() {
+        let letter = json_bytes(letter);
+        if bytes + letter > bytes_max {
+            return (&word[..at], bytes);
+        }
+        bytes += letter;
+    }
+    (word, bytes)
+}
+
+/// What a character takes in a JSON string (RFC 8259 §7).
+fn json_bytes(letter: char) -> usize {
+    match letter {
+        '"' | '\\' | '\u{8}' | '\u{c}' | '\n' | '\r' | '\t' => 2,
+        '\0'..='\u{1f}' => 6,
+        other => other.len_utf8(),
+    }
 }
 
 fn read(peer: Peer, name: &'static str) -> Result<Vec<u8>, AttestError> {
@@ -204,8 +271,17 @@ mod tests {
     #[test]
     fn refuses_another_file_or_user_than_at_the_first_look() {
         let sighted = sight(own()).unwrap();
-        let became = Sighting { inode: sighted.inode + 1, ..sighted };
-        assert!(matches!(look(own(), became), Err(AttestError::Changed { what: "its executable" })));
+        let stood = sighted.executable;
+        for executable in [
+            FileState { inode: stood.inode + 1, ..stood },
+            FileState { device: stood.device + 1, ..stood },
+            FileState { bytes: stood.bytes + 1, ..stood },
+            FileState { modified: (stood.modified.0, stood.modified.1 ^ 1), ..stood },
+            FileState { changed: (stood.changed.0, stood.changed.1 ^ 1), ..stood },
+        ] {
+            let became = Sighting { executable, ..sighted };
+            assert!(matches!(look(own(), became), Err(AttestError::Changed { what: "its executable" })));
+        }
         let other = Peer { uid: own().uid.wrapping_add(1), ..own() };
         assert!(matches!(look(other, sighted), Err(AttestError::Changed { what: "its user" })));
     }
@@ -236,20 +312,87 @@ mod tests {
         assert_eq!(started_ticks(b""), None);
     }
 
+    /// Reads a file, and after the first part has somebody write to it.
+    struct Meddled<'f, F: FnMut()> {
+        file: &'f File,
+        meddle: Option<F>,
+    }
+
+    impl<F: FnMut()> Read for Meddled<'_, F> {
+        fn read(&mut self, part: &mut [u8]) -> std::io::Result<usize> {
+            let read = self.file.read(part)?;
+            if let Some(mut meddle) = self.meddle.take() {
+                meddle();
+            }
+            Ok(read)
+        }
+    }
+
+    #[test]
+    fn refuses_an_executable_that_changes_while_it_is_hashed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("exe");
+        let hashed = |meddle: &mut dyn FnMut()| {
+            std::fs::write(&path, vec![7; 2 * PART_BYTES]).unwrap();
+            let file = File::open(&path).unwrap();
+            let sighted = FileState::of(&file).unwrap();
+            steady_digest(&file, Meddled { file: &file, meddle: Some(meddle) }, sighted)
+        };
+        let write_last = || {
+            let writer = File::options().write(true).open(&path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&writer, b"x", 2 * PART_BYTES as u64 - 1).unwrap();
+            writer
+        };
+        assert_eq!(hashed(&mut || {}).unwrap(), marque_signing::sha256(&vec![7; 2 * PART_BYTES]));
+        let longer = hashed(&mut || {
+            std::io::Write::write_all(&mut File::options().append(true).open(&path).unwrap(), b"x").unwrap();
+        });
+        assert!(matches!(longer, Err(AttestError::Changed { what: "its executable" })), "{longer:?}");
+        // The same size, and the owner sets the time of its modification back; that of the change tells.
+        let touched_up = hashed(&mut || {
+            let before = FileState::of(&File::open(&path).unwrap()).unwrap();
+            let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+            while FileState::of(&File::open(&path).unwrap()).unwrap().changed == before.changed {
+                write_last().set_modified(modified).unwrap();
+            }
+            assert_eq!(FileState::of(&File::open(&path).unwrap()).unwrap().modified, before.modified);
+        });
+        assert!(matches!(touched_up, Err(AttestError::Changed { what: "its executable" })), "{touched_up:?}");
+    }
+
+    fn in_json(words: &[String]) -> usize {
+        serde_json::to_string(words).unwrap().len()
+    }
+
     #[test]
     fn a_command_line_is_cut_and_told_of() {
         assert_eq!(command_line(b"a\0\0b c\0"), (vec!["a".into(), String::new(), "b c".into()], false));
         assert_eq!(command_line(b""), (vec![], false));
-        let (words, cut) = command_line(&vec![b'x'; COMMAND_LINE_BYTES_MAX]);
-        assert!(words[0].len() == COMMAND_LINE_BYTES_MAX && !cut);
-        let (words, cut) = command_line(&vec![b'x'; COMMAND_LINE_BYTES_MAX + 1]);
-        assert!(words[0].len() == COMMAND_LINE_BYTES_MAX && cut);
+        let word = |bytes: usize| command_line(&vec![b'x'; bytes]);
+        let fits = COMMAND_LINE_BYTES_MAX - r#"[""]"#.len();
+        let (words, cut) = word(fits);
+        assert!(in_json(&words) == COMMAND_LINE_BYTES_MAX && !cut);
+        let (words, cut) = word(fits + 1);
+        assert!(in_json(&words) == COMMAND_LINE_BYTES_MAX && cut);
+    }
+
+    #[test]
+    fn a_command_line_is_measured_as_json() {
+        // Escapes, words of nothing, and bytes that are no UTF-8: all grow.
+        for hostile in [&[1][..], b"\"", b"\n", &[0], &[0xff], "\u{1f}é\0".as_bytes()] {
+            let (words, cut) = command_line(&hostile.repeat(COMMAND_LINE_BYTES_MAX));
+            let bytes = in_json(&words);
+            assert!(cut && bytes <= COMMAND_LINE_BYTES_MAX, "{hostile:?}: {bytes}");
+            assert!(bytes > COMMAND_LINE_BYTES_MAX - 6 - WORD_BYTES, "{hostile:?}: {bytes}");
+        }
     }
 
     proptest! {
         #[test]
         fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let _ = (started_ticks(&bytes), effective_user(&bytes), command_line(&bytes));
+            let _ = (started_ticks(&bytes), effective_user(&bytes));
+            let (words, cut) = command_line(&bytes);
+            prop_assert!(!cut && in_json(&words) <= COMMAND_LINE_BYTES_MAX);
         }
     }
 }

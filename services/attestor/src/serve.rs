@@ -34,8 +34,8 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     if !bundle.keys(Role::Attestor).contains(&key.public()) {
         tracing::warn!(attestor = %key.did(), "the trust bundle names no such attestor: issuers that go by it refuse this");
     }
+    let (path, host) = (config.attestor.socket()?, config.attestor.host_of(&bundle, &key.did())?);
     let domain = bundle.trust_domain;
-    let (path, host) = (config.attestor.socket()?, config.attestor.host()?);
     let metrics = Metrics::new();
     health.metrics(|registry| metrics.register(registry.sub_registry_with_prefix("marque_attestor")));
     let socket = Socket::bind(&path).map_err(Failure::fatal)?;

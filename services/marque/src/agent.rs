@@ -108,6 +108,9 @@ pub struct EnrolArgs {
     /// An attestor's statement on this process: a file, or `-` for stdin.
     #[arg(long, value_name = "FILE")]
     process_evidence: Option<String>,
+    /// The socket of this machine's attestor, which is asked for a statement on this process.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "process_evidence")]
+    attestor: Option<PathBuf>,
     /// The manifest of what is deployed, a JSON file, or `-` for stdin.
     #[arg(long, value_name = "FILE")]
     manifest: Option<String>,
@@ -188,7 +191,7 @@ pub(crate) fn join_token(
 }
 
 async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
-    let evidence = evidence(args)?;
+    let mut evidence = evidence(args)?;
     let (domain, invited) = match &evidence.join_token {
         Some(join) => invitation(join)?,
         None => (domain(args, common)?, None),
@@ -201,6 +204,9 @@ async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer
         return Ok(Answer::yes(json!({ "dry_run": true, "trust_domain": domain, "blueprint": blueprint }), text));
     }
     let held = home.key_or_new()?;
+    if let Some(socket) = &args.attestor {
+        evidence.process = Some(marque_agent::attest(socket, held.key(), &domain).await?);
+    }
     let runtime = RuntimeClaim { model_id: args.model.clone(), manifest_hash: args.manifest_hash };
     let agent = enrol_key(&home, held.key(), &domain, evidence, &runtime, common).await?;
     out.talk(format!("the key stays in {}; next: marque token issue --home …", home.path().display()));

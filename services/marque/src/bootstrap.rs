@@ -40,6 +40,10 @@ pub struct BootstrapArgs {
     /// Another gatekeeper, which gets a key of its own; may be repeated.
     #[arg(long = "gatekeeper", value_name = "NAME", value_parser = host_name)]
     gatekeepers: Vec<String>,
+    /// A machine whose attestor states which process holds an agent's key, by the name that evidence gives it; may be
+    /// repeated.
+    #[arg(long = "attestor", value_name = "NAME", value_parser = machine_name)]
+    attestors: Vec<String>,
     /// Where the processes will run.
     #[arg(long, value_enum, default_value_t)]
     layout: Layout,
@@ -52,7 +56,7 @@ pub struct BootstrapArgs {
     /// Sync each write of the broker to disk: what was acked survives power loss, at about 4,000 messages a second.
     #[arg(long)]
     sync_always: bool,
-    /// First of five ports for the services' pages on loopback: broadcaster, sink, issuer, verifier, gatekeeper.
+    /// First of six ports for the services' pages on loopback: broadcaster, sink, issuer, verifier, gatekeeper, attestor.
     #[arg(long, value_name = "PORT", default_value_t = HTTP_PORT_FIRST)]
     http_port: u16,
     /// The port on loopback under which the sink's page is published, where it runs in a container.
@@ -66,7 +70,8 @@ pub struct BootstrapArgs {
     dry_run: bool,
 }
 
-/// The services' pages stand on this port and the four after it; in a container, each on this one.
+/// The services' pages stand on this port and the four after it, an attestor's on the next; in a container, each on this
+/// one.
 pub const HTTP_PORT_FIRST: u16 = 7070;
 
 /// After a restart of the broker all agents come at once, about a thousand a second.
@@ -91,6 +96,8 @@ pub struct Plan {
     pub hosts: Vec<String>,
     /// Names of gatekeepers beside the first one.
     pub gatekeepers: Vec<String>,
+    /// Names of machines that have an attestor.
+    pub attestors: Vec<String>,
     /// Where the processes will run.
     pub layout: Layout,
     /// The broker as commands on this machine reach it; services too, except in containers.
@@ -102,6 +109,18 @@ pub struct Plan {
     /// The ports of the services' pages on loopback, in the order of [`Service::ALL`]. Of containers only the sink's
     /// is published, under this one.
     pub http_ports: [u16; Service::ALL.len()],
+    /// The port of an attestor's page on its machine's loopback.
+    pub attestor_port: u16,
+}
+
+/// A machine's name, as evidence states it: a DNS name at the most.
+fn machine_name(text: &str) -> Result<String, String> {
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    if (1..=64).contains(&text.len()) && text.chars().all(fine) {
+        Ok(text.to_owned())
+    } else {
+        Err("a machine's name is 1 to 64 of a-z 0-9 - .".into())
+    }
 }
 
 fn host_name(text: &str) -> Result<String, String> {
@@ -121,6 +140,7 @@ pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<
         domain: args.domain.clone(),
         hosts: args.hosts.clone(),
         gatekeepers: args.gatekeepers.clone(),
+        attestors: args.attestors.clone(),
         layout: args.layout,
         nats_url: args.nats_url.clone().unwrap_or_else(|| format!("nats://127.0.0.1:{}", args.nats_port)),
         nats_port: args.nats_port,
@@ -129,6 +149,7 @@ pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<
             Layout::Here => ports_from(args.http_port)?,
             Layout::Compose => [args.sink_port; Service::ALL.len()],
         },
+        attestor_port: attestor_port(args.http_port)?,
     };
     if args.dry_run {
         let files: Vec<String> = plan.files(&directory).iter().map(|file| file.display().to_string()).collect();
@@ -163,10 +184,12 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn ports_from(first: u16) -> Result<[u16; Service::ALL.len()], Failure> {
-    if first > u16::MAX - 4 {
-        return Err(Failure::usage("--http-port needs five ports, the last at most 65535"));
-    }
+    attestor_port(first)?;
     Ok([first, first + 1, first + 2, first + 3, first + 4])
+}
+
+fn attestor_port(first: u16) -> Result<u16, Failure> {
+    first.checked_add(5).ok_or_else(|| Failure::usage("--http-port needs six ports, the last at most 65535"))
 }
 
 impl Plan {
@@ -175,6 +198,9 @@ impl Plan {
         let keys = KEY_NAMES.iter().map(|name| directory.key_file(name));
         let hosts = self.hosts.iter().map(|name| directory.key_file(&format!("host-{name}")));
         let gatekeepers = self.gatekeepers.iter().map(|name| directory.key_file(&format!("gatekeeper-{name}")));
+        let attestors = self.attestors.iter().map(|name| attestor(name));
+        let attestors =
+            attestors.flat_map(|attestor| [directory.key_file(&attestor), directory.config_file(&attestor)]);
         let configs = Service::ALL.iter().map(|service| directory.config_file(service.name()));
         let blueprints = BLUEPRINTS.iter().map(|(name, _)| directory.blueprints().join(name));
         let single = [
@@ -184,7 +210,7 @@ impl Plan {
             directory.nats_url_file(),
             directory.sink_page_file(),
         ];
-        keys.chain(hosts).chain(gatekeepers).chain(configs).chain(blueprints).chain(single).collect()
+        keys.chain(hosts).chain(gatekeepers).chain(attestors).chain(configs).chain(blueprints).chain(single).collect()
     }
 }
 
@@ -199,6 +225,11 @@ impl Plan {
         };
         ServerSettings { listen, store_dir, sync_always: self.sync_always, monitor, users, callout: Some(callout) }
     }
+}
+
+/// What a machine's attestor is called in the directory: its key file, its configuration.
+fn attestor(machine: &str) -> String {
+    format!("attestor-{machine}")
 }
 
 /// Makes the directory's files and answers the bundle's fingerprint. Refuses to write over anything.
@@ -230,6 +261,11 @@ pub fn write(directory: &Directory, plan: &Plan) -> Result<Digest, Failure> {
         let key = key(&format!("{}-{name}", at_the_broker.as_str()))?;
         services.push(ServiceKey { role, name: name.clone(), did: key.did() });
         users.push(User { role: at_the_broker, key: key.public() });
+    }
+    // An attestor is no user of the broker.
+    for name in &plan.attestors {
+        let key = key(&attestor(name))?;
+        services.push(ServiceKey { role: Role::Attestor, name: name.clone(), did: key.did() });
     }
     let operator = key("operator")?;
     users.push(User { role: BusRole::Operator, key: operator.public() });
@@ -271,6 +307,12 @@ pub fn write(directory: &Directory, plan: &Plan) -> Result<Digest, Failure> {
         if service == Service::Sink {
             write_new(&directory.sink_page_file(), format!("127.0.0.1:{port}\n").as_bytes(), 0o644)?;
         }
+    }
+    // 5. The attestors, which are processes of their machines in either layout.
+    for machine in &plan.attestors {
+        let name = attestor(machine);
+        let text = service_config::attestor_text(&name, machine, directory, plan.attestor_port, &pin);
+        write_new(&directory.config_file(&name), text.as_bytes(), 0o644)?;
     }
     Ok(pin)
 }

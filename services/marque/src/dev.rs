@@ -108,6 +108,7 @@ fn description(system: &System) -> serde_json::Value {
         "nats_url": system.url(),
         "trust_domain": system.domain(),
         "fingerprint": system.fingerprint(),
+        "attestor": system.attestor(),
         "http": system.http_addresses().iter().map(|(service, address)| json!({ "service": service.name(), "listen": address })).collect::<Vec<_>>(),
     })
 }
@@ -119,6 +120,10 @@ fn announce(system: &System, took: Duration, temporary: bool, out: &Output) {
         ("  broker", system.url().to_owned()),
         ("  trust domain", system.domain().to_string()),
         ("  fingerprint", system.fingerprint().to_string()),
+        (
+            "  attestor",
+            system.attestor().map_or_else(|| "none in this directory".to_owned(), |path| path.display().to_string()),
+        ),
         (
             "  directory",
             format!("{folder}{}", if temporary { "  (gone when this ends; keep one with --dir)" } else { "" }),

@@ -92,6 +92,11 @@ impl Directory {
         self.root.join("config").join(format!("{service}.toml"))
     }
 
+    /// The socket of this machine's attestor.
+    pub fn attestor_socket(&self) -> PathBuf {
+        self.root.join("attestor.sock")
+    }
+
     /// The fingerprint that was installed with this directory.
     pub fn fingerprint(&self) -> Result<Digest, Failure> {
         let path = self.fingerprint_file();

@@ -163,6 +163,32 @@ pub fn text(service: Service, place: &Place, fingerprint: &Digest) -> String {
     text
 }
 
+/// The binary of a machine's attestor. It is no [`Service`]: it needs no broker, and each machine has its own.
+pub const ATTESTOR_BINARY: &str = "marque-attestor";
+
+/// The text of an attestor's configuration file. `name` is that of its key file, `machine` what evidence states.
+pub fn attestor_text(name: &str, machine: &str, directory: &Directory, http_port: u16, fingerprint: &Digest) -> String {
+    format!(
+        "# Made by `marque bootstrap`. Flags and MARQUE_… environment variables override it: `{ATTESTOR_BINARY} config show --origin`.\n\
+         key_file = {}\n\
+         http_listen = {}\n\
+         \n\
+         [bundle]\n\
+         file = {}\n\
+         pin = {}\n\
+         \n\
+         [attestor]\n\
+         socket = {}\n\
+         host = {}\n",
+        path(&directory.key_file(name)),
+        quote(&format!("127.0.0.1:{http_port}")),
+        path(&directory.bundle_file()),
+        quote(&fingerprint.to_string()),
+        path(&directory.attestor_socket()),
+        quote(machine),
+    )
+}
+
 fn path(path: &Path) -> String {
     quote(&path.display().to_string())
 }

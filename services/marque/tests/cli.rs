@@ -317,7 +317,9 @@ fn bootstraps_once_and_never_over_anything() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("acme");
     let dir = dir.to_str().unwrap();
-    let made = document(&marque(&["-j", "bootstrap", dir, "--domain", "acme.example", "--host", "crm"]));
+    let args = ["-j", "bootstrap", dir, "--host", "crm", "--attestor", "node-1", "--attestor", "node-2.acme"];
+    let planned = document(&marque(&[&args[..], &["--dry-run"]].concat()));
+    let made = document(&marque(&args));
     assert_eq!(made["trust_domain"], "acme.example");
     let again = marque(&["-j", "bootstrap", dir]);
     assert_eq!((exit(&again), &document(&again)["error"]["code"]), (6, &"conflict".into()));
@@ -325,6 +327,8 @@ fn bootstraps_once_and_never_over_anything() {
         "keys/issuer.key",
         "keys/operator.key",
         "keys/host-crm.key",
+        "keys/attestor-node-1.key",
+        "keys/attestor-node-2.acme.key",
         "keys/bootstrap.key",
         "keys/account.key",
         "nats.conf",
@@ -338,6 +342,23 @@ fn bootstraps_once_and_never_over_anything() {
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["bundle"]["pin"].as_str(), made["fingerprint"].as_str());
     }
+    // What was planned is what was made.
+    for file in planned["files"].as_array().unwrap() {
+        assert!(std::path::Path::new(file.as_str().unwrap()).is_file(), "{file}");
+    }
+    // Each attestor's key speaks for its machine, and its configuration says so.
+    let bundle = std::fs::read_to_string(format!("{dir}/bundle.jwt")).unwrap();
+    let bundle = marque_signing::TrustBundle::open(bundle.trim(), None).unwrap();
+    for name in ["node-1", "node-2.acme"] {
+        let file = std::path::PathBuf::from(format!("{dir}/keys/attestor-{name}.key"));
+        let key = marque_runtime::keys::read_signing_key(&file).unwrap();
+        assert!(bundle.is_named(&key.did(), marque_signing::Role::Attestor, name));
+        let text = std::fs::read_to_string(format!("{dir}/config/attestor-{name}.toml")).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        assert_eq!(table["bundle"]["pin"].as_str(), made["fingerprint"].as_str());
+        assert_eq!((table["attestor"]["host"].as_str(), table["key_file"].as_str()), (Some(name), file.to_str()));
+    }
+    assert_eq!(exit(&marque(&["-j", "bootstrap", dir, "--attestor", "../x"])), 2);
     // The operator's key invites; the token can be read by anyone.
     let invited = document(&marque(&["-j", "agent", "invite", "--blueprint", "summarizer", "--dir", dir]));
     let seen = document(&fed(&["-j", "token", "inspect", "-"], invited["join_token"].as_str().unwrap().as_bytes()));

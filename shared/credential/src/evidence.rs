@@ -18,7 +18,7 @@ pub const PROCESS_EVIDENCE_TYPE: &str = "marque-process+jwt";
 pub const EVIDENCE_BYTES_MAX: usize = 16 * 1024;
 /// An agent asks its attestor and then enrols: seconds apart.
 pub const EVIDENCE_LIFE_SECONDS: i64 = 60;
-/// Bytes of a command line that are stated; the rest is cut and told of.
+/// Bytes that a command line has at most as JSON, where a control character takes six; the rest is cut and told of.
 pub const COMMAND_LINE_BYTES_MAX: usize = 4 * 1024;
 
 /// What a piece of evidence is.

@@ -48,7 +48,7 @@ pub struct Anchor {
 pub struct ServiceKey {
     /// What it may sign.
     pub role: Role,
-    /// For people.
+    /// For people; of an attestor, the machine that its evidence may be of.
     pub name: String,
     /// The key.
     pub did: Did,
@@ -152,6 +152,11 @@ impl TrustBundle {
         issuer || self.services.iter().any(|service| service.did == *did && service.role == role)
     }
 
+    /// Whether this key has this role under this name: an attestor speaks for the machine that it is named after.
+    pub fn is_named(&self, did: &Did, role: Role, name: &str) -> bool {
+        self.services.iter().any(|service| service.did == *did && service.role == role && service.name == name)
+    }
+
     /// Whether this key is an operator's.
     pub fn is_operator(&self, did: &Did) -> bool {
         self.operators.iter().any(|operator| operator.did == *did)
@@ -198,6 +203,10 @@ mod tests {
         let opened = TrustBundle::open(&format!("{token}\n"), None).unwrap();
         assert!(opened.has_role(&issuer.did(), Role::Issuer) && !opened.has_role(&issuer.did(), Role::Sink));
         assert_eq!(opened.keys(Role::Sink).len(), 1);
+        let sink = SigningKey::from_seed(&[5; 32]).did();
+        assert!(opened.is_named(&sink, Role::Sink, "sink"));
+        assert!(!opened.is_named(&sink, Role::Sink, "other") && !opened.is_named(&sink, Role::Attestor, "sink"));
+        assert!(!opened.is_named(&issuer.did(), Role::Sink, "sink"));
     }
 
     #[test]

@@ -32,6 +32,46 @@ pub(super) struct JoinToken {
     exp: i64,
 }
 
+/// The one line that a process sends an attestor over its Unix socket.
+#[derive(JsonSchema)]
+#[schemars(title = "Attest line", deny_unknown_fields)]
+pub(super) struct AttestLine {
+    /// A `marque-attest+jwt`: see attest-request.
+    request: String,
+}
+
+/// `marque-attest+jwt`, signed by the agent's key, which is whom the evidence will be about.
+#[derive(JsonSchema)]
+#[schemars(title = "Attest request", deny_unknown_fields)]
+pub(super) struct AttestRequest {
+    /// The trust domain that the evidence is for.
+    aud: String,
+    /// When it was signed, in seconds; within 30 s of the attestor's clock.
+    iat: i64,
+    /// UUIDv7.
+    jti: String,
+}
+
+/// The one line that an attestor answers.
+#[derive(JsonSchema)]
+#[schemars(title = "Attest answer", untagged)]
+pub(super) enum AttestAnswer {
+    /// What it saw.
+    Evidence {
+        /// A `marque-process+jwt`: see process-evidence.
+        evidence: String,
+    },
+    /// Why it states nothing.
+    Refused {
+        /// Stable reason: see refusal.
+        code: String,
+        /// One sentence.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
+}
+
 /// A public Ed25519 key (RFC 8037).
 #[derive(JsonSchema)]
 struct Jwk {

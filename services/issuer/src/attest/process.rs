@@ -12,7 +12,7 @@ use crate::store::{self, EvidenceUse};
 
 /// Examines a statement for an agent's key; what it says of the process is handed back too.
 ///
-/// 1. an attestor of the bundle signed it
+/// 1. an attestor of the bundle signed it, and it is of that attestor's own machine
 /// 2. it is on this agent's key, for this domain
 /// 3. its time
 /// 4. the process is one that the blueprint demands, if it demands any
@@ -31,6 +31,9 @@ pub(crate) fn examine(
     }
     let evidence = ProcessEvidence::open(token, &bundle.keys(Role::Attestor))
         .map_err(|error| invalid(format!("is not an attestor's: {}", Refusal::from(error).message)))?;
+    if !bundle.is_named(&evidence.iss, Role::Attestor, &evidence.host) {
+        return Err(invalid("is of another machine than its attestor's"));
+    }
     // 2
     if evidence.sub != *agent {
         return Err(invalid("is on another key than the one that enrols"));

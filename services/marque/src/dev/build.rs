@@ -7,10 +7,24 @@ use tokio::process::Command;
 
 use crate::Failure;
 use crate::output::Output;
-use crate::service_config::Service;
+use crate::service_config::{ATTESTOR_BINARY, Service};
 
-/// The service binaries: built first where `cargo run` started us, then looked for beside our own executable.
-pub async fn binaries(build: bool, out: &Output) -> Result<Vec<(Service, PathBuf)>, Failure> {
+/// What is run: the services, and this machine's attestor.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// Each service's.
+    pub services: Vec<(Service, PathBuf)>,
+    /// The attestor's.
+    pub attestor: PathBuf,
+}
+
+/// The packages of all of them.
+fn packages() -> impl Iterator<Item = &'static str> {
+    Service::ALL.into_iter().map(Service::binary).chain([ATTESTOR_BINARY])
+}
+
+/// The binaries: built first where `cargo run` started us, then looked for beside our own executable.
+pub async fn binaries(build: bool, out: &Output) -> Result<Binaries, Failure> {
     let own = std::env::current_exe().map_err(|error| Failure::file(Path::new("/proc/self/exe"), &error))?;
     let folder = own.parent().unwrap_or(Path::new("/")).to_path_buf();
     if let (true, Some(cargo), Some(manifest)) =
@@ -19,23 +33,21 @@ pub async fn binaries(build: bool, out: &Output) -> Result<Vec<(Service, PathBuf
         out.talk("building the services (only what changed)");
         run_cargo(Path::new(&cargo), Path::new(&manifest), &folder).await?;
     }
-    let beside = |service: Service| (service, folder.join(service.binary()));
-    let found: Vec<(Service, PathBuf)> = Service::ALL.into_iter().map(beside).collect();
-    match found.iter().find(|(_, path)| !path.exists()) {
-        None => Ok(found),
-        Some((_, missing)) => {
-            let packages: Vec<String> = Service::ALL.iter().map(|service| format!("-p {}", service.binary())).collect();
-            Err(Failure::new(Code::NotFound, format!("no {} beside this program", missing.display()))
-                .hint(format!("cargo build {}", packages.join(" "))))
-        }
+    let missing = packages().map(|package| folder.join(package)).find(|path| !path.exists());
+    if let Some(missing) = missing {
+        let packages: Vec<String> = packages().map(|package| format!("-p {package}")).collect();
+        return Err(Failure::new(Code::NotFound, format!("no {} beside this program", missing.display()))
+            .hint(format!("cargo build {}", packages.join(" "))));
     }
+    let services = Service::ALL.into_iter().map(|service| (service, folder.join(service.binary()))).collect();
+    Ok(Binaries { services, attestor: folder.join(ATTESTOR_BINARY) })
 }
 
 async fn run_cargo(cargo: &Path, manifest_folder: &Path, out_folder: &Path) -> Result<(), Failure> {
     let mut command = Command::new(cargo);
     command.arg("build").arg("--manifest-path").arg(manifest_folder.join("Cargo.toml"));
-    for service in Service::ALL {
-        command.args(["-p", service.binary()]);
+    for package in packages() {
+        command.args(["-p", package]);
     }
     // The same profile as ours: the folder's name tells it (`dev` builds into `debug`).
     match out_folder.file_name().and_then(|name| name.to_str()) {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 use crate::Failure;
-use crate::service_config::Service;
 
 /// How much of a service's telemetry a failure shows.
 const TAIL_LINES: usize = 8;
@@ -16,7 +15,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// A running service. Killed when dropped; [`stop`](Self::stop) lets it drain.
 pub(super) struct ServiceProcess {
-    service: Service,
+    name: &'static str,
     child: Child,
     log_file: PathBuf,
     reported: bool,
@@ -24,7 +23,7 @@ pub(super) struct ServiceProcess {
 
 impl ServiceProcess {
     /// Starts the service's binary on its configuration file; its telemetry goes to `log_file`.
-    pub(super) fn start(service: Service, binary: &Path, config: &Path, log_file: &Path) -> Result<Self, Failure> {
+    pub(super) fn start(name: &'static str, binary: &Path, config: &Path, log_file: &Path) -> Result<Self, Failure> {
         let log = std::fs::File::options().create(true).append(true).open(log_file);
         let log = log.map_err(|error| Failure::file(log_file, &error))?;
         let log_too = log.try_clone().map_err(|error| Failure::file(log_file, &error))?;
@@ -39,12 +38,12 @@ impl ServiceProcess {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| Failure::file(binary, &error))?;
-        Ok(Self { service, child, log_file: log_file.to_path_buf(), reported: false })
+        Ok(Self { name, child, log_file: log_file.to_path_buf(), reported: false })
     }
 
     /// Which service.
-    pub(super) fn service(&self) -> Service {
-        self.service
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// How it ended, if it has ended and this was not told before.

@@ -27,6 +27,10 @@ const LOOK_TIME: Duration = Duration::from_secs(2);
 /// How often children are looked after.
 const WATCH_TIME: Duration = Duration::from_millis(500);
 
+/// What the attestor of a system for development is called, as a machine and as a process.
+const ATTESTED_MACHINE: &str = "dev";
+const ATTESTOR: &str = "attestor";
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct SystemPlan {
@@ -47,6 +51,7 @@ pub struct System {
     domain: TrustDomain,
     fingerprint: Digest,
     http: Vec<(Service, String)>,
+    attestor: Option<PathBuf>,
     services: Vec<ServiceProcess>,
     nats: Option<NatsServer>,
 }
@@ -80,18 +85,30 @@ impl System {
             domain: bundle.trust_domain,
             fingerprint: directory.fingerprint()?,
             http: Vec::new(),
+            attestor: None,
             services: Vec::new(),
             nats: Some(nats),
             directory,
         };
-        for (service, binary) in binaries {
+        let mut pages: Vec<(&'static str, String)> = Vec::new();
+        for (service, binary) in binaries.services {
             let config = system.directory.config_file(service.name());
-            system.http.push((service, http_listen(&config)?));
+            let page = http_listen(&config)?;
+            pages.push((service.name(), page.clone()));
+            system.http.push((service, page));
             let log = logs.join(format!("{}.log", service.name()));
-            system.services.push(ServiceProcess::start(service, &binary, &config, &log)?);
+            system.services.push(ServiceProcess::start(service.name(), &binary, &config, &log)?);
+        }
+        // A directory that was made by hand may name no attestor of this machine.
+        let config = system.directory.config_file(&format!("{ATTESTOR}-{ATTESTED_MACHINE}"));
+        if config.exists() {
+            pages.push((ATTESTOR, http_listen(&config)?));
+            let log = logs.join(format!("{ATTESTOR}.log"));
+            system.services.push(ServiceProcess::start(ATTESTOR, &binaries.attestor, &config, &log)?);
+            system.attestor = Some(system.directory.attestor_socket());
         }
         // 5. Until each says that nothing is pending.
-        system.until_ready().await?;
+        system.until_ready(&pages).await?;
         Ok(system)
     }
 
@@ -102,27 +119,29 @@ impl System {
             domain: plan.domain.clone(),
             hosts: Vec::new(),
             gatekeepers: Vec::new(),
+            attestors: vec![ATTESTED_MACHINE.to_owned()],
             layout: Layout::Here,
             nats_url: format!("nats://127.0.0.1:{port}"),
             nats_port: port,
             sync_always: false,
             http_ports: [free[1], free[2], free[3], free[4], free[5]],
+            attestor_port: free[6],
         })
     }
 
-    async fn until_ready(&mut self) -> Result<(), Failure> {
+    async fn until_ready(&mut self, pages: &[(&'static str, String)]) -> Result<(), Failure> {
         let deadline = Instant::now() + READY_TIME;
-        for (service, address) in self.http.clone() {
+        for (name, address) in pages {
             loop {
-                let pending = match http::get(&address, "/readyz", LOOK_TIME).await {
+                let pending = match http::get(address, "/readyz", LOOK_TIME).await {
                     Ok((200, _)) => break,
                     Ok((_, body)) => body.trim().to_owned(),
                     Err(why) => why,
                 };
                 self.all_alive()?;
                 if Instant::now() > deadline {
-                    let message = format!("{} is not ready after {READY_TIME:?}: {pending}", service.name());
-                    return Err(Failure::new(Code::Unavailable, message).hint(self.log_hint(service)));
+                    let message = format!("{name} is not ready after {READY_TIME:?}: {pending}");
+                    return Err(Failure::new(Code::Unavailable, message).hint(self.log_hint(name)));
                 }
                 tokio::time::sleep(POLL_TIME).await;
             }
@@ -133,7 +152,7 @@ impl System {
     fn all_alive(&mut self) -> Result<(), Failure> {
         for process in &mut self.services {
             if let Some(status) = process.newly_ended() {
-                let message = format!("{} ended with {status}:\n{}", process.service().name(), process.tail());
+                let message = format!("{} ended with {status}:\n{}", process.name(), process.tail());
                 let hint = format!("its whole telemetry: {}", process.log_file().display());
                 return Err(Failure::new(Code::Unavailable, message).hint(hint));
             }
@@ -141,8 +160,8 @@ impl System {
         Ok(())
     }
 
-    fn log_hint(&self, service: Service) -> String {
-        let log = self.services.iter().find(|process| process.service() == service);
+    fn log_hint(&self, name: &str) -> String {
+        let log = self.services.iter().find(|process| process.name() == name);
         log.map_or_else(String::new, |process| format!("its telemetry: {}", process.log_file().display()))
     }
 
@@ -151,7 +170,7 @@ impl System {
         loop {
             for process in &mut self.services {
                 if let Some(status) = process.newly_ended() {
-                    return format!("{} ({status}); {}", process.service().name(), process.log_file().display());
+                    return format!("{} ({status}); {}", process.name(), process.log_file().display());
                 }
             }
             tokio::time::sleep(WATCH_TIME).await;
@@ -187,6 +206,11 @@ impl System {
     /// The trust bundle's fingerprint.
     pub fn fingerprint(&self) -> &Digest {
         &self.fingerprint
+    }
+
+    /// The attestor's socket, if one runs.
+    pub fn attestor(&self) -> Option<&Path> {
+        self.attestor.as_deref()
     }
 
     /// Each service's health page.
@@ -225,11 +249,11 @@ pub fn port_or_free(port: u16) -> u16 {
     }
 }
 
-/// Six ports that were free a moment ago: held together, so that they differ.
-fn free_ports() -> Result<[u16; 6], Failure> {
+/// Seven ports that were free a moment ago: held together, so that they differ.
+fn free_ports() -> Result<[u16; 7], Failure> {
     let none = |error: std::io::Error| Failure::new(Code::Unavailable, format!("no free port on loopback: {error}"));
-    let mut held = Vec::with_capacity(6);
-    let mut ports = [0; 6];
+    let mut held = Vec::with_capacity(7);
+    let mut ports = [0; 7];
     for port in &mut ports {
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(none)?;
         *port = listener.local_addr().map_err(none)?.port();

@@ -46,6 +46,23 @@ fn verdict(evidence: &ProcessEvidence, demand: &ProcessDemand) -> Result<(), Cod
 }
 
 #[test]
+fn refuses_an_attestor_that_speaks_for_another_machine() {
+    let other = SigningKey::from_seed(&[0xa8; 32]);
+    let mut bundle = bundle();
+    bundle.services.push(ServiceKey { role: Role::Attestor, name: "node-2".into(), did: other.did() });
+    // A key of the same name in another role gives no right.
+    bundle.services.push(ServiceKey { role: Role::Host, name: "node-1".into(), did: other.did() });
+    let judged = |host: &str| {
+        let evidence = ProcessEvidence { iss: other.did(), host: host.into(), ..good() };
+        examine(&evidence.sign(&other).unwrap(), None, &bundle, &testing::agent().did(), NOW).map(drop)
+    };
+    assert!(judged("node-2").is_ok());
+    let refusal = judged("node-1").unwrap_err();
+    assert_eq!(refusal.code, Code::EvidenceInvalid);
+    assert!(refusal.message.contains("another machine"), "{}", refusal.message);
+}
+
+#[test]
 fn refuses_each_broken_rule_of_the_statement() {
     let any = ProcessDemand::default();
     assert_eq!(verdict(&good(), &any), Ok(()));
@@ -54,6 +71,7 @@ fn refuses_each_broken_rule_of_the_statement() {
         change(&mut evidence);
         assert_eq!(verdict(&evidence, &any), Err(Code::EvidenceInvalid), "{evidence:?}");
     };
+    invalid(|evidence| evidence.host = "node-2".into());
     invalid(|evidence| evidence.sub = SigningKey::from_seed(&[9; 32]).did());
     invalid(|evidence| evidence.aud = "other.example".parse().unwrap());
     invalid(|evidence| evidence.iat = NOW.plus(WINDOW_SECONDS + 1));
@@ -121,7 +139,8 @@ fn a_statement_is_called_by_its_attestor_and_its_jti() {
         let token = evidence.sign(&attestor()).unwrap();
         examine(&token, None, &bundle(), &testing::agent().did(), NOW).unwrap().0.used.key
     };
-    assert_eq!(key(&good()), key(&ProcessEvidence { host: "node-2".into(), ..good() }));
+    let of_another_process = Process { pid: 43, ..good().process };
+    assert_eq!(key(&good()), key(&ProcessEvidence { process: of_another_process, ..good() }));
     assert_ne!(key(&good()), key(&ProcessEvidence { jti: TokenId("p2".into()), ..good() }));
     assert_ne!(key(&good()), crate::store::join_key(&attestor().did(), &TokenId("p1".into())));
 }
