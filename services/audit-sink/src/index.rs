@@ -4,15 +4,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use marque_judgement::record::{Body, RECORD_BYTES_MAX, Record, Verb, What};
 use marque_ledger::layout::{CONFLICT, DUPLICATE, VALID, VerdictLine};
 use marque_signing::jws;
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::SinkError;
+use crate::derived::{Derived, Plan};
 use crate::judge::Verdict;
 use crate::postings::{Field, ListKey, POSTINGS, append};
 
@@ -22,14 +21,9 @@ const IDS: TableDefinition<'_, &str, u64> = TableDefinition::new("ids");
 const VERDICTS: TableDefinition<'_, u64, &str> = TableDefinition::new("verdicts");
 /// Second of the broker's clock at its highest so far → the first leaf at which it stood there.
 const TIMES: TableDefinition<'_, i64, u64> = TableDefinition::new("times");
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const UPTO: &str = "upto";
-const BASIS: &str = "basis";
 /// Layout of the tables above: another one is rebuilt.
 const VERSION: &str = "1";
 const CACHE_BYTES: usize = 64 << 20;
-/// Batches after which the index is synced to disk.
-const BATCHES_PER_SYNC: u64 = 16;
 
 /// What a batch adds to each list.
 type Lists = HashMap<ListKey, Vec<u64>>;
@@ -46,54 +40,20 @@ pub struct Indexed {
 }
 
 /// The index's store.
-pub struct Index {
-    db: Database,
-    upto: RwLock<u64>,
-    unsynced: AtomicU64,
-}
+pub struct Index(Derived);
 
 impl Index {
     /// Opens the index of a log of `log_size` leaves, judged under the trust bundle with this fingerprint; one of
     /// another bundle, another layout or another log is dropped and begun anew.
     pub fn open(path: &Path, bundle: &str, log_size: u64) -> Result<Self, SinkError> {
         let basis = format!("{VERSION} {bundle}");
-        let found = Self::open_as(path, &basis).map(|index| Some(index).filter(|index| index.upto() <= log_size));
-        match found {
-            Ok(Some(index)) => return Ok(index),
-            Ok(None) => tracing::info!("the index does not belong to this log: it is rebuilt"),
-            // Another process has it: it is not ours to drop.
-            Err(SinkError::Store(error)) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
-                return Err(SinkError::Store(error));
-            }
-            Err(error @ SinkError::ForeignStore(_)) => tracing::info!(%error, "the index is rebuilt"),
-            Err(error) => tracing::warn!(%error, "the index can't be read: it is rebuilt"),
-        }
-        std::fs::remove_file(path).map_err(|source| SinkError::Io { path: path.display().to_string(), source })?;
-        Self::open_as(path, &basis)
-    }
-
-    fn open_as(path: &Path, basis: &str) -> Result<Self, SinkError> {
-        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
-        let txn = begin(&db)?;
-        let upto = {
-            let mut meta = txn.open_table(META)?;
-            let known = meta.get(BASIS)?.map(|value| value.value().to_vec());
-            match known {
-                None => drop(meta.insert(BASIS, basis.as_bytes())?),
-                Some(known) if known == basis.as_bytes() => {}
-                Some(_) => return Err(SinkError::ForeignStore("the index was made under another bundle".into())),
-            }
-            let upto = meta.get(UPTO)?.and_then(|value| value.value().try_into().ok()).map_or(0, u64::from_be_bytes);
-            drop((txn.open_table(IDS)?, txn.open_table(VERDICTS)?, txn.open_table(TIMES)?, txn.open_table(POSTINGS)?));
-            upto
-        };
-        txn.commit()?;
-        Ok(Self { db, upto: RwLock::new(upto), unsynced: AtomicU64::new(0) })
+        let plan = Plan { name: "index", basis: &basis, cache_bytes: CACHE_BYTES, tables };
+        Ok(Self(Derived::open(path, &plan, log_size)?))
     }
 
     /// Leaves below this are in the index.
     pub fn upto(&self) -> u64 {
-        *self.upto.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.upto()
     }
 
     /// Indexes the next leaves, in order and without a gap. `same_payload` compares two leaves, and is asked when an id
@@ -104,19 +64,8 @@ impl Index {
         same_payload: impl Fn(u64, u64) -> Result<bool, SinkError>,
     ) -> Result<Vec<u64>, SinkError> {
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(Vec::new()) };
-        if first.leaf != self.upto() {
-            return Err(SinkError::NotNext { next: self.upto(), got: first.leaf });
-        }
-        let mut txn = begin(&self.db)?;
-        let unsynced = self.unsynced.fetch_add(1, Ordering::Relaxed);
-        if !unsynced.is_multiple_of(BATCHES_PER_SYNC) {
-            // What is lost with the power is judged again out of the log; the log is what must not be lost.
-            txn.set_durability(Durability::None)
-                .map_err(redb::Error::from)
-                .map_err(|e| SinkError::Store(Box::new(e)))?;
-        }
-        let (lists, repeated) = Self::lines(&txn, batch, same_payload)?;
-        {
+        self.0.extend(first.leaf, last.leaf + 1, |txn| {
+            let (lists, repeated) = Self::lines(txn, batch, same_payload)?;
             let mut table = txn.open_table(POSTINGS)?;
             // In key order: neighbours in the tree are written together.
             for (list, leaves) in lists.into_iter().collect::<BTreeMap<_, _>>() {
@@ -131,11 +80,8 @@ impl Index {
                     highest = Some(second);
                 }
             }
-            txn.open_table(META)?.insert(UPTO, &(last.leaf + 1).to_be_bytes()[..])?;
-        }
-        txn.commit()?;
-        *self.upto.write().unwrap_or_else(std::sync::PoisonError::into_inner) = last.leaf + 1;
-        Ok(repeated)
+            Ok(repeated)
+        })
     }
 
     /// Writes verdicts and ids; gives the lists that grow, and the leaves whose id stood before.
@@ -180,16 +126,14 @@ impl Index {
 
     /// The index at this moment.
     pub fn view(&self) -> Result<IndexView, SinkError> {
-        let txn = self.db.begin_read()?;
-        let upto = txn.open_table(META)?.get(UPTO)?.and_then(|value| value.value().try_into().ok());
-        Ok(IndexView { txn, upto: upto.map_or(0, u64::from_be_bytes) })
+        let (txn, upto) = self.0.view()?;
+        Ok(IndexView { txn, upto })
     }
 }
 
-fn begin(db: &Database) -> Result<WriteTransaction, SinkError> {
-    let mut txn = db.begin_write()?;
-    txn.set_quick_repair(true);
-    Ok(txn)
+fn tables(txn: &WriteTransaction) -> Result<(), SinkError> {
+    drop((txn.open_table(IDS)?, txn.open_table(VERDICTS)?, txn.open_table(TIMES)?, txn.open_table(POSTINGS)?));
+    Ok(())
 }
 
 /// The index at one moment.

@@ -16,6 +16,7 @@ pub mod agents;
 pub mod cloned;
 pub mod completeness;
 mod config;
+mod derived;
 pub mod desk;
 mod error;
 pub mod explain;

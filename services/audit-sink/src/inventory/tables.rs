@@ -37,8 +37,6 @@ pub(super) const FORKS_DUE: TableDefinition<'_, Bytes, ()> = TableDefinition::ne
 pub(super) const HEADS_DUE: TableDefinition<'_, Bytes, ()> = TableDefinition::new("heads_due");
 /// Kind, value and id of a directive → [`Standing`](super::Standing).
 pub(super) const DIRECTIVES: TableDefinition<'_, &str, Bytes> = TableDefinition::new("directives");
-/// `upto`, `basis`.
-pub(super) const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
 
 /// Agent ‖ number: a leaf or a `seq`.
 pub(super) fn numbered(agent: &Did, number: u64) -> [u8; 40] {
