@@ -1,24 +1,14 @@
 //! base58btc of 34 bytes, read ten characters at a time: a record names two keys, and one digit at a time each costs as
 //! much as parsing the rest.
 
+use crate::digits::{NO_DIGIT, values};
+
 /// A multicodec of two bytes and a key of 32.
 const BYTES: usize = 34;
 /// 58¹⁰ is the largest power that leaves room in 64 bits.
 const GROUP_DIGITS: usize = 10;
-/// Set in no digit's value.
-const NO_DIGIT: u8 = 0x80;
-
 /// The value of each character.
-const DIGITS: [u8; 256] = {
-    let mut values = [NO_DIGIT; 256];
-    let alphabet = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-    let mut value = 0;
-    while value < alphabet.len() {
-        values[alphabet[value] as usize] = value as u8;
-        value += 1;
-    }
-    values
-};
+const DIGITS: [u8; 256] = values(b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz");
 
 /// Why a text is not the bytes that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

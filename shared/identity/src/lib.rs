@@ -5,6 +5,7 @@
 
 mod base58;
 mod did;
+mod digits;
 mod domain;
 mod epoch;
 mod name;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digits::{NO_DIGIT, values};
+
 /// A `jti`: a non-empty string. Ours are UUIDv7; another's may be anything (AAT §3.2).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -61,20 +63,8 @@ impl FromStr for Digest {
     }
 }
 
-/// Set in no digit's value.
-const NO_DIGIT: u8 = 0x80;
-
 /// The value of each lower-case hexadecimal digit.
-const HEX_DIGITS: [u8; 256] = {
-    let mut values = [NO_DIGIT; 256];
-    let digits = b"0123456789abcdef";
-    let mut value = 0;
-    while value < digits.len() {
-        values[digits[value] as usize] = value as u8;
-        value += 1;
-    }
-    values
-};
+const HEX_DIGITS: [u8; 256] = values(b"0123456789abcdef");
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
