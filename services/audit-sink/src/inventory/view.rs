@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use marque_identity::{Did, Digest};
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, TableDefinition};
+use serde::de::DeserializeOwned;
 
 use super::draft::{damaged, parsed, read};
 use super::tables::{self, *};
@@ -157,26 +158,28 @@ impl InventoryView {
 
     /// An agent's permits without an outcome, oldest first, at most `count_max`, each with its leaf.
     pub fn permits(&self, agent: &Did, count_max: usize) -> Result<Vec<(u64, OpenPermit)>, SinkError> {
-        let table = self.txn.open_table(PERMITS)?;
-        let (low, high) = span(agent);
-        let rows = table.range(low.as_slice()..=high.as_slice())?.take(count_max);
-        rows.map(|row| {
-            let (key, value) = row?;
-            let (_, leaf) = tables::number_of(key.value()).ok_or_else(damaged)?;
-            Ok((leaf, parsed(value.value())?))
-        })
-        .collect()
+        self.numbered(PERMITS, agent, count_max)
     }
 
     /// An agent's forks, by number, at most `count_max`.
     pub fn forks(&self, agent: &Did, count_max: usize) -> Result<Vec<(u64, Fork)>, SinkError> {
-        let table = self.txn.open_table(FORKS)?;
+        self.numbered(FORKS, agent, count_max)
+    }
+
+    /// An agent's rows of a table, each with its number, in the numbers' order.
+    fn numbered<V: DeserializeOwned>(
+        &self,
+        table: TableDefinition<'_, &'static [u8], &'static [u8]>,
+        agent: &Did,
+        count_max: usize,
+    ) -> Result<Vec<(u64, V)>, SinkError> {
+        let table = self.txn.open_table(table)?;
         let (low, high) = span(agent);
         let rows = table.range(low.as_slice()..=high.as_slice())?.take(count_max);
         rows.map(|row| {
             let (key, value) = row?;
-            let (_, seq) = tables::number_of(key.value()).ok_or_else(damaged)?;
-            Ok((seq, parsed(value.value())?))
+            let (_, number) = tables::number_of(key.value()).ok_or_else(damaged)?;
+            Ok((number, parsed(value.value())?))
         })
         .collect()
     }
