@@ -13,7 +13,6 @@ use marque_bus::async_nats::Message;
 use marque_bus::callout::{Answerer, QUEUE_GROUP, Questions, SERVER_XKEY};
 use marque_bus::permissions::system;
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, RunningService, Service, subjects};
-use marque_revocation::Freshness;
 use marque_runtime::{Common, ConfigError, Context, Failure, Health, Shutdown, keys};
 use marque_signing::xkey::SealingKey;
 use marque_signing::{Role, SigningKey, TrustBundle};
@@ -271,14 +270,5 @@ async fn reply(door: &Door, bus: &Bus, message: Message) {
 
 /// Why the view is not fresh enough to let anybody in, if it is not.
 fn stale(feed: &Feed, bound: Duration) -> Option<String> {
-    match feed.view().freshness(feed.now(), bound) {
-        Freshness::Fresh { .. } => None,
-        Freshness::Stale { epoch, age } => {
-            Some(format!("at epoch {epoch}, last proven fresh {} ms ago", age.as_millis()))
-        }
-        Freshness::Diverged { epoch } => {
-            Some(format!("another set of directives than the broadcaster's at epoch {epoch}"))
-        }
-        Freshness::Cold => Some("no heartbeat has been reached yet".to_owned()),
-    }
+    feed.view().freshness(feed.now(), bound).pending()
 }

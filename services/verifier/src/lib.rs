@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use marque_agent::enforce::{EnforcementPoint, Policy, Tier};
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, RunningService, Service, subjects};
-use marque_revocation::Freshness;
 use marque_runtime::run::{Context, Failure, ServiceSpec};
 use marque_runtime::{Health, Shutdown};
 use marque_signing::{Role, SigningKey, TrustBundle};
@@ -147,16 +146,7 @@ fn registered(health: &Health, feed: &Feed) -> Metrics {
 
 /// Why the view is not fresh enough to open, if it is not.
 fn pending(feed: &Feed, bound: Duration) -> Option<String> {
-    match feed.view().freshness(feed.now(), bound) {
-        Freshness::Fresh { .. } => None,
-        Freshness::Stale { epoch, age } => {
-            Some(format!("at epoch {epoch}, last proven fresh {} ms ago", age.as_millis()))
-        }
-        Freshness::Diverged { epoch } => {
-            Some(format!("another set of directives than the broadcaster's at epoch {epoch}"))
-        }
-        Freshness::Cold => Some("no heartbeat has been reached yet".to_owned()),
-    }
+    feed.view().freshness(feed.now(), bound).pending()
 }
 
 /// What `nats micro stats` shows.

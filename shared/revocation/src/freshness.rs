@@ -31,6 +31,20 @@ pub enum Freshness {
 }
 
 impl Freshness {
+    /// What it waits for, if it is not [`Fresh`](Self::Fresh): for whoever asks whether a service is ready.
+    pub fn pending(&self) -> Option<String> {
+        match self {
+            Self::Fresh { .. } => None,
+            Self::Stale { epoch, age } => {
+                Some(format!("at epoch {epoch}, last proven fresh {} ms ago", age.as_millis()))
+            }
+            Self::Diverged { epoch } => {
+                Some(format!("another set of directives than the broadcaster's at epoch {epoch}"))
+            }
+            Self::Cold => Some("no heartbeat has been reached yet".to_owned()),
+        }
+    }
+
     /// Whether it is [`Fresh`](Self::Fresh).
     pub fn is_fresh(&self) -> bool {
         matches!(self, Self::Fresh { .. })
