@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use marque_agent::enforce::{STALENESS_MAX_MS, STALENESS_MIN_MS};
 use marque_runtime::{Common, ConfigError};
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +11,6 @@ use serde::{Deserialize, Serialize};
 const CONNECTION_LIFE_SECONDS_MIN: u64 = 5;
 /// A day: a connection is looked at again at least that often, whatever else happens.
 const CONNECTION_LIFE_SECONDS_MAX: u64 = 24 * 3600;
-/// Under two heartbeats (PROTOCOL §6: one every 250 ms) a view would be stale between them.
-const STALENESS_MIN_MS: u64 = 500;
-/// A bound of more than a minute makes a revocation a suggestion.
-const STALENESS_MAX_MS: u64 = 60_000;
 /// Questions in hand at once; each holds its chain, 64 KiB at the most.
 const REQUESTS_MAX: usize = 4096;
 

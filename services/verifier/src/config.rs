@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use marque_agent::enforce::{Policy, STALENESS_CRITICAL, STALENESS_STANDARD, Tier, ToolRule};
+use marque_agent::enforce::{
+    Policy, STALENESS_CRITICAL, STALENESS_MAX_MS, STALENESS_MIN_MS, STALENESS_STANDARD, Tier, ToolRule,
+};
 use marque_identity::TrustDomain;
 use marque_runtime::{Common, ConfigError};
 use serde::{Deserialize, Serialize};
 
-/// Under two heartbeats (PROTOCOL §6: one every 250 ms) a view would be stale between them.
-const STALENESS_MIN_MS: u64 = 500;
-/// A bound of more than a minute makes a revocation a suggestion.
-const STALENESS_MAX_MS: u64 = 60_000;
 /// How many calls may be in hand at once; each holds its payload, 64 KiB at the most.
 const REQUESTS_MAX: usize = 4096;
 

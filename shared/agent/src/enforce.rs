@@ -18,6 +18,8 @@ pub use chains::Chains;
 pub use host::{CALLS_MAX, Enforcer, Invocation, ServedTool, TOOL_TIMEOUT, ToolError};
 pub use observer::Observer;
 pub use point::EnforcementPoint;
-pub use policy::{Demand, Policy, STALENESS_CRITICAL, STALENESS_STANDARD, Tier, ToolRule};
+pub use policy::{
+    Demand, Policy, STALENESS_CRITICAL, STALENESS_MAX_MS, STALENESS_MIN_MS, STALENESS_STANDARD, Tier, ToolRule,
+};
 pub use presentation::{Chain, Presentation, Received};
 pub use ruling::{Asked, Denied, Outcome, Permitted, Ruling};

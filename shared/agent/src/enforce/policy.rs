@@ -9,6 +9,11 @@ use marque_identity::TrustDomain;
 pub const STALENESS_CRITICAL: Duration = Duration::from_secs(2);
 /// Staleness bound of all others: rides out the 4 to 8 s that a crashed stream leader takes (PROTOCOL §6).
 pub const STALENESS_STANDARD: Duration = Duration::from_secs(15);
+/// The least bound that a service takes, in milliseconds: under two heartbeats (PROTOCOL §6: one every 250 ms) a view
+/// would be stale between them.
+pub const STALENESS_MIN_MS: u64 = 500;
+/// The largest, in milliseconds: a bound of more than a minute makes a revocation a suggestion.
+pub const STALENESS_MAX_MS: u64 = 60_000;
 
 /// The risk tier of a tool: how old a view of the directives it tolerates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
