@@ -9,9 +9,9 @@
 //! different proof that was decided, one for each statement of the agent's own, one for each answer of the issuer or the
 //! broadcaster. All of `known` may have come by this connection, or, where the key had another one open, none of it. One
 //! more message (`settling`) is what our own client sends to its own inbox to learn that it was let in; another's client
-//! need not. So at least `messages_sent - known - settling` messages have no record, and at most `messages_sent`. Messages without a record are
-//! legal: on granted subjects, questions that leave no record (the bundle, a status), a proof sent twice. The finding
-//! says where to look, not that something is wrong.
+//! need not. So at least `messages_sent - known - settling` messages have no record, and at most `messages_sent`.
+//! Messages without a record are legal: on granted subjects, questions that leave no record (the bundle, a status), a
+//! proof sent twice. The finding says where to look, not that something is wrong.
 //!
 //! An answer does bounded work; `next` goes on where it stopped.
 

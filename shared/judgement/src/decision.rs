@@ -1,8 +1,8 @@
 //! The decision: AAT §8 steps 6 to 8 over a verified chain, then ours.
 //!
 //! Order: 7a and 7b before 6b, so that only the key's holder can make us evaluate; 6b, 6c, 7c to 7h; 9 directives, 10
-//! live narrowings, 11 freshness, 14 the manifest; 7i last, so that a denial consumes no `jti`. 12 (the proof is new cluster-wide) is
-//! the caller's, by [`Permit::side_effecting`] and [`VerifiedProof::replay_key`].
+//! live narrowings, 11 freshness, 14 the manifest; 7i last, so that a denial consumes no `jti`. 12 (the proof is new
+//! cluster-wide) is the caller's, by [`Permit::side_effecting`] and [`VerifiedProof::replay_key`].
 
 mod directives;
 mod narrowing;
