@@ -43,6 +43,23 @@ pub enum LedgerError {
     /// A note's text is no checkpoint (C2SP `tlog-checkpoint`).
     #[error("checkpoint: {0}")]
     CheckpointMalformed(&'static str),
+    /// A file is no proof (C2SP `tlog-proof`).
+    #[error("tlog-proof: {0}")]
+    TlogProofMalformed(&'static str),
+    /// A request to a witness is malformed (C2SP `tlog-witness`).
+    #[error("add-checkpoint: {0}")]
+    AddCheckpointMalformed(&'static str),
+    /// A file is no policy (C2SP `tlog-policy`). Line 0 is the whole.
+    #[error("policy, line {line}: {what}")]
+    PolicyMalformed {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The log signed the checkpoint, but too few of the policy's witnesses have cosigned it.
+    #[error("too few witnesses have cosigned the checkpoint")]
+    QuorumMissing,
     /// A proof does not lead from what it is given to the root it is given.
     #[error("the proof does not verify")]
     ProofInvalid,
@@ -57,10 +74,13 @@ impl LedgerError {
             | Self::TilePathMalformed
             | Self::NoteMalformed(_)
             | Self::VerifierKeyMalformed(_)
-            | Self::CheckpointMalformed(_) => Code::Malformed,
+            | Self::CheckpointMalformed(_)
+            | Self::TlogProofMalformed(_)
+            | Self::AddCheckpointMalformed(_)
+            | Self::PolicyMalformed { .. } => Code::Malformed,
             Self::EntryOversize(_) => Code::Oversize,
             Self::OutOfRange => Code::NotFound,
-            Self::NoteUntrusted(_) => Code::SignatureInvalid,
+            Self::NoteUntrusted(_) | Self::QuorumMissing => Code::SignatureInvalid,
             Self::TileUnreadable { .. } | Self::EdgeMalformed(_) | Self::ProofInvalid => Code::LogInvalid,
         }
     }
