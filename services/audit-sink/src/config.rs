@@ -1,10 +1,16 @@
 //! What the sink is told beside what every service is.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use marque_identity::Did;
+use marque_ledger::{KeyKind, LedgerError, Policy, VerifierKey, Witness};
 use marque_runtime::{Common, ConfigError};
+use marque_signing::{Role, TrustBundle};
 use serde::{Deserialize, Serialize};
+
+use crate::seal::cosigner;
 
 /// Threads that judge, at the most: more than any machine of one sink has use for.
 const JUDGING_THREADS_MAX: usize = 256;
@@ -38,6 +44,11 @@ pub struct AuditSink {
     pub judging_threads: usize,
     /// Between two statements of the heads of chains that grew, in milliseconds.
     pub heads_interval_ms: u64,
+    /// How many other sinks of the bundle must have cosigned a checkpoint before it is final, and shown; 0 asks none.
+    pub cosignatures: usize,
+    /// A policy (C2SP `tlog-policy`) that says when a checkpoint is final, instead of `cosignatures`: for witnesses
+    /// outside, each with its key and URL. Its `log` lines must have this sink's own key.
+    pub policy_file: Option<PathBuf>,
     /// Show the log under `/log/` of the health page's address. Records are not secret within a trust domain, but
     /// they are not for everybody: bind the page accordingly, or set this to false.
     pub serve_log: bool,
@@ -49,6 +60,8 @@ impl Default for AuditSink {
             checkpoint_interval_ms: CHECKPOINT_INTERVAL_MS,
             judging_threads: 0,
             heads_interval_ms: HEADS_INTERVAL_MS,
+            cosignatures: 0,
+            policy_file: None,
             serve_log: true,
         }
     }
@@ -78,11 +91,53 @@ impl AuditSink {
         interval("audit_sink.checkpoint_interval_ms", self.checkpoint_interval_ms, allowed)
     }
 
+    /// When a checkpoint of this key under this origin is final; none where it is when it is signed.
+    pub fn policy(&self, origin: &str, own: &Did, bundle: &TrustBundle) -> Result<Option<Policy>, ConfigError> {
+        let wrong = |error: &dyn std::fmt::Display| ConfigError::Value(error.to_string());
+        if let Some(path) = &self.policy_file {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|source| ConfigError::File { path: path.clone(), source })?;
+            let policy = Policy::parse(&text).map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
+            let named = policy.logs().iter().any(|log| log.name() == origin && log.key().did() == *own);
+            return if named {
+                Ok(Some(policy))
+            } else {
+                Err(wrong(&format!("{} names no log `{origin}` with this sink's key", path.display())))
+            };
+        }
+        if self.cosignatures == 0 {
+            return Ok(None);
+        }
+        let (logs, witnesses) = sinks(origin, bundle).map_err(|error| wrong(&error))?;
+        // Nobody cosigns its own.
+        let witnesses: Vec<Witness> = witnesses.into_iter().filter(|sink| sink.key.key().did() != *own).collect();
+        let others = witnesses.len();
+        let policy = Policy::at_least(logs, self.cosignatures, witnesses);
+        let policy = policy.map_err(|_| {
+            wrong(&format!(
+                "`audit_sink.cosignatures` is {}, the trust bundle names {others} other sinks",
+                self.cosignatures
+            ))
+        })?;
+        Ok(Some(policy))
+    }
+
     /// Between two statements of heads.
     pub fn heads_interval(&self) -> Result<Duration, ConfigError> {
         let allowed = HEADS_INTERVAL_MS_MIN..=HEADS_INTERVAL_MS_MAX;
         interval("audit_sink.heads_interval_ms", self.heads_interval_ms, allowed)
     }
+}
+
+/// A bundle's sinks, as logs of this origin and as witnesses of each other.
+fn sinks(origin: &str, bundle: &TrustBundle) -> Result<(Vec<VerifierKey>, Vec<Witness>), LedgerError> {
+    let (mut logs, mut witnesses) = (Vec::new(), Vec::new());
+    for key in bundle.keys(Role::Sink) {
+        let cosigner = cosigner(origin, &key.did())?;
+        logs.push(VerifierKey::new(origin, KeyKind::Ed25519, key)?);
+        witnesses.push(Witness { name: cosigner.name().to_owned(), key: cosigner, url: None });
+    }
+    Ok((logs, witnesses))
 }
 
 fn interval(key: &str, ms: u64, allowed: RangeInclusive<u64>) -> Result<Duration, ConfigError> {

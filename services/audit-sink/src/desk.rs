@@ -1,13 +1,17 @@
 //! The questions at the door: bytes in, answer or refusal out. Knows nothing of the bus.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use marque_identity::Refusal;
 use marque_json::Limits;
+use marque_ledger::{TileId, TileKind};
 use marque_runtime::Clock;
 use marque_signing::jws::json_code;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use crate::SinkError;
 use crate::agents::agents;
@@ -16,27 +20,39 @@ use crate::explain::explain;
 use crate::files::Shelf;
 use crate::intake::blocking;
 use crate::inventory::Inventory;
+use crate::peers::{Tile, TileRequest};
 use crate::prove::{prove, standing};
 use crate::query::query;
 use crate::reader::Library;
 use crate::seal::Sealer;
+use crate::store::LogView;
 
 /// A question is a few hundred bytes.
 pub const QUESTION_BYTES_MAX: usize = 8 * 1024;
 
 /// Why the log halted, once it has: readable from everywhere, never unset.
 #[derive(Debug, Clone, Default)]
-pub struct Halted(Arc<Mutex<Option<String>>>);
+pub struct Halted(Arc<watch::Sender<Option<String>>>);
 
 impl Halted {
     /// Halts, for the first reason that is given.
     pub fn set(&self, why: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.to_owned());
+        self.0.send_if_modified(|first| {
+            let new = first.is_none();
+            first.get_or_insert_with(|| why.to_owned());
+            new
+        });
     }
 
     /// Why, if it has.
     pub fn why(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
+    }
+
+    /// Waits until it has.
+    pub async fn wait(&self) {
+        // The sender lives as long as this does.
+        let _ = self.0.subscribe().wait_for(Option::is_some).await;
     }
 }
 
@@ -55,6 +71,8 @@ pub enum Question {
     Agents,
     /// What is missing.
     Completeness,
+    /// A tile of this very log.
+    Tile,
 }
 
 /// Answers out of the log. Cheap to clone.
@@ -89,6 +107,7 @@ impl Desk {
                 Question::Query => json(&query(&reading, &asked(&body)?)?),
                 Question::Explain => json(&explain(&reading, &desk.sealer, &asked(&body)?)?),
                 Question::Proof => json(&prove(&reading, &desk.sealer, &asked(&body)?)?),
+                Question::Tile => json(&tile(&reading.log, &asked::<TileRequest>(&body)?)?),
                 Question::Checkpoint => json(&standing(size, reading.index.upto(), &desk.sealer, desk.halted.why())),
             }
         });
@@ -124,6 +143,14 @@ impl Desk {
                 (500, b"the log can't be read\n".to_vec())
             }
         }
+    }
+}
+
+fn tile(log: &LogView, asked: &TileRequest) -> Result<Tile, SinkError> {
+    let id = TileId::parse(&asked.path)?;
+    match id.kind {
+        TileKind::Hashes(_) => Ok(Tile { hashes: STANDARD.encode(log.file(id)?) }),
+        TileKind::Entries => Err(SinkError::Asked("a tile of entries is fetched from the sink's page".into())),
     }
 }
 

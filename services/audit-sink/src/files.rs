@@ -6,9 +6,9 @@ use marque_ledger::TileId;
 use marque_ledger::layout::{self, BUNDLE, CHECKPOINT, VERDICTS};
 
 use crate::SinkError;
+use crate::finality::FINAL_FILE;
 use crate::index::{Index, IndexView};
 use crate::judge::Judge;
-use crate::seal::CHECKPOINT_FILE;
 use crate::store::{LogStore, LogView};
 
 /// The log's store in its state directory.
@@ -58,7 +58,7 @@ pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
         move |source| SinkError::Io { path, source }
     };
     let read = |name: &str| std::fs::read_to_string(state_dir.join(name)).map_err(io(&state_dir.join(name)));
-    let (note, bundle) = (read(CHECKPOINT_FILE)?, read(BUNDLE_FILE)?);
+    let (note, bundle) = (read(FINAL_FILE)?, read(BUNDLE_FILE)?);
     let stated = marque_ledger::Checkpoint::parse(marque_ledger::Note::parse(note.as_bytes())?.text())?;
     let trusted = marque_signing::TrustBundle::open(bundle.trim_end(), None)
         .map_err(|error| SinkError::ForeignStore(format!("{BUNDLE_FILE}: {error}")))?;

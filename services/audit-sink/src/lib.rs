@@ -1,13 +1,13 @@
 //! The audit sink: takes the audit stream into a Merkle log, signs its checkpoints, and answers what is asked of it.
 //!
 //! In scope: LOG.md's rules over one stream and one redb log. Out of scope: the formats themselves (`marque-ledger`),
-//! what a record means (`marque_judgement::record`), and cosigning with other sinks.
+//! what a record means (`marque_judgement::record`).
 //!
 //! ```text
 //!  guard ─► intake: fetch ─► store (leaves, tiles, size) ─► judge ─► index
 //!                              │                                      │
 //!                              ▼                                      ▼        ▼
-//!                            seal (checkpoints)   query · explain · prove · files   inventory
+//!              peers, outside witnesses ◄─► seal, finality (checkpoints)   query · explain · prove · files   inventory
 //!                                                                                 │
 //!                                     agents · completeness · notices (what it says itself)
 //! ```
@@ -21,14 +21,19 @@ pub mod desk;
 mod error;
 pub mod explain;
 pub mod files;
+pub mod finality;
 pub mod finding;
 mod guard;
 pub mod index;
 pub mod intake;
 pub mod inventory;
 pub mod judge;
+mod keep;
 pub mod metrics;
 pub mod notices;
+pub mod outside;
+pub mod parting;
+pub mod peers;
 pub mod postings;
 pub mod prove;
 pub mod pull;

@@ -15,6 +15,10 @@ pub struct Metrics {
     indexed_upto: Gauge<u64, AtomicU64>,
     signed_size: Gauge<u64, AtomicU64>,
     signed_at: Gauge<i64, AtomicI64>,
+    final_size: Gauge<u64, AtomicU64>,
+    cosignatures_given: Counter,
+    cosignatures_taken: Counter,
+    witness_failures: Counter,
     halted: Gauge<u64, AtomicU64>,
 }
 
@@ -31,6 +35,22 @@ impl Metrics {
             self.signed_size.clone(),
         );
         registry.register("audit_checkpoint_timestamp_seconds", "When it was signed", self.signed_at.clone());
+        registry.register("audit_final_size", "Leaves under the newest final checkpoint", self.final_size.clone());
+        registry.register(
+            "audit_cosignatures_given",
+            "Checkpoints of other sinks that this one cosigned",
+            self.cosignatures_given.clone(),
+        );
+        registry.register(
+            "audit_cosignatures_taken",
+            "Cosignatures under this sink's own checkpoints",
+            self.cosignatures_taken.clone(),
+        );
+        registry.register(
+            "audit_witness_failures",
+            "Tries at an outside witness that brought no cosignature",
+            self.witness_failures.clone(),
+        );
         registry.register("audit_halted", "1 once the log has halted", self.halted.clone());
     }
 
@@ -50,6 +70,31 @@ impl Metrics {
     pub fn signed(&self, size: u64, at_unix_seconds: i64) {
         self.signed_size.set(size);
         self.signed_at.set(at_unix_seconds);
+    }
+
+    /// A checkpoint became final.
+    pub fn made_final(&self, size: u64) {
+        self.final_size.set(size);
+    }
+
+    /// Another sink's checkpoint was cosigned.
+    pub fn cosigned(&self) {
+        self.cosignatures_given.inc();
+    }
+
+    /// A cosignature under a checkpoint of ours came in.
+    pub fn cosignature_taken(&self) {
+        self.cosignatures_taken.inc();
+    }
+
+    /// An outside witness was asked in vain.
+    pub fn witness_failed(&self) {
+        self.witness_failures.inc();
+    }
+
+    /// How often an outside witness was asked in vain.
+    pub fn witness_failures(&self) -> u64 {
+        self.witness_failures.get()
     }
 
     /// The log has halted.

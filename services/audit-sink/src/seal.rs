@@ -4,18 +4,48 @@
 //! checked against it. Killed before keeping: nobody has seen it.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use marque_ledger::{Checkpoint, KeyKind, VerifierKey, root_at};
-use marque_signing::SigningKey;
+use marque_identity::{Did, UnixSeconds};
+use marque_ledger::{
+    Checkpoint, Hash, KeyKind, LedgerError, Note, NoteSignature, Policy, VerifierKey, cosign, root_at,
+};
+use marque_signing::{PublicKey, SigningKey};
 
 use crate::SinkError;
+use crate::finality::Finality;
+use crate::keep::keep;
 use crate::store::{LogStore, LogView};
 
 /// The newest signed checkpoint, beside the store and not in it: a store that was rolled back does not take it along.
 pub const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// The newest checkpoint of another sink that ours has cosigned, likewise.
+pub const COSIGNED_FILE: &str = "cosigned";
+
+/// The key under which a sink cosigns the others' checkpoints of this log.
+pub fn cosigner(origin: &str, sink: &Did) -> Result<VerifierKey, LedgerError> {
+    let key =
+        PublicKey::from_did(sink).map_err(|_| LedgerError::VerifierKeyMalformed("the sink's DID names no key"))?;
+    VerifierKey::new(&format!("{origin}/{}", sink.multibase()), KeyKind::Cosignature, key)
+}
+
+/// What became of another's checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cosigned {
+    /// Our log has the same root there: our line under it.
+    Line(NoteSignature),
+    /// Our log does not reach so far yet.
+    NotYet,
+    /// We have cosigned a larger one: a cosignature says that none is larger.
+    Older,
+    /// Our log has another root there: one of the two is not the stream's.
+    Parted {
+        /// Our root at that size.
+        ours: Hash,
+    },
+}
 
 /// A checkpoint and its signed note.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,36 +60,70 @@ pub struct Signed {
 pub struct Sealer {
     key: SigningKey,
     verifier: VerifierKey,
+    cosigner: VerifierKey,
     origin: String,
     path: PathBuf,
+    cosigned_path: PathBuf,
     state: Mutex<State>,
+    finality: Finality,
 }
 
 #[derive(Default)]
 struct State {
     last: Option<Signed>,
+    /// The largest that we have cosigned.
+    cosigned: u64,
     /// What this key is known to have signed before, by size, and this log has not been compared with yet.
     unproven: BTreeMap<u64, Checkpoint>,
 }
 
 impl Sealer {
-    /// Opens the sealer of a state directory. The kept checkpoint must be this key's and this log's.
-    pub fn open(state_dir: &Path, origin: &str, key: SigningKey) -> Result<Self, SinkError> {
+    /// Opens the sealer of a state directory. The kept checkpoints must be this key's and this log's. A checkpoint is
+    /// final when `policy` holds for it; without one, when it is signed.
+    pub fn open(state_dir: &Path, origin: &str, key: SigningKey, policy: Option<Policy>) -> Result<Self, SinkError> {
         let verifier = VerifierKey::new(origin, KeyKind::Ed25519, key.public())?;
+        let cosigner = cosigner(origin, &key.did())?;
         let path = state_dir.join(CHECKPOINT_FILE);
-        let last = match std::fs::read_to_string(&path) {
-            Ok(note) => {
-                let checkpoint =
-                    Checkpoint::open(note.as_bytes(), std::slice::from_ref(&verifier)).map_err(|error| {
-                        SinkError::Halted(format!("{} is not a checkpoint of ours: {error}", path.display()))
-                    })?;
-                Some(Signed { checkpoint, note })
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(source) => return Err(SinkError::Io { path: path.display().to_string(), source }),
+        let foreign = |path: &Path, error: LedgerError| {
+            SinkError::Halted(format!("{} is not a checkpoint of ours: {error}", path.display()))
         };
-        let unproven = last.iter().map(|signed| (signed.checkpoint.size, signed.checkpoint.clone())).collect();
-        Ok(Self { key, verifier, origin: origin.to_owned(), path, state: Mutex::new(State { last, unproven }) })
+        let last = match kept(&path)? {
+            Some(note) => {
+                let checkpoint = Checkpoint::open(note.as_bytes(), std::slice::from_ref(&verifier));
+                Some(Signed { checkpoint: checkpoint.map_err(|error| foreign(&path, error))?, note })
+            }
+            None => None,
+        };
+        let cosigned_path = state_dir.join(COSIGNED_FILE);
+        let cosigned = match kept(&cosigned_path)? {
+            Some(text) => {
+                let read = || {
+                    let note = Note::parse(text.as_bytes())?;
+                    note.verify(std::slice::from_ref(&cosigner))?;
+                    Checkpoint::parse(note.text())
+                };
+                Some(read().map_err(|error| foreign(&cosigned_path, error))?)
+            }
+            None => None,
+        };
+        let before = last.iter().map(|signed| &signed.checkpoint).chain(&cosigned);
+        let mut unproven = BTreeMap::new();
+        for checkpoint in before {
+            let known = unproven.insert(checkpoint.size, checkpoint.clone());
+            if known.is_some_and(|known| known.root != checkpoint.root) {
+                return Err(SinkError::Halted(format!("two roots are signed for size {}", checkpoint.size)));
+            }
+        }
+        let policy = policy.unwrap_or_else(|| Policy::of_logs(vec![verifier.clone()]));
+        let finality = Finality::open(state_dir, policy)?;
+        let size_of = |signed: &Option<Signed>| signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
+        if let Some(signed) = last.as_ref().filter(|_| size_of(&finality.last()) < size_of(&last)) {
+            // Killed between signing and finality, or while it waited for its witnesses.
+            finality.signed(signed)?;
+        }
+        let cosigned = cosigned.map_or(0, |checkpoint| checkpoint.size);
+        let state = Mutex::new(State { last, cosigned, unproven });
+        Ok(Self { key, verifier, cosigner, origin: origin.to_owned(), path, cosigned_path, state, finality })
     }
 
     /// The key under which the checkpoints verify.
@@ -67,9 +131,47 @@ impl Sealer {
         &self.verifier
     }
 
-    /// The newest signed checkpoint.
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The newest final checkpoint: what is shown.
     pub fn last(&self) -> Option<Signed> {
-        self.lock().last.clone()
+        self.finality.last()
+    }
+
+    /// Which checkpoints are final.
+    pub fn finality(&self) -> &Finality {
+        &self.finality
+    }
+
+    /// Our line under another sink's checkpoint, if our own log has its root; kept on disk when this returns.
+    /// TRUST: the caller has checked who signed it, and that it is of this log.
+    pub fn cosign(&self, store: &LogStore, theirs: &Checkpoint, now: UnixSeconds) -> Result<Cosigned, SinkError> {
+        let view = store.view()?;
+        let mut state = self.lock();
+        self.compare(&mut state, &view)?;
+        let signed_upto = state.unproven.keys().next_back().copied().unwrap_or(0);
+        if theirs.size > view.size() || signed_upto > view.size() {
+            return Ok(Cosigned::NotYet);
+        }
+        let ours = root_at(&view, theirs.size)?;
+        if ours != theirs.root {
+            return Ok(Cosigned::Parted { ours });
+        }
+        if theirs.size < state.cosigned {
+            return Ok(Cosigned::Older);
+        }
+        let line = cosign(&theirs.text(), self.cosigner.name(), &self.key, now)?;
+        if theirs.size > state.cosigned {
+            let mut note = Note::new(theirs.text())?;
+            note.add(line.clone());
+            keep(&self.cosigned_path, &note.to_string())?;
+            state.cosigned = theirs.size;
+            state.unproven.insert(theirs.size, theirs.clone());
+        }
+        Ok(Cosigned::Line(line))
     }
 
     /// Another checkpoint under our key was found, such as the last published: the log must come to agree with it.
@@ -108,9 +210,10 @@ impl Sealer {
         let checkpoint =
             Checkpoint { origin: self.origin.clone(), size: view.size(), root: root_at(&view, view.size())? };
         let signed = Signed { note: checkpoint.sign(&self.key)?, checkpoint };
-        self.keep(&signed.note)?;
+        keep(&self.path, &signed.note)?;
         state.unproven.insert(signed.checkpoint.size, signed.checkpoint.clone());
         state.last = Some(signed.clone());
+        self.finality.signed(&signed)?;
         Ok(Some(signed))
     }
 
@@ -130,20 +233,15 @@ impl Sealer {
         Ok(())
     }
 
-    fn keep(&self, note: &str) -> Result<(), SinkError> {
-        let next = self.path.with_extension("next");
-        let write = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create(&next)?;
-            file.write_all(note.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&next, &self.path)?;
-            // The name is durable when its directory is.
-            self.path.parent().map_or(Ok(()), |directory| std::fs::File::open(directory)?.sync_all())
-        };
-        write().map_err(|source| SinkError::Io { path: self.path.display().to_string(), source })
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn kept(path: &Path) -> Result<Option<String>, SinkError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SinkError::Io { path: path.display().to_string(), source }),
     }
 }

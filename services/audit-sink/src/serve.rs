@@ -10,8 +10,9 @@ use marque_bus::service::Request;
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, streams, subjects};
 use marque_ledger::origin;
 use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
-use marque_signing::{Role, TrustBundle, bundle::fingerprint};
+use marque_signing::{Role, bundle::fingerprint};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::SinkError;
 use crate::config::Config;
@@ -24,9 +25,11 @@ use crate::inventory::Inventory;
 use crate::judge::Judge;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
+use crate::outside::Outside;
+use crate::peers::Peers;
 use crate::pull::Pull;
 use crate::reader::Library;
-use crate::seal::{Sealer, Signed};
+use crate::seal::Sealer;
 use crate::store::LogStore;
 
 /// What the sink is called.
@@ -68,10 +71,13 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         stop.send_replace(true);
     };
     let speaking = sink.notices.run(&bus, stopped.clone(), || sink.desk.halted.why().is_some());
-    tokio::join!(sink.take_in_until(&bus, stopped), sealing, speaking, asked);
+    let cosigning = sink.cosign_until(&bus, stopped.clone());
+    let outside = Outside::all(&sink.sealer, &sink.intake.store, &sink.intake.metrics).map_err(unusable)?;
+    let outside: JoinSet<()> = outside.into_iter().map(|witness| witness.run(stopped.clone())).collect();
+    tokio::join!(sink.take_in_until(&bus, stopped), sealing, cosigning, speaking, asked, outside.join_all());
     // 3. What was taken in last is signed, too.
     if sink.desk.halted.why().is_none() {
-        sink.seal(&bus, &mut None).await;
+        sink.seal(&bus, &mut 0).await;
     }
     service.drain(DRAIN_DEADLINE).await;
     bus.drain().await.map_err(Failure::fatal)
@@ -81,6 +87,7 @@ struct Sink {
     intake: Intake,
     desk: Desk,
     sealer: Arc<Sealer>,
+    peers: Peers,
     notices: Notices,
     clock: Clock,
 }
@@ -109,13 +116,17 @@ impl Sink {
         let inventory = Arc::new(inventory);
         let notices =
             Notices { inventory: Arc::clone(&inventory), key: config.common.signing_key()?, clock, heads_every };
-        let sealer = Arc::new(Sealer::open(&state_dir, &origin, key).map_err(refused)?);
+        let policy = config.audit_sink.policy(&origin, &key.did(), &bundle)?;
+        let sealer = Arc::new(Sealer::open(&state_dir, &origin, key, policy).map_err(refused)?);
         let metrics = Metrics::default();
         health.metrics(|registry| metrics.register(registry));
         metrics.appended(0, store.head().size);
         metrics.indexed(0, index.upto());
-        let judge: TrustBundle = bundle;
-        let library = Library { store: Arc::new(store), index: Arc::new(index), judge: Arc::new(Judge::new(judge)) };
+        let store = Arc::new(store);
+        let (seals, log, counts) = (Arc::clone(&sealer), Arc::clone(&store), metrics.clone());
+        let peers = Peers::new(&bundle, seals, log, clock, counts, state_dir.clone()).map_err(refused)?;
+        let judge = Arc::new(Judge::new(bundle));
+        let library = Library { store, index: Arc::new(index), judge };
         let halted = Halted::default();
         let seen = halted.clone();
         health.check("log", move || seen.why());
@@ -136,7 +147,7 @@ impl Sink {
         }
         let Library { store, index, judge } = library;
         let intake = Intake { store, index, inventory, judge, threads, metrics };
-        Ok(Self { intake, desk, sealer, notices, clock })
+        Ok(Self { intake, desk, sealer, peers, notices, clock })
     }
 
     /// Examines the stream and looks up our last published checkpoint; waits for the broker as long as it takes.
@@ -170,7 +181,11 @@ impl Sink {
     /// Takes in the stream. A broker that is gone is waited for; anything else that stops the intake halts the log.
     async fn take_in_until(&self, bus: &Bus, stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {
-            let error = match self.take_in(bus, stopped.clone()).await {
+            let taken = tokio::select! {
+                () = self.desk.halted.wait() => return,
+                taken = self.take_in(bus, stopped.clone()) => taken,
+            };
+            let error = match taken {
                 Ok(()) => return,
                 Err(SinkError::Bus(error @ (BusError::Unavailable(_) | BusError::OutcomeUnknown(_)))) => error,
                 Err(error) => return self.halt(&error),
@@ -204,45 +219,68 @@ impl Sink {
         self.intake.metrics.halted();
     }
 
-    async fn seal_until(&self, bus: &Bus, mut stopped: watch::Receiver<bool>, every: Duration) {
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // What an earlier run signed and perhaps did not publish goes first.
-        let mut unpublished = self.sealer.last();
-        loop {
-            tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => return,
-                _ = ticks.tick() => {}
+    /// Cosigns with the other sinks. One whose log has another root halts ours.
+    async fn cosign_until(&self, bus: &Bus, stopped: watch::Receiver<bool>) {
+        while !*stopped.borrow() && self.desk.halted.why().is_none() {
+            match self.peers.run(bus, stopped.clone()).await {
+                Ok(()) => return,
+                Err(SinkError::Bus(error)) => tracing::warn!(%error, "the other sinks can't be heard: trying again"),
+                Err(error) => return self.halt(&error),
             }
-            if self.desk.halted.why().is_some() {
-                return;
-            }
-            self.seal(bus, &mut unpublished).await;
+            tokio::time::sleep(RETRY).await;
         }
     }
 
-    /// Signs if there is something new, and publishes the newest that is not yet published.
-    async fn seal(&self, bus: &Bus, unpublished: &mut Option<Signed>) {
+    async fn seal_until(&self, bus: &Bus, mut stopped: watch::Receiver<bool>, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sizes = self.sealer.finality().sizes();
+        // What an earlier run made final and perhaps did not publish goes first.
+        let (mut published, mut in_vain) = (0, false);
+        loop {
+            let ticked = tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => return,
+                () = self.desk.halted.wait() => return,
+                _ = ticks.tick() => true,
+                // Cosignatures make one final between two ticks. What could not be published waits for the next tick.
+                Ok(_) = sizes.wait_for(|(last, _)| *last > published), if !in_vain => false,
+            };
+            let due = published;
+            if ticked {
+                self.seal(bus, &mut published).await;
+            } else {
+                self.publish(bus, &mut published).await;
+            }
+            in_vain = !ticked && published == due;
+        }
+    }
+
+    /// Signs if there is something new, and publishes the newest final checkpoint if it is not published yet.
+    async fn seal(&self, bus: &Bus, published: &mut u64) {
         let (sealer, store) = (Arc::clone(&self.sealer), Arc::clone(&self.intake.store));
         match blocking(move || sealer.seal(&store)).await {
             Ok(None) => {}
             Ok(Some(signed)) => {
                 self.intake.metrics.signed(signed.checkpoint.size, self.clock.unix().0);
                 tracing::debug!(size = signed.checkpoint.size, root = %signed.checkpoint.root, "signed");
-                *unpublished = Some(signed);
             }
             Err(error) => return self.halt(&error),
         }
-        let Some(signed) = unpublished else { return };
+        self.publish(bus, published).await;
+    }
+
+    async fn publish(&self, bus: &Bus, published: &mut u64) {
+        let Some(last) = self.sealer.last().filter(|last| last.checkpoint.size > *published) else { return };
+        self.intake.metrics.made_final(last.checkpoint.size);
         let subject = subjects::checkpoint(&self.did());
-        match bus.publish_stored(&subject, signed.note.as_bytes(), None, PUBLISH_DEADLINE).await {
-            Ok(_) => *unpublished = None,
+        match bus.publish_stored(&subject, last.note.as_bytes(), None, PUBLISH_DEADLINE).await {
+            Ok(_) => *published = last.checkpoint.size,
             Err(error) => tracing::warn!(%error, "the checkpoint is not published yet"),
         }
     }
 
     async fn answer(&self, bus: &Bus) -> Result<RunningService, BusError> {
-        let endpoint = |name: &'static str, subject: &'static str, question: Question| {
+        let endpoint = |name: &'static str, subject: String, question: Question| {
             let desk = self.desk.clone();
             let answer = move |request: Request| {
                 let desk = desk.clone();
@@ -259,12 +297,13 @@ impl Sink {
             })
         };
         Service::new(SPEC.name, SPEC.version, SPEC.about)
-            .endpoint(endpoint("query", subjects::AUDIT_QUERY, Question::Query))
-            .endpoint(endpoint("explain", subjects::AUDIT_EXPLAIN, Question::Explain))
-            .endpoint(endpoint("proof", subjects::AUDIT_PROOF, Question::Proof))
-            .endpoint(endpoint("checkpoint", subjects::AUDIT_CHECKPOINT, Question::Checkpoint))
-            .endpoint(endpoint("agents", subjects::AUDIT_AGENTS, Question::Agents))
-            .endpoint(endpoint("completeness", subjects::AUDIT_COMPLETENESS, Question::Completeness))
+            .endpoint(endpoint("query", subjects::AUDIT_QUERY.into(), Question::Query))
+            .endpoint(endpoint("explain", subjects::AUDIT_EXPLAIN.into(), Question::Explain))
+            .endpoint(endpoint("proof", subjects::AUDIT_PROOF.into(), Question::Proof))
+            .endpoint(endpoint("checkpoint", subjects::AUDIT_CHECKPOINT.into(), Question::Checkpoint))
+            .endpoint(endpoint("agents", subjects::AUDIT_AGENTS.into(), Question::Agents))
+            .endpoint(endpoint("tile", subjects::audit_tile(&self.did()), Question::Tile))
+            .endpoint(endpoint("completeness", subjects::AUDIT_COMPLETENESS.into(), Question::Completeness))
             .stats(stats)
             .start(bus)
             .await

@@ -10,6 +10,8 @@ use std::sync::{Mutex, RwLock};
 use marque_ledger::{Edge, Entry, FullTile, Hash, LedgerError, TileId, TileKind, TileSource, encode_bundle};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
+use tokio::sync::watch;
+
 use crate::SinkError;
 
 /// Leaf index → entry.
@@ -40,6 +42,7 @@ pub struct LogStore {
     db: Database,
     edge: Mutex<Edge>,
     head: RwLock<Head>,
+    grown: watch::Sender<u64>,
 }
 
 impl LogStore {
@@ -72,12 +75,17 @@ impl LogStore {
         };
         txn.commit()?;
         let head = Head { size: edge.size(), root: edge.root() };
-        Ok(Self { db, edge: Mutex::new(edge), head: RwLock::new(head) })
+        Ok(Self { db, edge: Mutex::new(edge), head: RwLock::new(head), grown: watch::Sender::new(head.size) })
     }
 
     /// How far the log reaches on disk.
     pub fn head(&self) -> Head {
         *self.head.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Tells of growth: the size.
+    pub fn grown(&self) -> watch::Receiver<u64> {
+        self.grown.subscribe()
     }
 
     /// Appends entries as leaves `first..`: entries, tiles and size in one transaction, durable when this returns.
@@ -115,6 +123,7 @@ impl LogStore {
         let head = Head { size: grown.size(), root: grown.root() };
         *edge = grown;
         *self.head.write().unwrap_or_else(std::sync::PoisonError::into_inner) = head;
+        self.grown.send_replace(head.size);
         Ok(head)
     }
 

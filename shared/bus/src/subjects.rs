@@ -134,6 +134,8 @@ pub const AGENT_RECORDS: &str = "marque.record.*.*";
 pub const GATEKEEPER_CONNECTIONS: &str = "marque.gatekeeper.connections";
 /// What the checkpoint stream captures.
 pub const CHECKPOINTS_ALL: &str = "marque.checkpoint.*";
+/// What sinks tell each other as witnesses.
+pub const WITNESS_ALL: &str = "marque.witness.*";
 /// What the proof stream captures.
 pub const PROOFS_ALL: &str = "marque.proof.*";
 /// Search the audit log.
@@ -194,6 +196,16 @@ pub fn inbox_prefix(agent: &Did) -> String {
 /// Where a sink publishes its checkpoints.
 pub fn checkpoint(sink: &Did) -> String {
     format!("marque.checkpoint.{}", sink.multibase())
+}
+
+/// Where a sink asks the others to cosign its checkpoint, and where it gives its own cosignature.
+pub fn witness(sink: &Did) -> String {
+    format!("marque.witness.{}", sink.multibase())
+}
+
+/// Where this very sink answers with a tile of its log.
+pub fn audit_tile(sink: &Did) -> String {
+    format!("marque.audit.tile.{}", sink.multibase())
 }
 
 /// The claim on a proof: whoever publishes first has it. `id` is a digest in hex.
@@ -264,6 +276,8 @@ mod tests {
             record("issued", Some(&did)),
             record("decided", None),
             checkpoint(&did),
+            witness(&did),
+            audit_tile(&did),
             proof_claim(&Digest([1; 32])),
             gate("tools.crm.query"),
             committed(HEARTBEAT).unwrap(),

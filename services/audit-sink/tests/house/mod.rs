@@ -73,7 +73,7 @@ impl House {
         let print = fingerprint(&text).to_string();
         let index = Arc::new(Index::open(&directory.join(files::INDEX_FILE), &print, size)?);
         let judge = Arc::new(Judge::new(bundle()));
-        let sealer = Arc::new(Sealer::open(directory, ORIGIN, key(3))?);
+        let sealer = Arc::new(Sealer::open(directory, ORIGIN, key(3), None)?);
         let inventory = Arc::new(Inventory::open(&directory.join(files::INVENTORY_FILE), bundle(), &print, size)?);
         let library = Library { store: store.clone(), index: index.clone(), judge: judge.clone() };
         let intake = Intake { store, index, inventory, judge, threads: 2, metrics: Metrics::default() };

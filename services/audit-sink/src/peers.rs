@@ -1,0 +1,246 @@
+//! The other sinks of this log: each derives the same root from the same stream, and they cosign each other's
+//! checkpoints (LOG.md rule 7). Core NATS on `marque.witness.<sink>`: what is lost is asked for again.
+//!
+//! A message is a signed note. With its sender's own signature it is a checkpoint that waits for cosignatures; with its
+//! cosignature, an answer. A sender is known by the bus subject, which the broker lets no other publish on, and believed
+//! by the signature.
+//!
+//! A sink with another root for the same size means that one of the two logs is not the stream's: ours halts, keeps both
+//! notes, and says at which leaf they part.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt as _;
+use marque_bus::{Bus, BusError, subjects};
+use marque_identity::Did;
+use marque_ledger::{Checkpoint, Hash, KeyKind, Note, TileId, VerifierKey};
+use marque_runtime::Clock;
+use marque_signing::{PublicKey, Role, TrustBundle};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::SinkError;
+use crate::intake::blocking;
+use crate::keep::keep;
+use crate::metrics::Metrics;
+use crate::parting::parting;
+use crate::seal::{Cosigned, Sealer, cosigner};
+use crate::store::LogStore;
+
+/// A checkpoint with all the cosignatures that a note may have.
+const NOTE_BYTES_MAX: usize = 16 * 1024;
+/// A checkpoint that waits is told again after this: an answer may have been lost, or a sink been away.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// How long another sink may take to answer with a tile.
+const TILE_TIME: Duration = Duration::from_secs(3);
+
+/// A question for a tile of one sink's log.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TileRequest {
+    /// Its path in the C2SP layout, with its width.
+    pub path: String,
+}
+
+/// The tile.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tile {
+    /// Its hashes in a row, in standard base64.
+    pub hashes: String,
+}
+
+/// Another sink.
+struct Peer {
+    did: Did,
+    /// Signs its own checkpoints.
+    log: VerifierKey,
+    /// Signs under ours.
+    cosigner: VerifierKey,
+}
+
+/// What this sink does as one of several.
+pub struct Peers {
+    sealer: Arc<Sealer>,
+    store: Arc<LogStore>,
+    clock: Clock,
+    metrics: Metrics,
+    own: Did,
+    others: Vec<Peer>,
+    state_dir: PathBuf,
+}
+
+/// What a message of a peer is.
+enum Told {
+    /// It asks for our cosignature.
+    Asks(Checkpoint),
+    /// It has cosigned.
+    Answers,
+}
+
+impl Peers {
+    /// The other sinks that the bundle names.
+    pub fn new(
+        bundle: &TrustBundle,
+        sealer: Arc<Sealer>,
+        store: Arc<LogStore>,
+        clock: Clock,
+        metrics: Metrics,
+        state_dir: PathBuf,
+    ) -> Result<Self, SinkError> {
+        let own = sealer.verifier().key().did();
+        let other = |key: PublicKey| {
+            let did = key.did();
+            let log = VerifierKey::new(sealer.origin(), KeyKind::Ed25519, key)?;
+            Ok::<_, SinkError>(Peer { cosigner: cosigner(sealer.origin(), &did)?, log, did })
+        };
+        let sinks = bundle.keys(Role::Sink).into_iter().filter(|key| key.did() != own);
+        let others = sinks.map(other).collect::<Result<_, _>>()?;
+        Ok(Self { sealer, store, clock, metrics, own, others, state_dir })
+    }
+
+    /// Asks and answers until `stopped`. An error is final: the log halts.
+    pub async fn run(&self, bus: &Bus, mut stopped: watch::Receiver<bool>) -> Result<(), SinkError> {
+        if self.others.is_empty() {
+            return Ok(());
+        }
+        let messages = bus.client().subscribe(subjects::WITNESS_ALL).await;
+        let mut messages = messages.map_err(|error| BusError::Unavailable(error.to_string()))?;
+        let (mut grown, mut sizes) = (self.store.grown(), self.sealer.finality().sizes());
+        let mut again = tokio::time::interval(TELL_AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        // The newest checkpoint of each that our log does not reach yet.
+        let mut ahead: HashMap<Did, Checkpoint> = HashMap::new();
+        let mut told = 0;
+        loop {
+            tokio::select! {
+                () = asked_to_stop(&mut stopped) => return Ok(()),
+                message = messages.next() => {
+                    let Some(message) = message else { return Ok(()) };
+                    if let Some((peer, Told::Asks(theirs))) = self.hear(message.subject.as_str(), &message.payload)? {
+                        ahead.insert(peer.did, theirs);
+                        self.answer(bus, &mut ahead).await?;
+                    }
+                }
+                Ok(()) = grown.changed(), if !ahead.is_empty() => self.answer(bus, &mut ahead).await?,
+                Ok(()) = sizes.changed() => {
+                    let (_, signed) = *sizes.borrow_and_update();
+                    if signed > told {
+                        told = signed;
+                        self.ask(bus).await;
+                    }
+                }
+                _ = again.tick() => self.ask(bus).await,
+            }
+        }
+    }
+
+    /// Asks for cosignatures under the newest checkpoint that waits for them.
+    async fn ask(&self, bus: &Bus) {
+        if let Some(note) = self.sealer.finality().waiting() {
+            self.tell(bus, note.to_string()).await;
+        }
+    }
+
+    async fn tell(&self, bus: &Bus, note: String) {
+        if let Err(error) = bus.client().publish(subjects::witness(&self.own), note.into()).await {
+            tracing::debug!(%error, "the other sinks are not told yet");
+        }
+    }
+
+    /// What a message says, if a sink of the bundle says it. A cosignature is taken in.
+    fn hear(&self, subject: &str, payload: &[u8]) -> Result<Option<(&Peer, Told)>, SinkError> {
+        let did = subject.rsplit('.').next().and_then(|key| Did::from_multibase(key).ok());
+        let peer = self.others.iter().find(|peer| Some(peer.did) == did);
+        let Some(peer) = peer.filter(|_| payload.len() <= NOTE_BYTES_MAX) else { return Ok(None) };
+        let Ok(note) = Note::parse(payload) else { return Ok(None) };
+        if let Ok(theirs) = Checkpoint::open(payload, std::slice::from_ref(&peer.log)) {
+            return Ok(Some((peer, Told::Asks(theirs))));
+        }
+        let key = &peer.cosigner;
+        for line in note.signatures().iter().filter(|line| line.name == key.name() && line.key_id == key.key_id()) {
+            if self.sealer.finality().cosigned(note.text(), line)? {
+                self.metrics.cosignature_taken();
+            }
+        }
+        Ok(Some((peer, Told::Answers)))
+    }
+
+    /// Cosigns what our log has reached.
+    async fn answer(&self, bus: &Bus, ahead: &mut HashMap<Did, Checkpoint>) -> Result<(), SinkError> {
+        let size = self.store.head().size;
+        // The smallest first: a cosignature says that none is larger.
+        let mut reached: Vec<(Did, Checkpoint)> = ahead
+            .iter()
+            .filter(|(_, theirs)| theirs.size <= size)
+            .map(|(did, theirs)| (*did, theirs.clone()))
+            .collect();
+        reached.sort_by_key(|(_, theirs)| theirs.size);
+        for (did, theirs) in reached {
+            let (sealer, store, now) = (Arc::clone(&self.sealer), Arc::clone(&self.store), self.clock.unix());
+            let asked = theirs.clone();
+            match blocking(move || sealer.cosign(&store, &asked, now)).await? {
+                Cosigned::Line(line) => {
+                    let mut note = Note::new(theirs.text())?;
+                    note.add(line);
+                    self.tell(bus, note.to_string()).await;
+                    self.metrics.cosigned();
+                }
+                // Ours is not back where it was signed: it goes on waiting.
+                Cosigned::NotYet => continue,
+                Cosigned::Older => {}
+                Cosigned::Parted { ours } => return Err(self.parted(bus, &did, &theirs, ours).await),
+            }
+            ahead.remove(&did);
+        }
+        Ok(())
+    }
+
+    /// Keeps what both state, and finds the leaf.
+    async fn parted(&self, bus: &Bus, peer: &Did, theirs: &Checkpoint, ours: Hash) -> SinkError {
+        let size = theirs.size;
+        let kept = self.state_dir.join(format!("parted-{size}"));
+        let stated = Checkpoint { root: ours, ..theirs.clone() };
+        let text = format!("ours\n{}theirs, by {peer}\n{}", stated.text(), theirs.text());
+        if let Err(error) = keep(&kept, &text) {
+            tracing::error!(%error, "what both logs state can't be kept");
+        }
+        let leaf = match self.leaf_of_parting(bus, peer, size).await {
+            Ok(Some(leaf)) => format!("they part at leaf {leaf}"),
+            Ok(None) => "no leaf differs: one root is not its tiles'".to_owned(),
+            Err(error) => format!("the leaf is not known yet: {error}"),
+        };
+        SinkError::Halted(format!(
+            "sink {peer} signed root {} for size {size}, ours is {ours}: {leaf}; both are kept in {}",
+            theirs.root,
+            kept.display()
+        ))
+    }
+
+    async fn leaf_of_parting(&self, bus: &Bus, peer: &Did, size: u64) -> Result<Option<u64>, SinkError> {
+        let view = self.store.view()?;
+        let subject = subjects::audit_tile(peer);
+        let tile = |id: TileId| {
+            let (bus, subject) = (bus.clone(), subject.clone());
+            async move {
+                let question = serde_json::to_vec(&TileRequest { path: id.path() }).unwrap_or_default();
+                let reply = bus.request(&subject, Default::default(), question, TILE_TIME).await;
+                let reply = reply.map_err(|error| SinkError::Asked(format!("its tile: {error}")))?;
+                let unreadable = || SinkError::Asked("its tile can't be read".into());
+                let tile: Tile =
+                    marque_json::from_slice(&reply.payload, marque_json::Limits::DEFAULT).map_err(|_| unreadable())?;
+                STANDARD.decode(tile.hashes).map_err(|_| unreadable())
+            }
+        };
+        parting(size, &view, tile).await
+    }
+}
+
+async fn asked_to_stop(stopped: &mut watch::Receiver<bool>) {
+    // A sender that is gone asks for it, too.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
