@@ -39,6 +39,8 @@ fn schemas() -> BTreeMap<&'static str, Value> {
         ("audit-proof-request", of::<wire::ProofRequest>()),
         ("audit-query-reply", of::<wire::QueryReply>()),
         ("audit-query-request", of::<wire::QueryRequest>()),
+        ("audit-tile-reply", of::<wire::TileReply>()),
+        ("audit-tile-request", of::<wire::TileRequest>()),
         ("constraint", constraint()),
         ("decide-reply", of::<wire::DecideReply>()),
         ("decide-request", of::<wire::DecideRequest>()),

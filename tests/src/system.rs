@@ -28,7 +28,7 @@ use crate::binaries;
 
 /// Long enough for two slow cores that are shared; what needs it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(60);
-/// The name of a second gatekeeper, which a test may start.
+/// The name of a second gatekeeper and of a second sink, which a test may start.
 const SECOND: &str = "second";
 /// The name of this machine, whose attestor a test may start.
 pub const ATTESTED: &str = "node-1";
@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A running system. Its processes end with it.
 pub struct TestSystem {
-    services: BTreeMap<&'static str, ChildGuard>,
+    services: BTreeMap<String, ChildGuard>,
     nats: Option<NatsServer>,
     http: Vec<(Service, String)>,
     directory: Directory,
@@ -77,6 +77,7 @@ impl TestSystem {
             domain: "acme.example".parse().map_err(said)?,
             hosts: Vec::new(),
             gatekeepers: vec![SECOND.to_owned()],
+            sinks: vec![SECOND.to_owned()],
             attestors: vec![ATTESTED.to_owned()],
             layout: Layout::Here,
             nats_url: format!("nats://127.0.0.1:{}", ports[0]),
@@ -135,28 +136,44 @@ impl TestSystem {
             // Tests count leaves: the sink adds none of its own meanwhile.
             command.args(["--set", "audit_sink.heads_interval_ms=3600000"]);
         }
-        self.services.insert(service.name(), ChildGuard::spawn(&mut command, &log));
+        self.services.insert(service.name().to_owned(), ChildGuard::spawn(&mut command, &log));
     }
 
     /// Starts another gatekeeper beside the first, and waits until it is ready. Gives its page's address.
     pub async fn start_second_gatekeeper(&mut self) -> Result<String, String> {
-        let first = std::fs::read_to_string(self.directory.config_file(Service::Gatekeeper.name())).map_err(said)?;
+        self.start_second(Service::Gatekeeper, &[]).await
+    }
+
+    /// Starts another sink beside the first, with settings of its own, and waits until it is ready. Gives its page's
+    /// address. It has its own state, which a restart finds again.
+    pub async fn start_second_sink(&mut self, settings: &[&str]) -> Result<String, String> {
+        let heads = "audit_sink.heads_interval_ms=3600000";
+        let settings: Vec<&str> = settings.iter().copied().chain([heads]).collect();
+        self.start_second(Service::Sink, &settings).await
+    }
+
+    async fn start_second(&mut self, service: Service, settings: &[&str]) -> Result<String, String> {
+        let first = std::fs::read_to_string(self.directory.config_file(service.name())).map_err(said)?;
         let page = format!("127.0.0.1:{}", free_ports()[0]);
-        let own = self.http.iter().find(|(service, _)| *service == Service::Gatekeeper).map(|(_, page)| page.as_str());
+        let own = self.http.iter().find(|(known, _)| *known == service).map(|(_, page)| page.as_str());
         let key = |name: &str| self.directory.key_file(name).display().to_string();
-        let second = first
-            .replace(&key("gatekeeper"), &key(&format!("gatekeeper-{SECOND}")))
-            .replace(own.unwrap_or_default(), &page);
-        let config = self.folder.path().join("gatekeeper-second.toml");
-        std::fs::write(&config, second).map_err(said)?;
-        let mut command = Command::new(binaries::path(Service::Gatekeeper.binary()));
+        let name = second(service);
+        let state = self.directory.path().join("state");
+        let text = first
+            .replace(&key(service.key()), &key(&format!("{}-{SECOND}", service.key())))
+            .replace(own.unwrap_or_default(), &page)
+            .replace(&state.join(service.name()).display().to_string(), &state.join(&name).display().to_string());
+        let config = self.folder.path().join(format!("{name}.toml"));
+        std::fs::write(&config, text).map_err(said)?;
+        let mut command = Command::new(binaries::path(service.binary()));
         command.arg("--config").arg(config);
-        let log = self.folder.path().join("gatekeeper-second.log");
-        self.services.insert(SECOND, ChildGuard::spawn(&mut command, &log));
+        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+        let log = self.folder.path().join(format!("{name}.log"));
+        self.services.insert(name.clone(), ChildGuard::spawn(&mut command, &log));
         let deadline = Instant::now() + DEADLINE;
         while !http::get(&page, "/readyz", LOOK_TIME).await.is_ok_and(|(status, _)| status == 200) {
             if Instant::now() > deadline {
-                return Err(format!("the second gatekeeper is not ready: {}", self.services[SECOND].said()));
+                return Err(format!("{name} is not ready: {}", self.services[&name].said()));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -169,7 +186,7 @@ impl TestSystem {
         let mut command = Command::new(binaries::path(ATTESTOR_BINARY));
         command.arg("--config").arg(self.directory.config_file(&name));
         let log = self.folder.path().join("attestor.log");
-        self.services.insert(ATTESTOR_BINARY, ChildGuard::spawn(&mut command, &log));
+        self.services.insert(ATTESTOR_BINARY.to_owned(), ChildGuard::spawn(&mut command, &log));
         let socket = self.directory.attestor_socket();
         let deadline = Instant::now() + DEADLINE;
         while tokio::net::UnixStream::connect(&socket).await.is_err() {
@@ -181,9 +198,9 @@ impl TestSystem {
         Ok(socket)
     }
 
-    /// Kills the second gatekeeper as a crash would.
-    pub fn kill_second_gatekeeper(&mut self) {
-        self.services.remove(SECOND);
+    /// Kills the second of a service as a crash would.
+    pub fn kill_second(&mut self, service: Service) {
+        self.services.remove(&second(service));
     }
 
     /// Kills a service as a crash would (SIGKILL).
@@ -388,6 +405,11 @@ fn read_log(folder: &Path, bundle: &TrustBundle) -> Result<Vec<Option<Record>>, 
         }
     }
     Ok(records)
+}
+
+/// What the second of a service is called.
+fn second(service: Service) -> String {
+    format!("{}-{SECOND}", service.name())
 }
 
 fn said(error: impl std::fmt::Display) -> String {

@@ -49,7 +49,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("axum", &["marque-runtime"]),
     // The command line knows it for the commands that speak to the broker below our subjects.
     ("async-nats", &["marque-bus", "marque", "marque-tests", "marque-bench"]),
-    ("ureq", &["marque-issuer"]),
+    ("ureq", &["marque-issuer", "marque-audit-sink"]),
     ("jsonwebtoken", &["marque-credential", "marque-issuer"]),
 ];
 

@@ -9,6 +9,7 @@ use crate::SinkError;
 use crate::finality::FINAL_FILE;
 use crate::index::{Index, IndexView};
 use crate::judge::Judge;
+use crate::seal::CHECKPOINT_FILE;
 use crate::store::{LogStore, LogView};
 
 /// The log's store in its state directory.
@@ -58,7 +59,9 @@ pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
         move |source| SinkError::Io { path, source }
     };
     let read = |name: &str| std::fs::read_to_string(state_dir.join(name)).map_err(io(&state_dir.join(name)));
-    let (note, bundle) = (read(FINAL_FILE)?, read(BUNDLE_FILE)?);
+    // A sink that was stopped before its first checkpoint was final has signed one at the most.
+    let note = read(FINAL_FILE).or_else(|_| read(CHECKPOINT_FILE))?;
+    let bundle = read(BUNDLE_FILE)?;
     let stated = marque_ledger::Checkpoint::parse(marque_ledger::Note::parse(note.as_bytes())?.text())?;
     let trusted = marque_signing::TrustBundle::open(bundle.trim_end(), None)
         .map_err(|error| SinkError::ForeignStore(format!("{BUNDLE_FILE}: {error}")))?;

@@ -40,6 +40,9 @@ pub struct BootstrapArgs {
     /// Another gatekeeper, which gets a key of its own; may be repeated.
     #[arg(long = "gatekeeper", value_name = "NAME", value_parser = host_name)]
     gatekeepers: Vec<String>,
+    /// Another audit sink, which gets a key of its own and cosigns the first one's checkpoints; may be repeated.
+    #[arg(long = "sink", value_name = "NAME", value_parser = host_name)]
+    sinks: Vec<String>,
     /// A machine whose attestor states which process holds an agent's key, by the name that evidence gives it; may be
     /// repeated.
     #[arg(long = "attestor", value_name = "NAME", value_parser = machine_name)]
@@ -96,6 +99,8 @@ pub struct Plan {
     pub hosts: Vec<String>,
     /// Names of gatekeepers beside the first one.
     pub gatekeepers: Vec<String>,
+    /// Names of sinks beside the first one.
+    pub sinks: Vec<String>,
     /// Names of machines that have an attestor.
     pub attestors: Vec<String>,
     /// Where the processes will run.
@@ -140,6 +145,7 @@ pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<
         domain: args.domain.clone(),
         hosts: args.hosts.clone(),
         gatekeepers: args.gatekeepers.clone(),
+        sinks: args.sinks.clone(),
         attestors: args.attestors.clone(),
         layout: args.layout,
         nats_url: args.nats_url.clone().unwrap_or_else(|| format!("nats://127.0.0.1:{}", args.nats_port)),
@@ -198,6 +204,7 @@ impl Plan {
         let keys = KEY_NAMES.iter().map(|name| directory.key_file(name));
         let hosts = self.hosts.iter().map(|name| directory.key_file(&format!("host-{name}")));
         let gatekeepers = self.gatekeepers.iter().map(|name| directory.key_file(&format!("gatekeeper-{name}")));
+        let sinks = self.sinks.iter().map(|name| directory.key_file(&format!("sink-{name}")));
         let attestors = self.attestors.iter().map(|name| attestor(name));
         let attestors =
             attestors.flat_map(|attestor| [directory.key_file(&attestor), directory.config_file(&attestor)]);
@@ -210,7 +217,14 @@ impl Plan {
             directory.nats_url_file(),
             directory.sink_page_file(),
         ];
-        keys.chain(hosts).chain(gatekeepers).chain(attestors).chain(configs).chain(blueprints).chain(single).collect()
+        keys.chain(hosts)
+            .chain(gatekeepers)
+            .chain(sinks)
+            .chain(attestors)
+            .chain(configs)
+            .chain(blueprints)
+            .chain(single)
+            .collect()
     }
 }
 
@@ -257,7 +271,8 @@ pub fn write(directory: &Directory, plan: &Plan) -> Result<Digest, Failure> {
     }
     let hosts = plan.hosts.iter().map(|name| (Role::Host, BusRole::Host, name));
     let gatekeepers = plan.gatekeepers.iter().map(|name| (Role::Gatekeeper, BusRole::Gatekeeper, name));
-    for (role, at_the_broker, name) in hosts.chain(gatekeepers) {
+    let sinks = plan.sinks.iter().map(|name| (Role::Sink, BusRole::Sink, name));
+    for (role, at_the_broker, name) in hosts.chain(gatekeepers).chain(sinks) {
         let key = key(&format!("{}-{name}", at_the_broker.as_str()))?;
         services.push(ServiceKey { role, name: name.clone(), did: key.did() });
         users.push(User { role: at_the_broker, key: key.public() });

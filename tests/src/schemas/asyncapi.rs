@@ -22,6 +22,7 @@ fn payloads(name: &str) -> (Option<&'static str>, Option<&'static str>) {
         "audit.proof" => (Some("audit-proof-request"), Some("audit-proof-reply")),
         "audit.agents" => (Some("audit-agents-request"), Some("audit-agents-reply")),
         "audit.completeness" => (Some("audit-completeness-request"), Some("audit-completeness-reply")),
+        "audit.tile" => (Some("audit-tile-request"), Some("audit-tile-reply")),
         "audit.checkpoint" => (None, Some("audit-checkpoint-reply")),
         record if record.starts_with("record.") => (Some("record"), None),
         _ => (None, None),

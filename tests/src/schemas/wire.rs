@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub(super) use audit::{
     AgentsReply, AgentsRequest, CheckpointReply, CompletenessReply, CompletenessRequest, ExplainReply, ExplainRequest,
-    ProofReply, ProofRequest, QueryReply, QueryRequest,
+    ProofReply, ProofRequest, QueryReply, QueryRequest, TileReply, TileRequest,
 };
 
 /// `marque-join+jwt`, signed by an operator: lets one agent enrol.

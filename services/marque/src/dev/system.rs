@@ -119,6 +119,7 @@ impl System {
             domain: plan.domain.clone(),
             hosts: Vec::new(),
             gatekeepers: Vec::new(),
+            sinks: Vec::new(),
             attestors: vec![ATTESTED_MACHINE.to_owned()],
             layout: Layout::Here,
             nats_url: format!("nats://127.0.0.1:{port}"),

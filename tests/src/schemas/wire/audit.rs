@@ -248,3 +248,19 @@ struct Evidence {
     /// The ids of their records.
     records: Vec<String>,
 }
+
+/// Which tile of a sink's log.
+#[derive(JsonSchema)]
+#[schemars(title = "Audit tile request", deny_unknown_fields)]
+pub(in crate::schemas) struct TileRequest {
+    /// Its path in the C2SP layout, with its width: `tile/0/x001/234`, `tile/1/000.p/17`. Hashes, not entries.
+    path: String,
+}
+
+/// The tile.
+#[derive(JsonSchema)]
+#[schemars(title = "Audit tile reply")]
+pub(in crate::schemas) struct TileReply {
+    /// Its hashes in a row, 32 bytes each, in standard base64.
+    hashes: String,
+}
