@@ -26,6 +26,7 @@ mod check;
 mod directive;
 mod doctor;
 mod explain;
+mod forensics;
 mod lines;
 mod log;
 mod nats;

@@ -4,8 +4,8 @@
 //! live narrowings, 11 freshness, 14 the manifest; 7i last, so that a denial consumes no `jti`. 12 (the proof is new
 //! cluster-wide) is the caller's, by [`Permit::side_effecting`] and [`VerifiedProof::replay_key`].
 
-mod directives;
-mod narrowing;
+pub(crate) mod directives;
+pub(crate) mod narrowing;
 
 use std::time::Duration;
 
@@ -183,7 +183,7 @@ impl From<Denial> for Refusal {
 }
 
 /// A refusal, with the directive that decided if one did, and what the proof claims if its signature holds.
-struct Refused(Box<Reasons>);
+pub(crate) struct Refused(Box<Reasons>);
 
 struct Reasons {
     refusal: ChainRefusal,
@@ -200,6 +200,12 @@ impl From<ChainRefusal> for Refused {
 impl Refused {
     fn by(refusal: ChainRefusal, directive: String) -> Self {
         Self(Box::new(Reasons { refusal, directive: Some(directive), claimed: Claimed::default() }))
+    }
+
+    /// The refusal, and the directive that decided.
+    pub(crate) fn parts(self) -> (ChainRefusal, Option<String>) {
+        let Reasons { refusal, directive, .. } = *self.0;
+        (refusal, directive)
     }
 
     fn claiming(mut self, claimed: Claimed) -> Self {

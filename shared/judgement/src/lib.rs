@@ -9,6 +9,7 @@ pub mod cache;
 pub mod call;
 pub mod chain;
 pub mod decision;
+pub mod hindsight;
 pub mod plumbing;
 pub mod proof;
 pub mod record;

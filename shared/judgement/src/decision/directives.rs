@@ -10,7 +10,7 @@ use super::{Refused, narrowing};
 use crate::{Call, ChainRefusal, VerifiedChain};
 
 /// 9: no link, nor anything the root names, is revoked or suspended. 10: every live narrowing allows the call.
-pub(super) fn check(chain: &VerifiedChain, call: &Call<'_>, domain: &TrustDomain, view: &View) -> Result<(), Refused> {
+pub(crate) fn check(chain: &VerifiedChain, call: &Call<'_>, domain: &TrustDomain, view: &View) -> Result<(), Refused> {
     check_ended(chain, domain, view)?;
     check_narrowed(chain, call, domain, view)
 }

@@ -23,11 +23,21 @@ pub(super) fn check(narrow: &Narrow, call: &Call<'_>) -> Result<(), ChainRefusal
     let map = map(narrow, call.tool).map_err(|Unreadable| {
         refused("a live narrowing can't be read, so that nothing is allowed under it".to_owned())
     })?;
-    let Some(map) = map else { return Ok(()) };
+    map.map_or(Ok(()), |map| check_map(map, call, "a live narrowing"))
+}
+
+/// The same by a narrowing that is in no directive.
+pub(crate) fn check_tools(tools: &Tools, call: &Call<'_>) -> Result<(), ChainRefusal> {
+    let map = tools.get(call.tool).or_else(|| tools.get(ANY_TOOL));
+    map.map_or(Ok(()), |map| check_map(map, call, "the policy"))
+}
+
+fn check_map(map: &ConstraintMap, call: &Call<'_>, what: &str) -> Result<(), ChainRefusal> {
+    let refused = |message: String| ChainRefusal::at("10", Code::Narrowed, message);
     let args = call.args.as_object().ok_or_else(|| refused("the arguments are not a JSON object".to_owned()))?;
     map.check(args).map_err(|why| ChainRefusal {
         constraint: why.constraint().map(str::to_owned),
-        ..refused(format!("a live narrowing refuses: {why}"))
+        ..refused(format!("{what} refuses: {why}"))
     })
 }
 
@@ -45,7 +55,7 @@ pub fn validate(value: &Value) -> Result<(), ToolsError> {
     compile(value).map(|_| ())
 }
 
-fn compile(value: &Value) -> Result<Tools, ToolsError> {
+pub(crate) fn compile(value: &Value) -> Result<Tools, ToolsError> {
     let text = serde_json::to_vec(value).map_err(|_| ToolsError::Shape)?;
     let json = marque_json::parse(&text, Limits::DEFAULT).map_err(|_| ToolsError::Shape)?;
     let object = json.as_object().filter(|object| object.len() == 1).ok_or(ToolsError::Shape)?;

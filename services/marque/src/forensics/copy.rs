@@ -1,0 +1,131 @@
+//! A copy of the log to read: one that is at hand, or one that is taken now and deleted afterwards.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use marque_identity::Code;
+use marque_judgement::record::{Record, judge};
+use marque_ledger::{Checkpoint, Entry, Files as _, Note, TILE_WIDTH, TileId, TileKind, decode_bundle, layout};
+use marque_signing::TrustBundle;
+use tempfile::TempDir;
+
+use crate::cli::Common;
+use crate::directory::{Directory, read_line};
+use crate::output::Output;
+use crate::{Failure, log};
+
+/// A tile of entries, at the most: 256 of 65,537 bytes.
+const BUNDLE_BYTES_MAX: u64 = 17 << 20;
+/// A checkpoint with cosignatures.
+const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
+
+/// Which copy.
+#[derive(Debug, Clone, Args)]
+pub(super) struct CopyArgs {
+    /// A copy of the log, made by `marque log export`; without one, the sink's log is copied now and deleted afterwards.
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
+    /// The sink's page to copy from, `host:port`; the default stands in the bootstrap directory.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "log")]
+    from: Option<String>,
+    /// File with the trust bundle; the default is the bootstrap directory's, else the copy's own.
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+}
+
+/// A valid record of the log: the first with its id.
+pub(super) struct Leaf {
+    /// Its index.
+    pub leaf: u64,
+    /// When the broker stored it, in milliseconds.
+    pub stored_ms: i64,
+    /// What it says.
+    pub record: Record,
+}
+
+/// A log that can be read again and again.
+pub(super) struct LogCopy {
+    folder: PathBuf,
+    bundle: TrustBundle,
+    size: u64,
+    // Deleted with it, where it was taken for this command alone.
+    _taken: Option<TempDir>,
+}
+
+impl LogCopy {
+    /// Opens it, or takes it.
+    pub(super) async fn open(args: &CopyArgs, common: &Common, out: &Output) -> Result<Self, Failure> {
+        let (folder, taken) = match &args.log {
+            Some(folder) => (folder.clone(), None),
+            None => {
+                let from = match &args.from {
+                    Some(from) => from.clone(),
+                    None => common.connection.directory()?.sink_page()?,
+                };
+                let taken = tempfile::tempdir()
+                    .map_err(|error| Failure::new(Code::Internal, format!("no folder for a copy: {error}")))?;
+                log::export(&from, taken.path()).await?;
+                (taken.path().to_owned(), Some(taken))
+            }
+        };
+        let size = size_of(&folder)?;
+        let bundle = match (&args.bundle, &common.connection.dir) {
+            (Some(file), _) => open_bundle(file)?,
+            (None, Some(directory)) => Directory::at(directory).bundle()?,
+            (None, None) => open_bundle(&folder.join(layout::BUNDLE))?,
+        };
+        out.talk(format!(
+            "reads {size} leaves; signatures of records are checked, `marque log verify` checks the tree"
+        ));
+        Ok(Self { folder, bundle, size, _taken: taken })
+    }
+
+    /// The trust bundle that its records are judged under.
+    pub(super) fn bundle(&self) -> &TrustBundle {
+        &self.bundle
+    }
+
+    /// Its leaves.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Hands each valid record to `each`, in leaf order. Gives how many leaves hold none.
+    pub(super) fn read(&self, mut each: impl FnMut(Leaf) -> Result<(), Failure>) -> Result<u64, Failure> {
+        let files = marque_ledger::Directory::new(&self.folder);
+        let (mut seen, mut passed_over) = (HashSet::new(), 0);
+        for index in 0..self.size.div_ceil(TILE_WIDTH) {
+            let Some(id) = TileId::covering(TileKind::Entries, index, self.size) else { break };
+            let damaged = |why: String| Failure::new(Code::LogInvalid, format!("{}: {why}", id.path()));
+            let bytes = files.read(&id.path(), BUNDLE_BYTES_MAX).map_err(damaged)?;
+            let bytes = bytes.ok_or_else(|| damaged("the file is missing".into()))?;
+            let frames = decode_bundle(&bytes, id.width).map_err(|error| damaged(error.to_string()))?;
+            for (leaf, frame) in (index * TILE_WIDTH..).zip(frames) {
+                let entry = Entry::decode(frame).map_err(|error| damaged(error.to_string()))?;
+                match judge(entry.payload, &self.bundle).record {
+                    Some(record) if seen.insert(record.id.clone()) => {
+                        each(Leaf { leaf, stored_ms: entry.broker_ts_ns.div_euclid(1_000_000), record })?;
+                    }
+                    Some(_) | None => passed_over += 1,
+                }
+            }
+        }
+        Ok(passed_over)
+    }
+}
+
+fn size_of(folder: &Path) -> Result<u64, Failure> {
+    let files = marque_ledger::Directory::new(folder);
+    let bytes =
+        files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX).map_err(|why| Failure::new(Code::Unavailable, why))?;
+    let bytes =
+        bytes.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", folder.display())))?;
+    let stated = Note::parse(&bytes).and_then(|note| Checkpoint::parse(note.text()));
+    stated.map(|stated| stated.size).map_err(|error| Failure::new(error.code(), error.to_string()))
+}
+
+fn open_bundle(file: &Path) -> Result<TrustBundle, Failure> {
+    let text = read_line(file)?;
+    TrustBundle::open(&text, None).map_err(|error| Failure::new(error.code(), format!("{}: {error}", file.display())))
+}
