@@ -48,8 +48,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let Context { config, shutdown, clock, health } = context;
     let sink = Sink::open(&config, clock, &health)?;
-    health.pending("broker", "not connected yet");
     let bus = Bus::connect(connect_options(&config)?).await.map_err(Failure::fatal)?;
+    let broker = bus.clone();
+    health.check("broker", move || broker.pending().map(str::to_owned));
     bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
     let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
     // 1. The stream must be the log's own, and our last published checkpoint must be one of its roots.
@@ -57,7 +58,6 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     found.map_err(Failure::fatal)?;
     // 2. Questions, intake, checkpoints and what the sink says itself, each by itself.
     let service = sink.answer(&bus).await.map_err(Failure::fatal)?;
-    health.ready("broker");
     health.serving();
     let head = sink.intake.store.head();
     tracing::info!(instance = service.id(), size = head.size, root = %head.root, "serving");

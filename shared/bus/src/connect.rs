@@ -334,6 +334,16 @@ impl Bus {
         self.client.connection_state() == State::Connected
     }
 
+    /// Why nothing reaches the broker at this moment; none while there is a connection. For a health page, which asks
+    /// each time: it needs no event, and events can be lost. A broker that is frozen shows once its pings are missed.
+    pub fn pending(&self) -> Option<&'static str> {
+        match self.client.connection_state() {
+            State::Connected => None,
+            State::Pending => Some("not connected yet"),
+            State::Disconnected => Some("the connection is lost, and tried again"),
+        }
+    }
+
     /// The client, for what this room does not wrap (plain subscriptions and publishes).
     pub fn client(&self) -> &async_nats::Client {
         &self.client
