@@ -207,6 +207,12 @@ impl TestSystem {
         self.services[service.name()].terminate();
     }
 
+    /// What a service has written so far.
+    pub fn telemetry(&self, service: Service) -> String {
+        let log = self.folder.path().join(format!("{}.log", service.name()));
+        std::fs::read_to_string(log).unwrap_or_default()
+    }
+
     /// Waits for the end of a service that was asked to drain. Gives its exit code.
     pub fn until_ended(&mut self, service: Service) -> Option<i32> {
         let mut child = self.services.remove(service.name())?;

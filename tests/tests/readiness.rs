@@ -86,3 +86,18 @@ async fn a_gatekeeper_is_not_ready_while_the_broker_can_not_ask_it() {
     cast::enrol(&system).await;
     system.stop().await;
 }
+
+/// Asked to stop while there is no broker, a service that has nothing in hand waits for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_without_a_broker_ends_when_it_is_asked_to() {
+    let mut system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
+    system.kill_broker();
+    for service in Service::ALL {
+        until_pending(&system, service, "broker: ").await;
+        system.terminate(service);
+        assert_eq!(system.until_ended(service), Some(0), "{}", service.name());
+        let said = system.telemetry(service);
+        assert!(said.contains("disconnected from the broker"), "its telemetry is read: {said}");
+        assert!(!said.contains("at the deadline"), "{} waited for its drain's deadline: {said}", service.name());
+    }
+}

@@ -316,6 +316,14 @@ impl Bus {
         }
     }
 
+    /// Waits until there is no connection.
+    pub(crate) async fn cut_off(&self) {
+        let mut disturbed = self.signals.disturbances.subscribe();
+        while self.is_connected() {
+            let _ = tokio::time::timeout(STATE_RECHECK, disturbed.changed()).await;
+        }
+    }
+
     /// Does `then` once nobody drives the connection any more though it was not drained: its task has panicked, as
     /// async-nats 0.51 does on a header with a bare carriage return, and it never comes back. A service can only end,
     /// so that whoever supervises it starts it again.
