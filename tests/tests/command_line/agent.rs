@@ -48,7 +48,7 @@ async fn an_agent_is_invited_enrolled_and_renewed_by_hand() {
     let file = format!("{home}/credential.jwt");
     assert_eq!(stage.yes(&["token", "verify", &file])["agent"], enrolled["agent"]);
     assert_eq!(stage.yes(&["token", "inspect", &file])["tokens"][0]["kind"], "identity credential");
-    assert_eq!(stage.yes(&["nats", "permissions", &file])["may_answer"].is_boolean(), true);
+    assert!(stage.yes(&["nats", "permissions", &file])["may_answer"].is_boolean());
     // 5. A sidecar's dry run runs nothing; run, its command's exit code is passed on.
     let touched = stage.path("touched");
     let tools = both_tools().to_string();
