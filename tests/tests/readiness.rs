@@ -30,6 +30,7 @@ async fn no_service_is_ready_without_the_broker_and_each_is_again_with_it() {
             until_pending(&system, service, "broker: ").await;
             assert_eq!(system.page(service, "/livez").await.0, 200, "{} lives", service.name());
         }
+        until_pending(&system, Service::Sink, "stream: ").await;
         system.start_broker().unwrap();
         for service in Service::ALL {
             system.until_ready(service).await.unwrap();

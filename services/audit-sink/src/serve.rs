@@ -37,6 +37,8 @@ pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
     about: "Keeps the audit log: a Merkle tree over the audit stream, its checkpoints, and what can be asked of it.",
 };
 
+/// What is pending while the audit stream is not read: the log does not grow, and nothing newer is answered.
+const STREAM: &str = "stream";
 /// Between two tries at a broker that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a checkpoint's publish may take before the next one is tried.
@@ -83,6 +85,7 @@ struct Sink {
     sealer: Arc<Sealer>,
     notices: Notices,
     clock: Clock,
+    health: Health,
 }
 
 impl Sink {
@@ -136,7 +139,8 @@ impl Sink {
         }
         let Library { store, index, judge } = library;
         let intake = Intake { store, index, inventory, judge, threads, metrics };
-        Ok(Self { intake, desk, sealer, notices, clock })
+        health.pending(STREAM, "not read yet");
+        Ok(Self { intake, desk, sealer, notices, clock, health: health.clone() })
     }
 
     /// Examines the stream and looks up our last published checkpoint; waits for the broker as long as it takes.
@@ -176,6 +180,7 @@ impl Sink {
                 Err(error) => return self.halt(&error),
             };
             tracing::warn!(%error, "the stream can't be read: trying again");
+            self.health.pending(STREAM, &error.to_string());
             let mut stopped = stopped.clone();
             tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => return,
@@ -195,6 +200,7 @@ impl Sink {
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
             source = begun => source?,
         };
+        self.health.ready(STREAM);
         self.intake.run(source, stopped).await
     }
 
