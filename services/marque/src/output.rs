@@ -144,7 +144,8 @@ impl Output {
             }
             self.talk(format!("  {} {}", self.paint(Paint::Cyan, "hint:"), failure.hint));
         } else {
-            let document = serde_json::json!({ "error": failure });
+            let mut document = serde_json::json!({ "error": failure });
+            document["error"]["why"] = failure.code.why().into();
             print(&if self.format == Format::Json { pretty(&document) } else { document.to_string() });
         }
         failure.exit

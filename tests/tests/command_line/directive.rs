@@ -106,8 +106,8 @@ async fn a_suspension_is_resumed_and_a_revocation_is_not() {
     stage.stop().await;
 }
 
-/// A directive, asked for. Right after the system's start it is not known who is there: then it is durable, and its reach
-/// unknown (exit 4), with the key to ask again by.
+/// A directive, asked for. Right after the system's start it is not known who is there: then it is durable, and its
+/// reach unknown (exit 4), with the key to ask again by.
 fn asked(stage: &Stage, args: &[&str]) -> Value {
     let said = stage.said("json", args);
     let document = said.document();

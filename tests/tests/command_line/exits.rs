@@ -102,6 +102,8 @@ async fn what_can_not_be_asked_is_undecided_and_who_may_not_ask_is_told() {
     for args in QUESTIONS {
         let nobody = said(&[&["-j", "-s", &url], args].concat(), b"");
         assert_eq!((nobody.code, &nobody.document()["error"]["code"]), (5, &"not_authorized".into()), "{args:?}");
+        let hint = nobody.document()["error"]["hint"].to_string();
+        assert!(hint.contains("--dir") && !hint.contains("is a broker at"), "{hint}");
         let other = said(&[&["-j", "-s", &url, "--nkey", &other], args].concat(), b"");
         assert_eq!((other.code, &other.document()["error"]["code"]), (5, &"not_authorized".into()), "{args:?}");
         let asked = said(&[&["-j", "-s", &url, "--nkey", &operator], args].concat(), b"");

@@ -95,7 +95,7 @@ impl Stage {
         assert_eq!(said.code, code, "{args:?}: {said:?}");
         let error = said.document()["error"].clone();
         assert_eq!(error["exit"], code, "{args:?}: {said:?}");
-        assert!(["code", "message", "blame", "hint"].iter().all(|member| error[member].is_string()), "{said:?}");
+        assert!(["code", "message", "why", "blame", "hint"].iter().all(|member| error[member].is_string()), "{said:?}");
         error
     }
 
