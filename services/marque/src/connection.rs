@@ -56,8 +56,8 @@ impl Identity {
                 "is it a user of this broker? `marque doctor --dir DIR` connects as the operator"
             }
             Self::Agent(..) => {
-                "an operator reads the gatekeeper's reason: `marque audit query --kind refused`; `marque agent renew`, or a \
-                 new `marque token issue`, if what was shown has expired"
+                "an operator reads the gatekeeper's reason: `marque audit query --kind refused`; if what was shown has \
+                 expired, `marque agent renew` or `marque token issue` makes it anew"
             }
         }
     }
