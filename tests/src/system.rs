@@ -127,6 +127,17 @@ impl TestSystem {
         }
     }
 
+    /// Has the broker read its configuration again, as an operator would (SIGHUP).
+    pub fn reload_broker(&self) {
+        let pid = self.nats.as_ref().map(NatsServer::pid).expect("the broker runs");
+        signal("-HUP", pid);
+    }
+
+    /// Stops a service where it stands, as an overloaded machine would, or lets it go on (SIGSTOP, SIGCONT).
+    pub fn freeze(&self, service: Service, frozen: bool) {
+        signal(if frozen { "-STOP" } else { "-CONT" }, self.services[service.name()].pid());
+    }
+
     /// Starts a service, or starts it again after [`kill`](Self::kill).
     pub fn start_service(&mut self, service: Service) {
         let log = self.folder.path().join(format!("{}.log", service.name()));
@@ -211,6 +222,12 @@ impl TestSystem {
     /// Asks a service to drain (SIGTERM).
     pub fn terminate(&self, service: Service) {
         self.services[service.name()].terminate();
+    }
+
+    /// What a service has written so far.
+    pub fn telemetry(&self, service: Service) -> String {
+        let log = self.folder.path().join(format!("{}.log", service.name()));
+        std::fs::read_to_string(log).unwrap_or_default()
     }
 
     /// Waits for the end of a service that was asked to drain. Gives its exit code.
@@ -410,6 +427,11 @@ fn read_log(folder: &Path, bundle: &TrustBundle) -> Result<Vec<Option<Record>>, 
 /// What the second of a service is called.
 fn second(service: Service) -> String {
     format!("{}-{SECOND}", service.name())
+}
+
+fn signal(which: &str, pid: u32) {
+    let sent = Command::new("kill").arg(which).arg(pid.to_string()).status();
+    assert!(sent.is_ok_and(|status| status.success()), "{which} to {pid}");
 }
 
 fn said(error: impl std::fmt::Display) -> String {

@@ -18,7 +18,9 @@ pub const EVIDENCE_MAX: usize = 8;
 pub enum FindingKind {
     /// A credential that nothing has used, past half of its life or expired.
     NeverUsed,
-    /// A commission that grants tools which nothing has used, past half of its life or expired.
+    /// A commission that grants tools which nothing has used, past half of its life or expired. It sees whole tools
+    /// alone: a constraint that is wider than the arguments ever were (any account, and it was always the same one)
+    /// is not found, nor how a tool's grant compares with what a sub-agent was handed of it.
     WiderThanUsed,
     /// The same grant to the same kind of agent lives in many keys at once.
     AlikeInManyHands,

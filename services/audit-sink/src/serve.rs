@@ -40,6 +40,8 @@ pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
     about: "Keeps the audit log: a Merkle tree over the audit stream, its checkpoints, and what can be asked of it.",
 };
 
+/// What is pending while the audit stream is not read: the log does not grow, and nothing newer is answered.
+const STREAM: &str = "stream";
 /// Between two tries at a broker that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a checkpoint's publish may take before the next one is tried.
@@ -51,8 +53,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let Context { config, shutdown, clock, health } = context;
     let sink = Sink::open(&config, clock, &health)?;
-    health.pending("broker", "not connected yet");
     let bus = Bus::connect(connect_options(&config)?).await.map_err(Failure::fatal)?;
+    let broker = bus.clone();
+    health.check("broker", move || broker.pending().map(str::to_owned));
     bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
     let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
     // 1. The stream must be the log's own, and our last published checkpoint must be one of its roots.
@@ -60,7 +63,6 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     found.map_err(Failure::fatal)?;
     // 2. Questions, intake, checkpoints and what the sink says itself, each by itself.
     let service = sink.answer(&bus).await.map_err(Failure::fatal)?;
-    health.ready("broker");
     health.serving();
     let head = sink.intake.store.head();
     tracing::info!(instance = service.id(), size = head.size, root = %head.root, "serving");
@@ -90,6 +92,7 @@ struct Sink {
     peers: Peers,
     notices: Notices,
     clock: Clock,
+    health: Health,
 }
 
 impl Sink {
@@ -147,7 +150,8 @@ impl Sink {
         }
         let Library { store, index, judge } = library;
         let intake = Intake { store, index, inventory, judge, threads, metrics };
-        Ok(Self { intake, desk, sealer, peers, notices, clock })
+        health.pending(STREAM, "not read yet");
+        Ok(Self { intake, desk, sealer, peers, notices, clock, health: health.clone() })
     }
 
     /// Examines the stream and looks up our last published checkpoint; waits for the broker as long as it takes.
@@ -191,6 +195,7 @@ impl Sink {
                 Err(error) => return self.halt(&error),
             };
             tracing::warn!(%error, "the stream can't be read: trying again");
+            self.health.pending(STREAM, &error.to_string());
             let mut stopped = stopped.clone();
             tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => return,
@@ -210,6 +215,7 @@ impl Sink {
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
             source = begun => source?,
         };
+        self.health.ready(STREAM);
         self.intake.run(source, stopped).await
     }
 

@@ -26,7 +26,7 @@ use crate::records::{Records, SERVICE};
 use crate::registry::Registry;
 use crate::scribe::Scribe;
 use crate::server::Server;
-use crate::statements;
+use crate::statements::Statements;
 use crate::warden::Warden;
 
 /// What the gatekeeper is called.
@@ -56,8 +56,8 @@ struct Buses {
     services: Bus,
     callout: Bus,
     system: Bus,
-    /// How to connect for agents' statements, as often as it takes.
-    statements: ConnectOptions,
+    /// The one for agents' statements, made anew as often as it takes.
+    statements: Statements,
 }
 
 /// Serves until `context.shutdown`.
@@ -70,8 +70,8 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         let message = format!("the trust bundle does not name {} as a gatekeeper", secrets.own.did());
         return Err(Failure::Config(ConfigError::Value(message)));
     }
-    health.pending("broker", "not connected yet");
     let buses = Buses::connect(&config.common, &secrets).await?;
+    buses.watch(&health);
     tokio::select! {
         () = buses.connected() => {}
         () = shutdown.requested() => return Ok(()),
@@ -107,7 +107,7 @@ impl Buses {
             Some((user, password)) => options().credentials(user, password.expose()),
             None => options().signing_key(Arc::new(common.nats_key()?)),
         };
-        let statements = among_services.clone();
+        let statements = Statements::by(among_services.clone());
         let open = async |options| {
             let bus = Bus::connect(options).await.map_err(Failure::fatal)?;
             bus.when_lost(|| marque_runtime::run::abandon("nobody drives a connection to the broker any more"));
@@ -119,6 +119,21 @@ impl Buses {
             system: open(options().signing_key(secrets.kicker.clone())).await?,
             statements,
         })
+    }
+
+    /// Without any one of them somebody is not let in, not closed, or not heard: `/readyz` says which.
+    fn watch(&self, health: &Health) {
+        for (which, bus) in
+            [("services", &self.services), ("auth callout", &self.callout), ("system account", &self.system)]
+        {
+            let bus = bus.clone();
+            health.check("broker", move || bus.pending().map(|why| format!("{which}: {why}")));
+        }
+        let statements = self.statements.current.subscribe();
+        health.check("broker", move || {
+            let why = statements.borrow().as_ref().map_or(Some("not connected yet"), Bus::pending);
+            why.map(|why| format!("agents' statements: {why}"))
+        });
     }
 
     async fn connected(&self) {
@@ -224,13 +239,12 @@ impl Gatekeeper {
         let asked = buses.callout.client().queue_subscribe(system::AUTH_CALLOUT, QUEUE_GROUP.to_owned()).await;
         let mut asked = asked.map_err(|error| BusError::Unavailable(error.to_string()))?;
         buses.callout.flush().await?;
-        health.ready("broker");
         health.serving();
         tracing::info!(instance = service.id(), "serving");
         let in_hand = Arc::new(Semaphore::new(questions_max));
         let following = registry.follow();
         let carrying_out = warden.watch(applied);
-        let stating = statements::serve(&buses.statements, &scribe, bounds.requests_max);
+        let stating = buses.statements.serve(&scribe, bounds.requests_max);
         tokio::pin!(following, carrying_out, stating);
         let outcome = loop {
             tokio::select! {

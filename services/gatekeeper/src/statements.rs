@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Service, subjects};
 use marque_judgement::record::RECORD_BYTES_MAX;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::scribe::Scribe;
 use crate::serve::SPEC;
@@ -19,31 +19,48 @@ const NAME: &str = "marque-gatekeeper-statements";
 /// Whoever breaks it again and again is served again and again, this much later.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Serves statements for ever; gives the error that trying again does not mend.
-pub(crate) async fn serve(options: &ConnectOptions, scribe: &Arc<Scribe>, requests_max: usize) -> BusError {
-    loop {
-        let bus = match Bus::connect(options.clone()).await {
-            Ok(bus) => bus,
-            Err(error) => return error,
-        };
-        let (lost, is_lost) = oneshot::channel();
-        bus.when_lost(move || {
-            let _ = lost.send(());
-        });
-        bus.connected().await;
-        let scribe = scribe.clone();
-        let endpoint = Endpoint::new("statement", subjects::STATEMENTS_ALL, move |request| {
+/// The connection for agents' statements, of which there is always at most one.
+pub(crate) struct Statements {
+    options: ConnectOptions,
+    /// The one that serves now.
+    pub(crate) current: watch::Sender<Option<Bus>>,
+}
+
+impl Statements {
+    /// Not connected yet; connects by these.
+    pub(crate) fn by(options: ConnectOptions) -> Self {
+        Self { options, current: watch::Sender::new(None) }
+    }
+
+    /// Serves statements for ever; gives the error that trying again does not mend.
+    pub(crate) async fn serve(&self, scribe: &Arc<Scribe>, requests_max: usize) -> BusError {
+        loop {
+            let bus = match Bus::connect(self.options.clone()).await {
+                Ok(bus) => bus,
+                Err(error) => return error,
+            };
+            let (lost, is_lost) = oneshot::channel();
+            bus.when_lost(move || {
+                let _ = lost.send(());
+            });
+            bus.connected().await;
             let scribe = scribe.clone();
-            async move { scribe.store(request).await }
-        });
-        let endpoint = endpoint.concurrency(requests_max).bytes_max(RECORD_BYTES_MAX);
-        let service = Service::new(NAME, SPEC.version, "Stores agents' own records").endpoint(endpoint).start(&bus);
-        tokio::select! {
-            _ = serving(service) => {}
-            _ = is_lost => {}
+            let endpoint = Endpoint::new("statement", subjects::STATEMENTS_ALL, move |request| {
+                let scribe = scribe.clone();
+                async move { scribe.store(request).await }
+            });
+            let endpoint = endpoint.concurrency(requests_max).bytes_max(RECORD_BYTES_MAX);
+            let service = Service::new(NAME, SPEC.version, "Stores agents' own records").endpoint(endpoint).start(&bus);
+            self.current.send_replace(Some(bus.clone()));
+            tokio::select! {
+                _ = serving(service) => {}
+                _ = is_lost => {}
+            }
+            // What nobody drives any more would be called connected for ever.
+            self.current.send_replace(None);
+            tracing::warn!("the connection for agents' statements was lost, and is made anew");
+            tokio::time::sleep(PAUSE).await;
         }
-        tracing::warn!("the connection for agents' statements was lost, and is made anew");
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -58,8 +58,9 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let metrics = Metrics::default();
     health.metrics(|registry| metrics.register(registry));
 
-    health.pending("broker", "not connected yet");
     let bus = Bus::connect(connect_options(&config)?).await.map_err(Failure::fatal)?;
+    let broker = bus.clone();
+    health.check("broker", move || broker.pending().map(str::to_owned));
     bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
     let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
     let Some(()) = until(&shutdown, patiently(|| bus.expect_stream(streams::AUDIT))).await.transpose()? else {
@@ -86,7 +87,6 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     });
     let Some(()) = until(&shutdown, settle(&desk)).await else { return Ok(()) };
     let service = start(&bus, &desk, document).await.map_err(Failure::fatal)?;
-    health.ready("broker");
     health.serving();
     tracing::info!(instance = service.id(), blueprints = desk.rules.blueprints.iter().len(), "serving");
 

@@ -30,7 +30,7 @@ const JOIN_BYTES_MAX: usize = 16 * 1024;
 /// The issuer takes no larger piece of evidence.
 const EVIDENCE_BYTES_MAX: usize = 16 * 1024;
 /// `typ` of a join token.
-const JOIN_TYP: &str = "marque-join+jwt";
+pub(crate) const JOIN_TYP: &str = "marque-join+jwt";
 
 /// What to do about agents.
 #[derive(Debug, Subcommand)]

@@ -24,6 +24,7 @@ use std::time::Duration;
 use clap::Args;
 use marque_agent::{CommissionRequest, Evidence, RuntimeClaim};
 use marque_identity::{Code, TaskId};
+use serde_json::json;
 
 use crate::agent::{HomeArgs, enrol_key, invitation, join_argument};
 use crate::agent_home::AgentHome;
@@ -74,6 +75,9 @@ pub struct RunArgs {
     /// Offer a NATS port on 127.0.0.1 to any client, without a secret; 0: a free one. NATS_URL tells it to the command.
     #[arg(long, value_name = "PORT")]
     nats_port: Option<u16>,
+    /// Say what would be done; make no key, ask for nothing, run nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -81,8 +85,11 @@ pub struct RunArgs {
 
 /// Runs it; the command's exit code is passed on.
 pub(crate) async fn run(args: &RunArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
-    // 1. The key, held by this process alone.
     let home = AgentHome::at(&args.home.home);
+    if args.dry_run {
+        return would_run(args, &home);
+    }
+    // 1. The key, held by this process alone.
     let held = if args.join.is_some() { home.key_or_new()? } else { home.key()? };
     // 2. A credential.
     if let (Some(join), Some(model)) = (&args.join, &args.model)
@@ -129,6 +136,24 @@ pub(crate) async fn run(args: &RunArgs, common: &Common, out: &Output) -> Result
     // 6. What was signed is written down already, after each action.
     holding.close().await;
     Ok(Answer::silent().exit(Exit::OfCommand(code)))
+}
+
+fn would_run(args: &RunArgs, home: &AgentHome) -> Result<Answer, Failure> {
+    let enrols = args.join.is_some() && !home.credential_file().exists();
+    let tools = match &args.chain {
+        Some(file) => tools_arg::chain(file).map(|_| None)?,
+        None => Some(request(args)?.tools.to_json()),
+    };
+    let command: Vec<String> = args.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let enrolling = if enrols { "enrol, then " } else { "" };
+    let under = match &args.task {
+        Some(task) => format!("a commission for {task}"),
+        None => "the chain that is given".to_owned(),
+    };
+    let text =
+        format!("would {enrolling}run `{}` under {under}, its key in {}", command.join(" "), home.path().display());
+    let data = json!({ "dry_run": true, "enrol": enrols, "task": args.task, "tools": tools, "command": command });
+    Ok(Answer::yes(data, text))
 }
 
 /// What serves for ever has ended.

@@ -10,13 +10,14 @@ use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, subjects};
 use marque_identity::{Code, Did, TaskId, UnixMillis, UnixSeconds};
 use marque_json::Limits;
+use marque_judgement::record::RecordKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::Common;
 use crate::inspect::token_digest;
 use crate::output::{Answer, Output, table};
-use crate::{Failure, call_failure, forensics, time};
+use crate::{Failure, forensics, question_failure, time};
 
 /// How long the sink may search.
 pub(crate) const ASK_TIME: Duration = Duration::from_secs(10);
@@ -71,8 +72,8 @@ pub struct QueryArgs {
     #[arg(long, value_enum)]
     decision: Option<DecisionArg>,
     /// Kind of record: issued, decided, completed, directive, …
-    #[arg(long)]
-    kind: Option<String>,
+    #[arg(long, value_parser = kind)]
+    kind: Option<RecordKind>,
     /// Not before: RFC 3339, or Unix seconds.
     #[arg(long, value_parser = time::moment)]
     since: Option<UnixSeconds>,
@@ -94,6 +95,12 @@ pub(crate) enum DecisionArg {
     Permit,
     /// Denials.
     Deny,
+}
+
+/// A kind of record, as it is named on a command line: one that nobody writes would find nothing, for ever.
+fn kind(text: &str) -> Result<RecordKind, String> {
+    let known = || RecordKind::ALL.map(RecordKind::as_str).join(", ");
+    text.parse().map_err(|_| format!("`{text}` is no kind of record: {}", known()))
 }
 
 /// A question to `marque.audit.query`. What is none is not asked for.
@@ -186,7 +193,7 @@ impl QueryArgs {
                 DecisionArg::Permit => "permit".to_owned(),
                 DecisionArg::Deny => "deny".to_owned(),
             }),
-            kind: self.kind.clone(),
+            kind: self.kind.map(|kind| kind.as_str().to_owned()),
             from_ms: self.since.map(millis),
             to_ms: self.until.map(millis),
             limit: Some(self.limit),
@@ -204,7 +211,7 @@ pub(crate) async fn ask(
     timeout: Duration,
 ) -> Result<Value, Failure> {
     let payload = serde_json::to_vec(question).unwrap_or_default();
-    let reply = bus.request(subject, Default::default(), payload, timeout).await.map_err(call_failure)?;
+    let reply = bus.request(subject, Default::default(), payload, timeout).await.map_err(question_failure)?;
     Ok(marque_json::from_slice(&reply.payload, Limits::DEFAULT)?)
 }
 

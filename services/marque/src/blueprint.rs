@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Common;
 use crate::output::{Answer, Output, facts, table};
-use crate::{Failure, call_failure, inspect};
+use crate::{Failure, inspect, question_failure};
 
 /// The issuer reads no larger file either.
 const FILE_BYTES_MAX: usize = 256 * 1024;
@@ -55,7 +55,7 @@ async fn ask(common: &Common, question: Option<Value>) -> Result<Value, Failure>
     let bus = common.connection.resolve(BusRole::Operator)?.connect("marque blueprint").await?;
     let payload = question.map(|question| question.to_string()).unwrap_or_default().into_bytes();
     let reply = bus.request(subjects::issuer::BLUEPRINTS, Default::default(), payload, common.connection.timeout).await;
-    Ok(marque_json::from_slice(&reply.map_err(call_failure)?.payload, Limits::DEFAULT)?)
+    Ok(marque_json::from_slice(&reply.map_err(question_failure)?.payload, Limits::DEFAULT)?)
 }
 
 fn listed(list: &Value) -> String {

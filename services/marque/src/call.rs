@@ -45,9 +45,9 @@ pub struct CallArgs {
 /// Calls it; the tool's own bytes go to stdout.
 pub(crate) async fn run(args: &CallArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
     let subject = args.tool.strip_prefix("nats:").unwrap_or(&args.tool);
+    let arguments = tools_arg::arguments(&args.args)?;
     let held = AgentHome::at(&args.home.home).key()?;
     let commission = Commission::adopt(held.key().clone(), tools_arg::chain(&args.chain)?)?;
-    let arguments = tools_arg::text(&args.args)?;
     if args.dry_run {
         let tool = format!("nats:{subject}");
         let text = format!("would call {tool} as {} (action {})", held.key().did(), held.key().history().signed + 1);

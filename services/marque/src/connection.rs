@@ -45,6 +45,24 @@ pub enum Identity {
     Agent(AgentKey, Presented),
 }
 
+impl Identity {
+    /// What to do where the broker does not let it in.
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Anonymous => {
+                "say who you are: --dir DIR of `marque bootstrap`, or --nkey FILE, --creds FILE, --context NAME"
+            }
+            Self::Password(..) | Self::Credentials(_) | Self::Nkey(_) => {
+                "is it a user of this broker? `marque doctor --dir DIR` connects as the operator"
+            }
+            Self::Agent(..) => {
+                "an operator reads the gatekeeper's reason: `marque audit query --kind refused`; if what was shown has \
+                 expired, `marque agent renew` or `marque token issue` makes it anew"
+            }
+        }
+    }
+}
+
 /// The members of a `nats` context that say how to connect. The tool has more; they don't matter here.
 #[derive(Debug, Default, Deserialize)]
 struct Context {
@@ -191,9 +209,11 @@ impl Connection {
                 options = key.connect_options(&self.url, name, presented.clone()).request_timeout(self.timeout);
             }
         }
-        Bus::connect_now(options, self.timeout).await.map_err(|error| {
-            bus_failure(error)
-                .hint(format!("is a broker at {}? `marque doctor` looks; `marque dev` runs one", self.url))
+        Bus::connect_now(options, self.timeout).await.map_err(|error| match bus_failure(error) {
+            refused if refused.code == Code::NotAuthorized => refused.hint(self.identity.hint()),
+            failure => {
+                failure.hint(format!("is a broker at {}? `marque doctor` looks; `marque dev` runs one", self.url))
+            }
         })
     }
 }

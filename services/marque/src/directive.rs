@@ -188,11 +188,16 @@ impl How {
 
     async fn put(&self, question: Question, common: &Common, out: &Output) -> Result<Answer, Failure> {
         if self.dry_run {
-            let data = serde_json::json!({ "dry_run": true, "op": question.op, "target": question.target });
+            let Question { op, target, until, narrow, lifts, .. } = question;
+            let data = serde_json::json!({
+                "dry_run": true, "op": op, "target": target, "until": until, "narrow": narrow, "lifts": lifts,
+            });
             return Ok(Answer::yes(data, "dry run: nothing was asked for"));
         }
         let who = Who::from_flags(self.key.as_deref(), common)?;
-        let reply = ask::ask(&who, question, common).await?;
-        Ok(ask::answer(&reply, out))
+        let key = question.key.clone().unwrap_or_else(ask::fresh_key);
+        let until = question.until;
+        let reply = ask::ask(&who, Question { key: Some(key.clone()), ..question }, common).await?;
+        Ok(ask::answer(&reply, &key, until, out))
     }
 }

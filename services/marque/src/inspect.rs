@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use clap::Args;
+use marque_credential::evidence::PROCESS_EVIDENCE_TYPE;
 use marque_identity::{Code, Did, Digest};
 use marque_json::{Json, Limits};
 use marque_signing::jws::Compact;
@@ -132,7 +133,7 @@ fn decode(text: &str) -> Decoded {
     Decoded {
         kind: kind(typ, claims.as_ref().ok()),
         digest: Some(token.signing_digest()),
-        holder: claims.as_ref().ok().and_then(holder),
+        holder: claims.as_ref().ok().and_then(|claims| holder(typ, claims)),
         header: header.ok(),
         claims: claims.ok(),
         error: (!errors.is_empty()).then(|| errors.join("; ")),
@@ -156,11 +157,17 @@ fn kind(typ: &str, claims: Option<&Value>) -> &'static str {
         "marque-renew+jwt" => "renew request",
         "marque-record+jwt" => "record",
         "marque-bundle+jwt" => "trust bundle",
+        "marque-attest+jwt" => "attest request",
+        PROCESS_EVIDENCE_TYPE => "process evidence",
         _ => "unknown",
     }
 }
 
-fn holder(claims: &Value) -> Option<Did> {
+/// By its confirmation key (RFC 7800); what an attestor states is for the key that it names.
+fn holder(typ: &str, claims: &Value) -> Option<Did> {
+    if typ == PROCESS_EVIDENCE_TYPE {
+        return claims.get("sub")?.as_str()?.parse().ok();
+    }
     let jwk: marque_signing::Jwk = serde_json::from_value(claims.get("cnf")?.get("jwk")?.clone()).ok()?;
     Some(jwk.public_key().ok()?.did())
 }
@@ -195,4 +202,43 @@ pub(crate) fn token_digest(text: &str) -> Result<Digest, Failure> {
         Failure::new(Code::TargetInvalid, "a token is named by 64 hexadecimal digits, by itself, or by its chain")
     })?;
     Ok(token.signing_digest())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every `typ` that a room of ours writes.
+    #[test]
+    fn no_token_of_ours_is_unknown() {
+        for typ in [
+            marque_credential::aat::TOKEN_TYPE,
+            marque_credential::evidence::ATTEST_REQUEST_TYPE,
+            marque_credential::evidence::PROCESS_EVIDENCE_TYPE,
+            marque_credential::identity_credential::CREDENTIAL_TYPE,
+            marque_credential::proof::PROOF_TYPE,
+            marque_judgement::record::RECORD_TYPE,
+            marque_revocation::ACK_TYP,
+            marque_revocation::DIRECTIVE_TYP,
+            marque_revocation::HEARTBEAT_TYP,
+            marque_revocation::REQUEST_TYP,
+            marque_signing::bundle::BUNDLE_TYP,
+            crate::agent::JOIN_TYP,
+            "marque-enrol+jwt",
+            "marque-issue+jwt",
+            "marque-renew+jwt",
+        ] {
+            assert_ne!(kind(typ, None), "unknown", "{typ}");
+        }
+        assert_eq!(kind("at+jwt", None), "unknown");
+    }
+
+    #[test]
+    fn an_attestors_statement_names_whose_key_it_is_for() {
+        let [attestor, agent] = [[1; 32], [2; 32]].map(|seed| marque_signing::SigningKey::from_seed(&seed));
+        let claims = serde_json::json!({ "iss": attestor.did(), "sub": agent.did(), "host": "node-1" });
+        let token = marque_signing::jws::sign_as_did(&attestor, PROCESS_EVIDENCE_TYPE, &claims).unwrap();
+        let seen = tokens(token.as_bytes()).unwrap();
+        assert_eq!((seen[0].kind, seen[0].holder), ("process evidence", Some(agent.did())));
+    }
 }

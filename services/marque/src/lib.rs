@@ -135,7 +135,12 @@ fn refuse_arguments(args: &[OsString], error: &clap::Error) -> Exit {
         (false, Format::Json | Format::Ndjson) => {
             let text = error.render().to_string();
             let first = text.lines().next().unwrap_or("wrong arguments");
-            out.failure(&Failure::usage(first.strip_prefix("error: ").unwrap_or(first)))
+            let what = match error.kind() {
+                // Its text is the help, whose first line is no error.
+                DisplayHelpOnMissingArgumentOrSubcommand => "what shall be done? a command or its verb is missing",
+                _ => first.strip_prefix("error: ").unwrap_or(first),
+            };
+            out.failure(&Failure::usage(what))
         }
     }
 }
@@ -174,6 +179,18 @@ pub(crate) fn call_failure(error: marque_bus::CallError) -> Failure {
             Failure::new(Code::ToolFailed, format!("the tool answered with error {code}: {message}"))
         }
         marque_bus::CallError::Unanswered(refusal) => refusal.into(),
+    }
+}
+
+/// The same of a question that changes nothing, whatever becomes of it: without an answer it is undecided.
+pub(crate) fn question_failure(error: marque_bus::CallError) -> Failure {
+    match error {
+        marque_bus::CallError::Unanswered(refusal) if refusal.code == Code::OutcomeUnknown => {
+            Failure::new(Code::Unavailable, refusal.message)
+        }
+        marque_bus::CallError::Unanswered(_)
+        | marque_bus::CallError::Refused(_)
+        | marque_bus::CallError::Foreign { .. } => call_failure(error),
     }
 }
 

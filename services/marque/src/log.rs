@@ -110,6 +110,8 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
             ))
         }
         LogVerb::Verify(args) => {
+            // A copy that is not there is no copy that does not hold.
+            std::fs::read_dir(&args.log).map_err(|error| Failure::file(&args.log, &error))?;
             let (bundle, trusted) = trusted_bundle(args, common)?;
             if !trusted {
                 out.talk(

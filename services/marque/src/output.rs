@@ -39,6 +39,8 @@ pub struct Answer {
     pub data: Value,
     /// The text for people, without a final newline.
     pub text: String,
+    /// The member of the document that is a list: NDJSON mode writes it alone, one row on each line.
+    pub rows: Option<&'static str>,
     /// The exit code.
     pub exit: Exit,
 }
@@ -46,12 +48,19 @@ pub struct Answer {
 impl Answer {
     /// A yes.
     pub fn yes(data: impl Serialize, text: impl Into<String>) -> Self {
-        Self { data: to_value(&data), text: text.into(), exit: Exit::Yes }
+        Self { data: to_value(&data), text: text.into(), rows: None, exit: Exit::Yes }
+    }
+
+    /// The same, which is a list beside what is said of it.
+    #[must_use]
+    pub fn rows(mut self, member: &'static str) -> Self {
+        self.rows = Some(member);
+        self
     }
 
     /// A yes that has said everything already.
     pub fn silent() -> Self {
-        Self { data: Value::Null, text: String::new(), exit: Exit::Yes }
+        Self { data: Value::Null, text: String::new(), rows: None, exit: Exit::Yes }
     }
 
     /// The same data, with another exit code.
@@ -112,7 +121,8 @@ impl Output {
 
     /// The command's answer, once, at its end.
     pub fn answer(&self, answer: &Answer) -> Exit {
-        match (self.format, &answer.data) {
+        let rows = answer.rows.and_then(|member| answer.data.get(member)).filter(|_| self.format == Format::Ndjson);
+        match (self.format, rows.unwrap_or(&answer.data)) {
             (_, Value::Null) => {}
             (Format::Human, _) if answer.text.is_empty() => {}
             (Format::Human, _) => print(&answer.text),
@@ -134,7 +144,8 @@ impl Output {
             }
             self.talk(format!("  {} {}", self.paint(Paint::Cyan, "hint:"), failure.hint));
         } else {
-            let document = serde_json::json!({ "error": failure });
+            let mut document = serde_json::json!({ "error": failure });
+            document["error"]["why"] = failure.code.why().into();
             print(&if self.format == Format::Json { pretty(&document) } else { document.to_string() });
         }
         failure.exit

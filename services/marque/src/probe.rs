@@ -269,7 +269,7 @@ pub(crate) async fn served_bundle(bus: &Bus, common: &Common) -> Finding {
                 ),
             }
         }
-        Err(error) => Finding::failed("served bundle", &crate::call_failure(error)),
+        Err(error) => Finding::failed("served bundle", &crate::question_failure(error)),
     }
 }
 
@@ -345,6 +345,6 @@ pub(crate) async fn audit(bus: &Bus, common: &Common) -> Finding {
                     .value(leaves as f64, ""),
             }
         }
-        Err(error) => Finding::failed("audit log", &crate::call_failure(error)),
+        Err(error) => Finding::failed("audit log", &crate::question_failure(error)),
     }
 }

@@ -1,4 +1,5 @@
-//! A grant of tools on a command line: JSON, or `@FILE`.
+//! What stands on a command line as JSON, or `@FILE`: a grant of tools, a call's arguments. What can't be read there
+//! is a usage failure (exit 2) under its own code, never a no.
 
 use std::path::Path;
 
@@ -6,30 +7,49 @@ use marque_credential::Tools;
 use marque_identity::Code;
 use marque_json::Limits;
 
-use crate::Failure;
 use crate::inspect::read_bounded;
+use crate::{Exit, Failure};
 
 /// 256 tools with 64 constraints each rarely come near a token's 64 KiB.
 const BYTES_MAX: usize = 64 * 1024;
 
 /// The text of a JSON argument: itself, or the content of the file behind `@`.
-pub(crate) fn text(argument: &str) -> Result<Vec<u8>, Failure> {
+fn text(argument: &str) -> Result<Vec<u8>, Failure> {
     match argument.strip_prefix('@') {
-        Some(file) => read_bounded(file, BYTES_MAX),
+        Some(file) => read_bounded(file, BYTES_MAX).map_err(|failure| match failure.code {
+            Code::Oversize => unreadable(failure),
+            _ => failure,
+        }),
         None if argument.len() > BYTES_MAX => {
-            Err(Failure::new(Code::Oversize, format!("the argument has more than {BYTES_MAX} bytes")))
+            let failure = Failure::new(Code::Oversize, format!("the argument has more than {BYTES_MAX} bytes"));
+            Err(unreadable(failure))
         }
         None => Ok(argument.as_bytes().to_vec()),
     }
+}
+
+fn unreadable(failure: Failure) -> Failure {
+    Failure { exit: Exit::Usage, ..failure }
+}
+
+/// A call's arguments: the bytes of a JSON object, as they were written.
+pub(crate) fn arguments(argument: &str) -> Result<Vec<u8>, Failure> {
+    const HINT: &str = "a call takes its arguments as one JSON object, or @FILE";
+    let text = text(argument)?;
+    let json = marque_json::parse(&text, Limits::bytes(BYTES_MAX));
+    if json.map_err(|error| unreadable(Failure::from(error)).hint(HINT))?.as_object().is_none() {
+        return Err(unreadable(Failure::new(Code::Malformed, "the arguments are not a JSON object")).hint(HINT));
+    }
+    Ok(text)
 }
 
 /// The tools: `{"nats:tools.crm.query": {"customer": {"constraint_type": "exact", "value": "ada"}}}`.
 pub(crate) fn parse(argument: &str) -> Result<Tools, Failure> {
     let text = text(argument)?;
     let json = marque_json::parse(&text, Limits::bytes(BYTES_MAX))
-        .map_err(|error| Failure::from(error).hint("--tools takes a JSON object of tools, or @FILE"))?;
+        .map_err(|error| unreadable(Failure::from(error)).hint("--tools takes a JSON object of tools, or @FILE"))?;
     Tools::parse(&json).map_err(|error| {
-        Failure::new(error.code(), error.to_string())
+        unreadable(Failure::new(error.code(), error.to_string()))
             .hint("--tools takes {\"tool\": {\"argument\": {\"constraint_type\": …}}}, or @FILE")
     })
 }

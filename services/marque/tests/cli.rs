@@ -97,6 +97,7 @@ fn json_mode_has_one_document_whatever_happens() {
         (&["-o", "json", "token"], 2),
         (&["--output=json", "token", "issue"], 2),
         (&["-ojson", "call"], 2),
+        (&["-j"], 2),
         (&["-j", "--help"], 0),
         (&["-j", "--version"], 0),
         (&["-j", "agent", "invite", "--blueprint", "x"], 2),

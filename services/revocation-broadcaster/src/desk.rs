@@ -8,7 +8,7 @@ use marque_identity::{Blame, Code, Did, Refusal};
 use marque_judgement::{ChainLimits, TrustAnchor, VerifiedChain, verify_chain};
 use marque_revocation::{DirectiveReply, DirectiveRequest, SignedDirective, Wait};
 use marque_runtime::Clock;
-use marque_signing::{PublicKey, SigningKey, TrustBundle, sha256};
+use marque_signing::{PublicKey, SigningKey, TrustBundle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -85,7 +85,7 @@ impl Desk {
         let opened = DirectiveRequest::open(payload).map_err(Refusal::from);
         let signer = opened.as_ref().ok().map(|(signer, _)| *signer);
         let answer = match opened {
-            Ok((signer, request)) => self.handle(signer, request, payload).await,
+            Ok((signer, request)) => self.handle(signer, request).await,
             Err(refusal) => Err(refusal),
         };
         self.metrics.answered(answer.as_ref().err(), began.elapsed());
@@ -98,14 +98,14 @@ impl Desk {
         serde_json::to_vec(&reply).map_err(|error| Refusal::new(Code::Internal, error.to_string()))
     }
 
-    async fn handle(&self, signer: Did, request: DirectiveRequest, payload: &[u8]) -> Result<DirectiveReply, Refusal> {
+    async fn handle(&self, signer: Did, request: DirectiveRequest) -> Result<DirectiveReply, Refusal> {
         let domain = &self.bundle.trust_domain;
         // 2: meant for us.
         if request.aud != *domain {
             return Err(Refusal::new(Code::AudienceMismatch, format!("this broadcaster serves {domain}")));
         }
         // 3: known already? Then the answer is the same, whatever the time is now.
-        let (key, digest, wait) = (RequestKey::of(&signer, &request.jti), sha256(payload), request.wait);
+        let (key, digest, wait) = (RequestKey::of(&signer, &request.jti), request.asked()?, request.wait);
         if let Some(row) = blocking(&self.outbox, move |outbox| outbox.remembered(key, &digest)).await? {
             return self.reply(key, row, true, wait).await;
         }

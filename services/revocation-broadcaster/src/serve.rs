@@ -56,8 +56,9 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     health.metrics(|registry| metrics.register(registry));
     watch_beats(&health, &metrics);
 
-    health.pending("broker", "not connected yet");
     let bus = Bus::connect(connect_options(&config)?).await.map_err(Failure::fatal)?;
+    let broker = bus.clone();
+    health.check("broker", move || broker.pending().map(str::to_owned));
     bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
     let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
     for stream in [streams::DIRECTIVES, streams::AUDIT] {
@@ -114,7 +115,6 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         reach_wait,
     });
     let service = start(&bus, desk, head, outbox, roster, metrics).await.map_err(Failure::fatal)?;
-    health.ready("broker");
     health.serving();
     tracing::info!(instance = service.id(), "serving");
 

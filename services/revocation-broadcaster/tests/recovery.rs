@@ -12,7 +12,6 @@ use marque_bus::subjects;
 use marque_identity::UnixSeconds;
 use marque_revocation::{Directive, DirectiveId, Op, SignedDirective};
 use marque_revocation_broadcaster::outbox::{Outbox, RequestKey, Row};
-use marque_signing::sha256;
 use marque_test_support::{Broker, DEADLINE, eventually, fresh};
 
 /// Accepts the operator's request as the service would have: the request's bytes and the directive.
@@ -33,7 +32,7 @@ fn accept(house: &House, n: u8) -> (Vec<u8>, SignedDirective) {
     };
     let signed = SignedDirective::sign(directive, &house.broadcaster).unwrap();
     let row = Row {
-        request: sha256(&bytes),
+        request: asked.asked().unwrap(),
         id: signed.directive().id,
         compact: signed.compact().to_owned(),
         gone_at: Some(UnixSeconds(house::now().0 + 1500)),

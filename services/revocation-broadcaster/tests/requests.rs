@@ -7,7 +7,7 @@ mod house;
 use house::{BOUND, DRAINED, House, SHORT, ask, ask_raw, recorded, request, serving, status, stored, token};
 use marque_bus::CallError;
 use marque_bus::permissions::BusRole;
-use marque_identity::Code;
+use marque_identity::{Code, UnixSeconds};
 use marque_revocation::{DirectiveRequest, Op, Target, Wait};
 use marque_signing::SigningKey;
 use marque_test_support::{Broker, DEADLINE, eventually, fresh, until};
@@ -47,7 +47,13 @@ async fn a_revoke_reaches_every_verifier_and_all_of_it_is_recorded() {
         (again.id, again.epoch, again.directive, again.receipt),
         (reply.id, reply.epoch, reply.directive.clone(), reply.receipt)
     );
-    assert_eq!(stored(&bus_of(&broker).await, &house).await, [(reply.epoch.0, reply.directive)]);
+    assert_eq!(stored(&bus_of(&broker).await, &house).await, [(reply.epoch.0, reply.directive.clone())]);
+    // Later, signed anew, and without waiting: still the same request, however old it is.
+    let old = UnixSeconds(asked.iat.0 - 3600);
+    let later = DirectiveRequest { iat: old, wait: Wait::Durable, ..asked.clone() };
+    let again = house.ask(&bus, &later).await.unwrap();
+    assert_eq!((again.id, again.epoch, again.duplicate, again.receipt), (reply.id, reply.epoch, true, None));
+    assert_eq!(stored(&bus_of(&broker).await, &house).await, [(reply.epoch.0, reply.directive.clone())]);
     // The same jti for another request.
     assert_eq!(refused(house.ask(&bus, &DirectiveRequest { reason: "other".into(), ..asked }).await), Code::Conflict);
 

@@ -78,9 +78,10 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
 
 /// The same on a connection that is there already.
 pub async fn serve_on(bus: &Bus, parts: Parts, health: Health, shutdown: Shutdown) -> Result<(), BusError> {
-    health.pending("broker", "not connected yet");
+    let broker = bus.clone();
+    health.check("broker", move || broker.pending().map(str::to_owned));
     tokio::select! {
-        () = bus.connected() => health.ready("broker"),
+        () = bus.connected() => {}
         () = shutdown.requested() => return Ok(()),
     }
     let verifier = Verifier::build(bus, parts, &health).await?;

@@ -316,6 +316,14 @@ impl Bus {
         }
     }
 
+    /// Waits until there is no connection.
+    pub(crate) async fn cut_off(&self) {
+        let mut disturbed = self.signals.disturbances.subscribe();
+        while self.is_connected() {
+            let _ = tokio::time::timeout(STATE_RECHECK, disturbed.changed()).await;
+        }
+    }
+
     /// Does `then` once nobody drives the connection any more though it was not drained: its task has panicked, as
     /// async-nats 0.51 does on a header with a bare carriage return, and it never comes back. A service can only end,
     /// so that whoever supervises it starts it again.
@@ -332,6 +340,16 @@ impl Bus {
     /// Whether there is a connection at this moment.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// Why nothing reaches the broker at this moment; none while there is a connection. For a health page, which asks
+    /// each time: it needs no event, and events can be lost. A broker that is frozen shows once its pings are missed.
+    pub fn pending(&self) -> Option<&'static str> {
+        match self.client.connection_state() {
+            State::Connected => None,
+            State::Pending => Some("not connected yet"),
+            State::Disconnected => Some("the connection is lost, and tried again"),
+        }
     }
 
     /// The client, for what this room does not wrap (plain subscriptions and publishes).

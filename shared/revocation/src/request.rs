@@ -1,8 +1,8 @@
 //! The signed request for a directive, and what the broadcaster answers.
 
-use marque_identity::{Did, Epoch, TrustDomain, UnixSeconds};
+use marque_identity::{Did, Digest, Epoch, TrustDomain, UnixSeconds};
 use marque_json::Limits;
-use marque_signing::{Compact, JwsError, Role, SigningKey, jws};
+use marque_signing::{Compact, JwsError, Role, SigningKey, jws, sha256};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ pub enum Wait {
 }
 
 /// A request for a directive, signed by the one who asks. `jti` is the key of idempotency: the same `jti` gets the
-/// same answer, and never a second directive.
+/// same answer, and never a second directive; all but `iat` and `wait` must be the same, too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DirectiveRequest {
@@ -71,6 +71,13 @@ impl DirectiveRequest {
     /// Signs it as the one who asks.
     pub fn sign(&self, requester: &SigningKey) -> Result<String, RevocationError> {
         Ok(jws::sign_as_did(requester, REQUEST_TYP, self)?)
+    }
+
+    /// SHA-256 of what is asked for: everything but when it was signed and when the answer shall come. Whoever asks
+    /// again does so later, and signs anew; another target or reason under the same `jti` is another request.
+    pub fn asked(&self) -> Result<Digest, RevocationError> {
+        let what = Self { iat: UnixSeconds(0), wait: Wait::default(), ..self.clone() };
+        Ok(sha256(&marque_json::to_canonical(&what).map_err(RevocationError::Json)?))
     }
 
     /// Opens a request: who signed it, and what it says. Whether that one may ask is not looked at here.

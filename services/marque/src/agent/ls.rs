@@ -53,7 +53,7 @@ pub(super) async fn run(args: &LsArgs, common: &Common, out: &Output) -> Result<
         &["agent", "blueprint", "sponsor", "task", "from", "tools", "live", "connected", "used", "expires", "findings"],
         &rows,
     );
-    Ok(Answer::yes(stock.answer, text))
+    Ok(Answer::yes(stock.answer, text).rows("agents"))
 }
 
 fn cells(row: &Value, at_ms: i64) -> Vec<String> {

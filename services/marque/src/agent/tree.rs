@@ -35,7 +35,7 @@ pub(super) async fn run(args: &TreeArgs, common: &Common, out: &Output) -> Resul
     }
     let rows: Vec<&Value> = stock.rows("credentials").collect();
     let text = draw(&rows, stock.at_ms);
-    Ok(Answer::yes(stock.answer, text))
+    Ok(Answer::yes(stock.answer, text).rows("credentials"))
 }
 
 /// One line for each token, under the token that it was derived from; those without one that is shown come first to

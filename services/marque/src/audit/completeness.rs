@@ -62,7 +62,7 @@ pub(super) async fn run(
     let findings: Vec<&Value> = report.get("findings").and_then(Value::as_array).into_iter().flatten().collect();
     let text = in_words(&report, &findings);
     let grave = findings.iter().any(|finding| word(finding, "severity") != "info");
-    Ok(Answer::yes(&report, text).exit(if grave { Exit::No } else { Exit::Yes }))
+    Ok(Answer::yes(&report, text).rows("findings").exit(if grave { Exit::No } else { Exit::Yes }))
 }
 
 fn in_words(report: &Value, findings: &[&Value]) -> String {

@@ -40,13 +40,7 @@ pub(crate) fn in_full(explained: &Value) -> String {
             lines.push(format!("constraint {constraint}"));
         }
     }
-    if let Some(directive) = explained.pointer("/directive/record") {
-        lines.push(format!(
-            "directive  {}, asked for by {}",
-            text(directive, "id").unwrap_or("?"),
-            text(directive, "requested_by").unwrap_or("?")
-        ));
-    }
+    lines.extend(directive(explained));
     if let Some(why) = explained.pointer("/claimed/why").and_then(Value::as_str) {
         lines.push(format!("claimed    \u{201c}{why}\u{201d}"));
     }
@@ -87,6 +81,15 @@ fn holder(link: &Value) -> String {
     }
 }
 
+/// The directive that decided, by the id that `marque lift` and `marque revoke ls` know it by: the *decided* record
+/// names it. Its own record, which has an id of its own, tells who asked.
+fn directive(explained: &Value) -> Option<String> {
+    let id = explained.pointer("/decided/directive").and_then(Value::as_str)?;
+    let asked = explained.pointer("/directive/record").and_then(|record| text(record, "requested_by"));
+    let asked = asked.map(|did| format!(", asked for by {did}")).unwrap_or_default();
+    Some(format!("directive  {id}{asked}"))
+}
+
 fn grants(link: &Value) -> impl Iterator<Item = String> + '_ {
     let tools = link.pointer("/claims/authorization_details/0/tools").and_then(Value::as_object);
     tools.into_iter().flatten().map(|(tool, arguments)| format!("{tool} {arguments}"))
@@ -113,14 +116,17 @@ mod tests {
         let explained = json!({
             "record": {"leaf": 7, "record": {"id": "r", "kind": "decided", "tool": "nats:a"}},
             "path": [{"token": "t", "holder": "did:key:z6MkAAAAAAAAAABBBBBB", "sponsor": "team", "blueprint": "reader"}, {"token": "u"}],
-            "decided": {"decision": "deny", "step": "9", "code": "revoked", "message": "gone"},
+            "decided": {"decision": "deny", "step": "9", "code": "revoked", "message": "gone", "directive": "d"},
+            "directive": {"leaf": 3, "record": {"id": "another", "requested_by": "did:key:z6MkC"}},
             "claimed": {"why": "because"},
         });
         assert_eq!(
             in_short(&explained),
             "team \u{2192} z6Mk\u{2026}BBBBBB (reader) \u{2192} unknown holder; deny at step 9: revoked; it said \u{201c}because\u{201d}"
         );
-        assert!(in_full(&explained).contains("deny at step 9: gone (revoked)"));
+        let full = in_full(&explained);
+        assert!(full.contains("deny at step 9: gone (revoked)"));
+        assert!(full.contains("directive  d, asked for by did:key:z6MkC"), "{full}");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use marque_signing::SigningKey;
 
 use crate::cli::Common;
 use crate::directory::read_key;
-use crate::output::{Answer, Output, Paint, facts};
-use crate::time::measured;
+use crate::output::{Answer, Output, Paint, facts, to_value};
+use crate::time::{self, measured};
 use crate::{Exit, Failure, call_failure};
 
 /// The broadcaster waits for the slowest verifier up to the standard staleness bound, 15 s; after it the silent ones
@@ -66,6 +66,17 @@ impl Who {
     }
 }
 
+/// A key of idempotency that nobody has used.
+pub(crate) fn fresh_key() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// The flags that make a later try the same request: an end that was told from now on is another one by then.
+fn again(key: &str, until: Option<UnixSeconds>) -> String {
+    let until = until.map(|until| format!(" --until {}", time::utc(until))).unwrap_or_default();
+    format!("--retry-key {key}{until}")
+}
+
 /// Connects and asks.
 pub(crate) async fn ask(who: &Who, question: Question, common: &Common) -> Result<DirectiveReply, Failure> {
     let bus = common.connection.resolve(BusRole::Operator)?.connect("marque directive").await?;
@@ -79,7 +90,8 @@ pub(crate) async fn ask_on(
     question: Question,
     timeout: Duration,
 ) -> Result<DirectiveReply, Failure> {
-    let jti = question.key.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    let jti = question.key.unwrap_or_else(fresh_key);
+    let again = again(&jti, question.until);
     let request = DirectiveRequest {
         iat: Clock::new().unix(),
         jti: jti.clone(),
@@ -97,14 +109,15 @@ pub(crate) async fn ask_on(
     let timeout = if question.wait { timeout.max(REACH_TIME) } else { timeout };
     let reply = bus.request(subjects::REVOCATION_REQUEST, Default::default(), signed.into_bytes(), timeout).await;
     let reply = reply.map_err(call_failure).map_err(|failure| match failure.code {
-        Code::OutcomeUnknown => failure.retry_key(&jti).hint("ask again with the same key: nothing is done twice"),
+        Code::OutcomeUnknown => failure.retry_key(&jti).hint(format!("ask again with {again}: nothing is done twice")),
         _ => failure,
     })?;
     Ok(marque_json::from_slice(&reply.payload, Limits::DEFAULT)?)
 }
 
-/// What came of it. A directive that some verifier has not confirmed is durable, but its reach is not known: exit 4.
-pub(crate) fn answer(reply: &DirectiveReply, out: &Output) -> Answer {
+/// What came of it. A directive that some verifier has not confirmed is durable, but its reach is not known: exit 4,
+/// with the key with which asking again gives the same directive and how far it has come by then.
+pub(crate) fn answer(reply: &DirectiveReply, key: &str, until: Option<UnixSeconds>, out: &Output) -> Answer {
     let mut rows = vec![("directive", reply.id.to_string()), ("epoch", reply.epoch.to_string())];
     let mut exit = Exit::Yes;
     match &reply.receipt {
@@ -137,7 +150,14 @@ pub(crate) fn answer(reply: &DirectiveReply, out: &Output) -> Answer {
     if reply.duplicate {
         rows.push(("asked before", "yes: this is that answer, nothing was done twice".to_owned()));
     }
-    Answer::yes(reply, facts(&rows)).exit(exit)
+    let mut data = to_value(reply);
+    if exit == Exit::OutcomeUnknown
+        && let Some(members) = data.as_object_mut()
+    {
+        members.insert("retry_key".to_owned(), key.into());
+        rows.push(("ask again", again(key, until)));
+    }
+    Answer::yes(data, facts(&rows)).exit(exit)
 }
 
 /// `2 connections: z6Mk…abc (cid 17), z6Mk…xyz (cid 4)`.

@@ -8,7 +8,7 @@ use marque_signing::Role;
 
 use crate::cli::Common;
 use crate::output::{Answer, facts, table};
-use crate::{Failure, call_failure, time};
+use crate::{Failure, question_failure, time};
 
 /// Pages that are followed; a page is as many directives as fit a message. More is no list for a person.
 const PAGES_MAX: usize = 1_000;
@@ -74,7 +74,9 @@ pub(crate) async fn status(
     timeout: std::time::Duration,
 ) -> Result<StatusReply, Failure> {
     let payload = serde_json::to_vec(&request).unwrap_or_default();
-    let reply =
-        bus.request(subjects::REVOCATION_STATUS, Default::default(), payload, timeout).await.map_err(call_failure)?;
+    let reply = bus
+        .request(subjects::REVOCATION_STATUS, Default::default(), payload, timeout)
+        .await
+        .map_err(question_failure)?;
     Ok(marque_json::from_slice(&reply.payload, Limits::DEFAULT)?)
 }

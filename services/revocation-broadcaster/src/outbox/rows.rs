@@ -9,7 +9,7 @@ use super::OutboxError;
 /// An accepted request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// SHA-256 of the request as signed.
+    /// SHA-256 of what was asked for (`DirectiveRequest::asked`).
     pub request: Digest,
     /// The directive's id.
     pub id: DirectiveId,

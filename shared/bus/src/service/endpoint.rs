@@ -108,12 +108,15 @@ impl Endpoint {
                 Some((place, requests.next().await?))
             };
             let taken = tokio::select! {
+                biased;
                 // An error says that the service was dropped.
                 () = async { drop(stopped.wait_for(|stop| *stop).await) }, if !draining => None,
                 taken = next => match taken {
                     Some(taken) => Some(taken),
                     None => break,
                 },
+                // Nobody hears the unsubscribe, and nothing more can come: what has been delivered was taken above.
+                () = bus.cut_off(), if draining => break,
             };
             let Some((place, message)) = taken else {
                 // Unsubscribes at once; what has been delivered is still handled.
@@ -132,7 +135,10 @@ impl Endpoint {
         // Every place free again: every request answered.
         let all = u32::try_from(self.requests_max).unwrap_or(u32::MAX);
         let _ = places.acquire_many(all).await;
-        let _ = bus.flush().await;
+        tokio::select! {
+            _ = bus.flush() => {}
+            () = bus.cut_off() => {}
+        }
     }
 
     async fn handle(&self, bus: &Bus, message: Message) {
