@@ -61,7 +61,11 @@ impl Derived {
     }
 
     fn open_as(path: &Path, plan: &Plan<'_>) -> Result<Self, SinkError> {
-        let db = redb::Builder::new().set_cache_size(plan.cache_bytes).create(path)?;
+        Self::on(builder(plan).create(path)?, plan)
+    }
+
+    /// The store on a database that is open already.
+    fn on(db: Database, plan: &Plan<'_>) -> Result<Self, SinkError> {
         let txn = begin(&db)?;
         let upto = {
             let mut meta = txn.open_table(META)?;
@@ -118,6 +122,12 @@ impl Derived {
     }
 }
 
+fn builder(plan: &Plan<'_>) -> redb::Builder {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(plan.cache_bytes);
+    builder
+}
+
 fn begin(db: &Database) -> Result<WriteTransaction, SinkError> {
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
@@ -127,3 +137,6 @@ fn begin(db: &Database) -> Result<WriteTransaction, SinkError> {
 fn upto_of(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u64, SinkError> {
     Ok(meta.get(UPTO)?.and_then(|value| value.value().try_into().ok()).map_or(0, u64::from_be_bytes))
 }
+
+#[cfg(test)]
+mod failing;
