@@ -260,6 +260,6 @@ fn builder() -> redb::Builder {
 }
 
 #[cfg(test)]
-mod failing;
+pub(crate) mod failing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

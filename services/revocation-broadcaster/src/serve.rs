@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use marque_bus::service::Request;
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, streams, subjects};
+use marque_identity::{Code, Refusal};
 use marque_revocation::SignedDirective;
 use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
 use marque_signing::{PublicKey, Role, TrustBundle};
@@ -95,12 +96,17 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     // Aborted when this returns.
     let mut tasks = JoinSet::new();
     tasks.spawn(records::publish(bus.clone(), outbox.clone(), to_record));
-    tasks.spawn(tidy(outbox.clone(), roster.clone(), metrics.clone(), clock));
     tasks.spawn(take_acks(bus.clone(), ackers, roster.clone(), metrics.clone()));
+    let mut tidying = JoinSet::new();
+    tidying.spawn(tidy(outbox.clone(), roster.clone(), metrics.clone(), clock));
     let publishing = tokio::spawn(publisher.run(left, queued, shutdown.clone()));
 
     // Who asks is answered about what is active now: the stream is read first.
-    let Some(()) = until(&shutdown, first_beat(&metrics)).await else { return Ok(()) };
+    tokio::select! {
+        () = shutdown.requested() => return Ok(()),
+        failure = broken(&mut tidying) => return Err(failure),
+        () = first_beat(&metrics) => {}
+    }
     let desk = Desk::new(Parts {
         key,
         bundle,
@@ -118,8 +124,14 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     health.serving();
     tracing::info!(instance = service.id(), "serving");
 
-    shutdown.requested().await;
+    let failed = tokio::select! {
+        () = shutdown.requested() => None,
+        failure = broken(&mut tidying) => Some(failure),
+    };
     service.drain(DRAIN_DEADLINE).await;
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
     drop(publishing.await);
     bus.drain().await.map_err(Failure::fatal)
 }
@@ -185,7 +197,10 @@ async fn take_acks(bus: Bus, ackers: Ackers, roster: Roster, metrics: Metrics) {
     }
 }
 
-async fn tidy(outbox: Outbox, roster: Roster, metrics: Metrics, clock: Clock) {
+/// Tidies until the outbox answers no more: redb closes itself at the first failure of its disk, a full one too, and
+/// only an outbox that is opened again goes on. Without it no heartbeat goes out: so the process ends, to be started
+/// again.
+async fn tidy(outbox: Outbox, roster: Roster, metrics: Metrics, clock: Clock) -> Refusal {
     let mut every = tokio::time::interval(TIDY_EVERY);
     loop {
         every.tick().await;
@@ -198,8 +213,18 @@ async fn tidy(outbox: Outbox, roster: Roster, metrics: Metrics, clock: Clock) {
             Ok((unpublished, unrecorded)) => {
                 metrics.waiting(unpublished, unrecorded, roster.present(Instant::now()).len());
             }
+            Err(refusal) if refusal.code == Code::Unavailable => return refusal,
             Err(error) => tracing::warn!(%error, "the outbox could not be tidied"),
         }
+    }
+}
+
+/// Waits until the outbox answers no more.
+async fn broken(tidying: &mut JoinSet<Refusal>) -> Failure {
+    match tidying.join_next().await {
+        Some(Ok(refusal)) => Failure::fatal(refusal),
+        Some(Err(error)) => Failure::fatal(error),
+        None => std::future::pending().await,
     }
 }
 
@@ -262,5 +287,26 @@ async fn until<T>(shutdown: &Shutdown, wait: impl Future<Output = T>) -> Option<
     tokio::select! {
         () = shutdown.requested() => None,
         value = wait => Some(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use marque_test_support::TestDisk;
+
+    use super::*;
+    use crate::outbox::failing::open;
+
+    #[tokio::test]
+    async fn a_service_whose_disk_has_failed_ends() {
+        let disk = TestDisk::default();
+        let outbox = open(disk.clone()).unwrap();
+        disk.fill();
+        assert!(outbox.raise_time_floor(marque_identity::UnixMillis(1)).is_err());
+        // There is room again, and still the outbox answers nothing.
+        disk.make_room();
+        let roster = Roster::new(Instant::now(), 0);
+        let refusal = tidy(outbox, roster, Metrics::default(), Clock::new()).await;
+        assert_eq!(refusal.code, Code::Unavailable);
     }
 }

@@ -12,7 +12,12 @@ fn requests() -> [(Grant, EvidenceUse); 2] {
 }
 
 fn open(disk: TestDisk) -> Result<Store, StoreError> {
-    Store::on(builder().create_with_backend(disk).map_err(StoreError::of)?, &domain(), &did(1))
+    open_of(disk, &domain(), &did(1))
+}
+
+/// The store of this issuer on this disk.
+pub(crate) fn open_of(disk: TestDisk, domain: &TrustDomain, issuer: &Did) -> Result<Store, StoreError> {
+    Store::on(builder().create_with_backend(disk).map_err(StoreError::of)?, domain, issuer)
 }
 
 /// Begins both grants; gives those that were acknowledged.

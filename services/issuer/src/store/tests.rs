@@ -14,7 +14,7 @@ fn about(agent: u8) -> About {
     About { agent: did(agent), blueprint, manifest: Some(sha256(b"m")), task: None, credential: None }
 }
 
-pub(super) fn grant(agent: u8, jti: &str, answer: &str) -> Grant {
+pub(crate) fn grant(agent: u8, jti: &str, answer: &str) -> Grant {
     Grant {
         id: RequestId::of(&did(agent), &TokenId(jti.into())),
         request: sha256(jti.as_bytes()),

@@ -7,7 +7,7 @@ use super::*;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-fn open(disk: TestDisk) -> Result<Outbox, OutboxError> {
+pub(crate) fn open(disk: TestDisk) -> Result<Outbox, OutboxError> {
     let domain = "acme.example".parse().unwrap();
     let database = builder().create_with_backend(disk).map_err(OutboxError::of)?;
     Outbox::on(database, &domain, &Did::from_key_bytes([1; 32]))
