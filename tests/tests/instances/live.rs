@@ -171,12 +171,7 @@ fn carried(instances: &Instances) -> Instances {
             "attest-answer" => from("process-evidence", &instance["evidence"]),
             "enrol-reply" => from("identity-credential", &instance["credential"]),
             "issue-reply" => from("root-token", &instance["token"]),
-            "enrol-request" => {
-                // One of them is none.
-                if instance["join_token"].as_str().is_some_and(|token| token.len() > 64) {
-                    from("join-token", &instance["join_token"]);
-                }
-            }
+            "enrol-request" => from("join-token", &instance["join_token"]),
             "directive-reply" => from("receipt", &instance["receipt"]),
             "record" => {
                 from("proof", &instance["proof"]);
