@@ -221,4 +221,6 @@ impl<R: Records, D: Directives> Desk<R, D> {
 }
 
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 mod tests;
