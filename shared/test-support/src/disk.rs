@@ -78,13 +78,37 @@ fn write(to: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     to[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
+/// What a step has overwritten: how long the disk was, and what stood there.
+struct Before {
+    length: usize,
+    at: usize,
+    bytes: Vec<u8>,
+}
+
+impl Before {
+    fn of(disk: &[u8], step: &Step) -> Self {
+        let (at, end) = match step {
+            Step::Write { at, bytes } => (*at, at + bytes.len()),
+            Step::Length(length) => (*length, disk.len()),
+        };
+        let bytes = disk.get(at..end.min(disk.len())).unwrap_or_default().to_vec();
+        Self { length: disk.len(), at, bytes }
+    }
+
+    fn restore(&self, to: &mut Vec<u8>) {
+        to.resize(self.length, 0);
+        if !self.bytes.is_empty() {
+            write(to, self.at, &self.bytes);
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// As the process sees it.
     seen: Vec<u8>,
-    /// As it was when it was last synced.
-    synced: Vec<u8>,
-    unsynced: Vec<Step>,
+    /// What was done since the last sync.
+    unsynced: Vec<(Step, Before)>,
     /// Writes, syncs and changes of length that were asked for since the disk was made.
     steps: usize,
     fault: Option<(usize, Fault)>,
@@ -105,7 +129,7 @@ impl std::fmt::Debug for TestDisk {
 impl TestDisk {
     /// A disk on which this is synced.
     pub fn holding(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(State { seen: bytes.clone(), synced: bytes, ..State::default() })))
+        Self(Arc::new(Mutex::new(State { seen: bytes, ..State::default() })))
     }
 
     /// Its bytes, as the process sees them.
@@ -136,7 +160,7 @@ impl TestDisk {
 
     /// How many bytes each unsynced step writes; a change of length writes none.
     pub fn unsynced(&self) -> Vec<usize> {
-        let bytes = |step: &Step| match step {
+        let bytes = |(step, _): &(Step, Before)| match step {
             Step::Write { bytes, .. } => bytes.len(),
             Step::Length(_) => 0,
         };
@@ -151,8 +175,9 @@ impl TestDisk {
     /// What the next process finds after the power went: what was synced, and of each unsynced step what `kept` says.
     pub fn after_power_loss(&self, kept: impl Fn(usize) -> Kept) -> Self {
         let state = self.state();
-        let mut bytes = state.synced.clone();
-        for (at, step) in state.unsynced.iter().enumerate() {
+        let mut bytes = state.seen.clone();
+        state.unsynced.iter().rev().for_each(|(_, before)| before.restore(&mut bytes));
+        for (at, (step, _)) in state.unsynced.iter().enumerate() {
             step.apply(&mut bytes, kept(at));
         }
         drop(state);
@@ -177,13 +202,13 @@ impl TestDisk {
         let state = &mut *state;
         match step {
             Some(step) => {
-                step.apply(&mut state.seen, kept);
-                state.unsynced.extend(step.part(kept));
+                if let Some(done) = step.part(kept) {
+                    let before = Before::of(&state.seen, &done);
+                    done.apply(&mut state.seen, Kept::Whole);
+                    state.unsynced.push((done, before));
+                }
             }
-            None if kept == Kept::Whole => {
-                state.synced.clone_from(&state.seen);
-                state.unsynced.clear();
-            }
+            None if kept == Kept::Whole => state.unsynced.clear(),
             None => {}
         }
         match fault {
@@ -242,6 +267,18 @@ mod tests {
         assert_eq!(disk.after_power_loss(|_| Kept::Nothing).bytes(), b"ab....");
         let second = |step| if step == 1 { Kept::Bytes(1) } else { Kept::Nothing };
         assert_eq!(disk.after_power_loss(second).bytes(), b"ab..e.");
+    }
+
+    #[test]
+    fn a_length_that_is_lost_is_the_one_before() {
+        let disk = TestDisk::holding(b"abcdef".to_vec());
+        disk.set_len(2).unwrap();
+        disk.set_len(4).unwrap();
+        disk.write(3, b"xy").unwrap();
+        assert_eq!(disk.bytes(), b"ab\0xy");
+        assert_eq!(disk.after_power_loss(|_| Kept::Nothing).bytes(), b"abcdef");
+        let first = |step| if step == 0 { Kept::Whole } else { Kept::Nothing };
+        assert_eq!(disk.after_power_loss(first).bytes(), b"ab");
     }
 
     #[test]

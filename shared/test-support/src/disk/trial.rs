@@ -4,8 +4,12 @@ use super::{Fault, Kept, TestDisk};
 
 /// Subsets of the unsynced steps that are drawn for each failure, beside the ones that are tried always.
 const DRAWN: u64 = 4;
-/// A write is torn after so many bytes and their multiples, and around the ends of what is written at once.
-const TEAR_EVERY: usize = 1536;
+/// A write is torn after its first byte, before its last, and after so many bytes and their multiples: a page, and a
+/// header, which says which pages count. Of the header no alignment is left out.
+const TEAR_PAGE_EVERY: usize = 1536;
+const TEAR_HEADER_EVERY: usize = 5;
+/// A header is shorter than a page.
+const HEADER_BYTES_MAX: usize = 512;
 /// More steps than any story here takes: beyond, a story that never ends is at fault.
 const STEPS_MAX: usize = 5_000;
 
@@ -83,7 +87,8 @@ fn losses(steps: &[usize], seed: u64) -> Vec<Vec<Kept>> {
         losses.push(each(&|at| whole_if(at == one)));
     }
     for (torn, bytes) in steps.iter().enumerate() {
-        for end in (1..*bytes).filter(|end| end % TEAR_EVERY == 0 || *end == 1 || *end == bytes - 1) {
+        let every = if *bytes <= HEADER_BYTES_MAX { TEAR_HEADER_EVERY } else { TEAR_PAGE_EVERY };
+        for end in (1..*bytes).filter(|end| end.is_multiple_of(every) || *end == 1 || *end == bytes - 1) {
             // The others whole: a torn page that nothing leads to proves little.
             losses.push(each(&|at| if at == torn { Kept::Bytes(end) } else { Kept::Whole }));
         }
