@@ -22,6 +22,7 @@ mod registry;
 mod scribe;
 mod serve;
 mod server;
+mod span;
 mod standing;
 mod statements;
 mod warden;

@@ -101,9 +101,7 @@ async fn start(bus: &Bus, desk: &Arc<LiveDesk>, bundle: Arc<String>) -> Result<R
         let answer = move |request: Request| {
             let desk = desk.clone();
             let span = tracing::info_span!("issuer", duty = duty.as_str());
-            if let Some(traceparent) = request.header(header::TRACEPARENT) {
-                telemetry::traceparent::adopt(&span, traceparent);
-            }
+            let span = telemetry::traceparent::under(span, request.header(header::TRACEPARENT));
             async move { desk.answer(duty, &request.payload).await }.instrument(span)
         };
         // The broker's own limit holds here; the desk refuses what is larger than ours, so that it is recorded.

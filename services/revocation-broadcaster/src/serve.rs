@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use marque_bus::service::Request;
-use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, streams, subjects};
+use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, header, streams, subjects};
 use marque_identity::{Code, Refusal};
 use marque_revocation::SignedDirective;
+use marque_runtime::telemetry::traceparent;
 use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
 use marque_signing::{PublicKey, Role, TrustBundle};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::acks::{self, Ackers};
 use crate::board::Board;
@@ -146,13 +148,18 @@ async fn start(
 ) -> Result<RunningService, BusError> {
     let desk = Arc::new(desk);
     let stats_head = head.clone();
+    let span = |duty, request: &Request| {
+        let span = tracing::info_span!("broadcaster", duty);
+        traceparent::under(span, request.header(header::TRACEPARENT))
+    };
     let request = move |request: Request| {
-        let desk = desk.clone();
-        async move { desk.answer(&request.payload).await }
+        let (desk, span) = (desk.clone(), span("request", &request));
+        async move { desk.answer(&request.payload).await }.instrument(span)
     };
     let tell = move |request: Request| {
         let (head, outbox, roster) = (head.clone(), outbox.clone(), roster.clone());
-        async move { status::answer(&head, &outbox, &roster, &request.payload).await }
+        let span = span("status", &request);
+        async move { status::answer(&head, &outbox, &roster, &request.payload).await }.instrument(span)
     };
     let stats = move || {
         let beat_age_ms = metrics.beat_age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));

@@ -10,10 +10,7 @@ use tracing::{Span, field::Empty};
 /// The span of a request to this duty.
 pub(crate) fn of(duty: &'static str, request: &Request) -> Span {
     let span = tracing::info_span!("verifier", duty, decision = Empty, code = Empty, step = Empty);
-    if let Some(parent) = request.header(header::TRACEPARENT) {
-        traceparent::adopt(&span, parent);
-    }
-    span
+    traceparent::under(span, request.header(header::TRACEPARENT))
 }
 
 /// Tells the current span what was decided. A denial is an answer, no error of the span.

@@ -3,17 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::routing::post;
 use marque_agent::{Actor, Why};
 use marque_bus::async_nats::HeaderMap;
 use marque_bus::permissions::BusRole;
 use marque_bus::{header, subjects};
 use marque_signing::{SigningKey, base64url};
-use marque_test_support::{Broker, ChildGuard, DEADLINE, eventually, free_port};
+use marque_test_support::{Broker, ChildGuard, DEADLINE, TestCollector, eventually, free_port};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
@@ -41,31 +37,15 @@ const ATTRIBUTES: [&str; 12] = [
     "code.module.name",
 ];
 
-/// A collector: keeps what is posted to it.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Bytes>>>);
+/// What the collector was sent, read.
+struct Exported(TestCollector);
 
-impl Collector {
-    /// Listens; gives its URL.
-    async fn listen(&self) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let kept = self.0.clone();
-        let take = post(|body: Bytes| async move { kept.lock().unwrap().push(body) });
-        let router = Router::new().route("/v1/traces", take);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        format!("http://{address}")
-    }
-
-    fn bodies(&self) -> Vec<Bytes> {
-        self.0.lock().unwrap().clone()
-    }
-
+impl Exported {
     /// Every span, each from a resource that bears our name.
     fn spans(&self) -> Vec<Span> {
         let mut spans = Vec::new();
-        for body in self.bodies() {
-            for of_resource in ExportTraceServiceRequest::decode(body).unwrap().resource_spans {
+        for body in self.0.bodies() {
+            for of_resource in ExportTraceServiceRequest::decode(&body[..]).unwrap().resource_spans {
                 let resource = of_resource.resource.unwrap();
                 let named = resource.attributes.iter().find(|attribute| attribute.key == "service.name").unwrap();
                 let name = named.value.clone().unwrap().value.unwrap();
@@ -186,7 +166,7 @@ async fn ask(stage: &Stage, traceparent: &str, body: String) -> Value {
 #[tokio::test]
 async fn a_decision_is_a_child_of_the_callers_span_and_a_denial_no_error() {
     let stage = Stage::set().await;
-    let collector = Collector::default();
+    let collector = TestCollector::default();
     let process = Process::start(&stage, &[(ENDPOINT, &collector.listen().await)]).await;
     let actor = stage.actor();
     let (permitted, denied, refused, gated) = (caller('a'), caller('b'), caller('c'), caller('d'));
@@ -205,8 +185,9 @@ async fn a_decision_is_a_child_of_the_callers_span_and_a_denial_no_error() {
     let metrics = process.page("/metrics").await.unwrap();
     process.end().await;
 
+    let exported = Exported(collector);
     let said = |traceparent: &str| {
-        let span = collector.child_of(traceparent);
+        let span = exported.child_of(traceparent);
         assert_ne!(span.status.clone().unwrap_or_default().code(), StatusCode::Error, "{span:?}");
         ["duty", "decision", "code", "step"].map(|key| attribute(&span, key))
     };
@@ -215,23 +196,23 @@ async fn a_decision_is_a_child_of_the_callers_span_and_a_denial_no_error() {
     assert_eq!(said(&denied), texts([Some("decide"), Some("deny"), Some("argument_refused"), Some("6b")]));
     assert_eq!(said(&refused), texts([Some("decide"), None, Some("malformed"), None]));
     assert_eq!(said(&gated), texts([Some("gate"), Some("permit"), None, None]));
-    assert_eq!(told, format!("00-{}-{}-01", parts(&gated).1, hex(&collector.child_of(&gated).span_id)));
-    says_no_more_than_it_may(&collector, &metrics, &actor, &proof);
+    assert_eq!(told, format!("00-{}-{}-01", parts(&gated).1, hex(&exported.child_of(&gated).span_id)));
+    says_no_more_than_it_may(&exported, &metrics, &actor, &proof);
 }
 
 /// No agent, tool, token, argument, reason or key in what is exported, and no attribute that is not known.
-fn says_no_more_than_it_may(collector: &Collector, metrics: &str, actor: &Actor, proof: &str) {
+fn says_no_more_than_it_may(exported: &Exported, metrics: &str, actor: &Actor, proof: &str) {
     let known = BTreeSet::from(ATTRIBUTES);
-    for span in collector.spans() {
+    for span in exported.spans() {
         for attribute in &span.attributes {
             assert!(known.contains(attribute.key.as_str()), "{attribute:?}");
         }
         assert!(span.events.is_empty() && span.links.is_empty(), "{span:?}");
     }
-    let mut exported: Vec<String> =
-        collector.bodies().iter().map(|body| String::from_utf8_lossy(body).into_owned()).collect();
+    let mut texts: Vec<String> =
+        exported.0.bodies().iter().map(|body| String::from_utf8_lossy(body).into_owned()).collect();
     assert!(metrics.contains("marque_verifier_decisions"), "{metrics}");
-    exported.push(metrics.to_owned());
+    texts.push(metrics.to_owned());
     let agent = actor.commission().key().did().to_string();
     let secret = base64url(&verifier_key(1).seed()[..]);
     let own = verifier_key(1).did().to_string();
@@ -248,7 +229,7 @@ fn says_no_more_than_it_may(collector: &Collector, metrics: &str, actor: &Actor,
         signature,
         &secret,
     ];
-    for text in exported {
+    for text in texts {
         for word in private {
             assert!(!text.contains(word), "`{word}` is exported: {text}");
         }
@@ -258,7 +239,7 @@ fn says_no_more_than_it_may(collector: &Collector, metrics: &str, actor: &Actor,
 #[tokio::test]
 async fn nothing_is_sent_where_no_endpoint_is_named() {
     let stage = Stage::set().await;
-    let collector = Collector::default();
+    let collector = TestCollector::default();
     let url = format!("{}/v1/traces", collector.listen().await);
     for unnamed in [&[][..], &[(ENDPOINT, "")]] {
         // The exporter's own way to be told an address: it turns nothing on.
