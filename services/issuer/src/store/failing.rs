@@ -101,7 +101,7 @@ fn forgetting_that_breaks_off_forgets_nothing_that_is_pending_and_no_evidence_to
     let [(kept, evidence), (gone, other)] = requests();
     let store = open(made.clone()).unwrap();
     store.begin(kept.clone(), &[evidence]).unwrap();
-    store.begin(gone.clone(), &[other.clone()]).unwrap();
+    store.begin(gone.clone(), std::slice::from_ref(&other)).unwrap();
     store.recorded(&gone).unwrap();
     drop(store);
     let trial = Trial { before: made.bytes() };
