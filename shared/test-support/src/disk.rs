@@ -142,6 +142,11 @@ impl TestDisk {
         self.state().fault = Some((step, fault));
     }
 
+    /// How many steps were asked for since the disk was made.
+    pub fn steps(&self) -> usize {
+        self.state().steps
+    }
+
     /// Whether a step has failed.
     pub fn has_failed(&self) -> bool {
         self.state().failed

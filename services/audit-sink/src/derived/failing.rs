@@ -1,6 +1,6 @@
 //! A derived store on a disk that fails at each of its steps: it holds what it says that it reaches, and goes on there.
 
-use marque_test_support::{TestDisk, Trial};
+use marque_test_support::{Fault, TestDisk, Trial};
 
 use super::*;
 
@@ -69,6 +69,32 @@ fn it_reaches_whole_batches_and_goes_on_from_there_wherever_the_disk_fails() {
         holds_what_it_says(&store);
     });
     assert!(checked > 100, "{checked}");
+}
+
+/// Its log is gigabytes, and the disk has room again tomorrow.
+#[test]
+fn a_disk_that_fails_does_not_cost_the_store() {
+    let made = TestDisk::default();
+    drop(open(made.clone()).unwrap());
+    let steps = TestDisk::holding(made.bytes());
+    drop(open(steps.clone()).unwrap());
+    let mut failed = 0;
+    for fault in [Fault::Lost, Fault::DoneButReportedLost, Fault::Torn, Fault::Full] {
+        for step in 0..steps.steps() {
+            let disk = TestDisk::holding(made.bytes());
+            disk.fail_at(step, fault);
+            if let Err(error) = open(disk) {
+                assert!(!is_spoilt(&error), "{error}");
+                failed += 1;
+            }
+        }
+    }
+    assert!(failed > 4, "{failed}");
+    for spoilt in [&[0; 4096][..], b"garbage", &made.bytes()[..5000], &[&made.bytes()[..64], &[7; 9000]].concat()] {
+        let error = open(TestDisk::holding(spoilt.to_vec())).err().expect("it can't be opened");
+        assert!(is_spoilt(&error), "{error}");
+    }
+    assert!(is_spoilt(&SinkError::Store(Box::new(redb::Error::Corrupted("a page".into())))));
 }
 
 #[test]
