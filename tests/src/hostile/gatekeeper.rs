@@ -1,5 +1,5 @@
-//! What the gatekeeper reads beside the broker's questions: what the server tells of connections, what operators ask, and
-//! where agents address their statements.
+//! What the gatekeeper reads beside the broker's questions: what the server tells of connections, what operators ask,
+//! and where agents address their statements.
 
 use marque_gatekeeper::doors::{self, ConnectionName};
 use marque_identity::Did;

@@ -106,7 +106,8 @@ impl Process {
         write_key(&own, &verifier_key(1));
         write_key(&nats, &Broker::key(BusRole::Verifier));
         let config = format!(
-            "key_file = {own:?}\nhttp_listen = {page:?}\n[nats]\nurl = {:?}\nkey_file = {nats:?}\n[bundle]\nfile = {bundle:?}\n",
+            "key_file = {own:?}\nhttp_listen = {page:?}\n[nats]\nurl = {:?}\nkey_file = {nats:?}\n\
+             [bundle]\nfile = {bundle:?}\n",
             stage.broker.url()
         );
         std::fs::write(dir.path().join("verifier.toml"), config).unwrap();
