@@ -2,6 +2,7 @@
 //! under a fuzzer, `tests/hostile.rs` as property tests. Where bytes are taken, what must then hold is asserted.
 
 mod doors;
+mod gatekeeper;
 
 use std::sync::OnceLock;
 
@@ -25,6 +26,8 @@ pub use doors::{
     issue_request, join_token, jwks, manifest, oidc_token, presentation, process_evidence, renew_request,
     status_request, token_inspect, vkey,
 };
+
+pub use gatekeeper::{connections_question, server_event, server_kick, server_page, statement_subject};
 
 /// A target: its name and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -69,6 +72,11 @@ pub const TARGETS: &[Target] = &[
     ("vkey", vkey),
     ("callout_question", callout_question),
     ("token_inspect", token_inspect),
+    ("server_event", server_event),
+    ("server_page", server_page),
+    ("server_kick", server_kick),
+    ("connections_question", connections_question),
+    ("statement_subject", statement_subject),
 ];
 
 /// The key under which valid samples are signed: nothing else may come through.
@@ -364,6 +372,6 @@ pub fn sample(target: &str) -> Vec<u8> {
         .into_bytes(),
         "did" => key().did().url().into_bytes(),
         "subjects" => b"marque.gate.tools.crm.query".to_vec(),
-        at_a_door => doors::sample(at_a_door),
+        at_a_door => gatekeeper::sample(at_a_door).unwrap_or_else(|| doors::sample(at_a_door)),
     }
 }

@@ -7,4 +7,5 @@ pub mod hostile;
 pub mod noise;
 pub mod schemas;
 pub mod system;
+pub mod tap;
 pub mod vectors;

@@ -11,6 +11,8 @@ use marque_identity::Code;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
+pub use asyncapi::payloads;
+
 /// Every generated file below `schemas/`, by its name.
 pub fn files() -> BTreeMap<String, String> {
     let mut files: BTreeMap<String, String> =

@@ -44,6 +44,7 @@ pub struct TestSystem {
     directory: Directory,
     bundle: TrustBundle,
     url: String,
+    environment: Vec<(String, String)>,
     // Dropped last.
     folder: TempDir,
 }
@@ -69,6 +70,15 @@ impl TestSystem {
 
     /// The same, with more TOML at the end of services' configuration files.
     pub async fn start_with(blueprints: &[(String, String)], settings: &[(Service, &str)]) -> Result<Self, String> {
+        Self::start_in(blueprints, settings, &[]).await
+    }
+
+    /// The same, with more in the services' environment.
+    pub async fn start_in(
+        blueprints: &[(String, String)],
+        settings: &[(Service, &str)],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("marque-test-").tempdir().map_err(said)?;
         let directory = Directory::at(folder.path().join("system"));
         let ports = free_ports();
@@ -98,7 +108,9 @@ impl TestSystem {
         let bundle = directory.bundle().map_err(|failure| format!("{failure:?}"))?;
         let http = Service::ALL.into_iter().zip(http_ports.map(|port| format!("127.0.0.1:{port}"))).collect();
         let url = plan.nats_url;
-        let mut system = Self { services: BTreeMap::new(), nats: None, http, directory, bundle, url, folder };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let services = BTreeMap::new();
+        let mut system = Self { services, nats: None, http, directory, bundle, url, environment, folder };
         system.start_broker()?;
         system.bus(BusRole::Bootstrap).await?.bootstrap_streams(1).await.map_err(said)?;
         for service in Service::ALL {
@@ -143,6 +155,7 @@ impl TestSystem {
         let log = self.folder.path().join(format!("{}.log", service.name()));
         let mut command = Command::new(binaries::path(service.binary()));
         command.arg("--config").arg(self.directory.config_file(service.name()));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if service == Service::Sink {
             // Tests count leaves: the sink adds none of its own meanwhile.
             command.args(["--set", "audit_sink.heads_interval_ms=3600000"]);

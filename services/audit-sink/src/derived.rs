@@ -6,6 +6,7 @@
 //!
 //! Killed at any point: it reaches as far as `upto`, and the rest is derived again out of the log.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,11 +50,8 @@ impl Derived {
         match found {
             Ok(Some(store)) => return Ok(store),
             Ok(None) => tracing::info!("the {name} does not belong to this log: it is rebuilt"),
-            // Another process has it: it is not ours to drop.
-            Err(SinkError::Store(error)) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
-                return Err(SinkError::Store(error));
-            }
             Err(error @ SinkError::ForeignStore(_)) => tracing::info!(%error, "the {name} is rebuilt"),
+            Err(error) if !is_spoilt(&error) => return Err(error),
             Err(error) => tracing::warn!(%error, "the {name} can't be read: it is rebuilt"),
         }
         std::fs::remove_file(path).map_err(|source| SinkError::Io { path: path.display().to_string(), source })?;
@@ -61,7 +59,11 @@ impl Derived {
     }
 
     fn open_as(path: &Path, plan: &Plan<'_>) -> Result<Self, SinkError> {
-        let db = redb::Builder::new().set_cache_size(plan.cache_bytes).create(path)?;
+        Self::on(builder(plan).create(path)?, plan)
+    }
+
+    /// The store on a database that is open already.
+    fn on(db: Database, plan: &Plan<'_>) -> Result<Self, SinkError> {
         let txn = begin(&db)?;
         let upto = {
             let mut meta = txn.open_table(META)?;
@@ -118,6 +120,25 @@ impl Derived {
     }
 }
 
+/// Whether the fault is in what the store holds. Where it is not (another process has it open, the disk is full or
+/// fails), dropping it would cost the work of days and mend nothing.
+fn is_spoilt(error: &SinkError) -> bool {
+    let SinkError::Store(error) = error else { return false };
+    match &**error {
+        // redb's word for a file that is none of its own, and for one that ends too early.
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        redb::Error::DatabaseAlreadyOpen | redb::Error::PreviousIo => false,
+        // Corrupted, of another version of redb, of other tables.
+        _ => true,
+    }
+}
+
+fn builder(plan: &Plan<'_>) -> redb::Builder {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(plan.cache_bytes);
+    builder
+}
+
 fn begin(db: &Database) -> Result<WriteTransaction, SinkError> {
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
@@ -127,3 +148,6 @@ fn begin(db: &Database) -> Result<WriteTransaction, SinkError> {
 fn upto_of(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u64, SinkError> {
     Ok(meta.get(UPTO)?.and_then(|value| value.value().try_into().ok()).map_or(0, u64::from_be_bytes))
 }
+
+#[cfg(test)]
+mod failing;

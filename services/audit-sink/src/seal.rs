@@ -245,3 +245,41 @@ fn kept(path: &Path) -> Result<Option<String>, SinkError> {
         Err(source) => Err(SinkError::Io { path: path.display().to_string(), source }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(directory: &Path) -> Sealer {
+        Sealer::open(directory, "acme.example/audit", SigningKey::from_seed(&[3; 32]), None).unwrap()
+    }
+
+    /// The note is written under another name, synced, and named: each of them fails here, and what a broken-off write
+    /// left lies in the way.
+    #[test]
+    fn a_checkpoint_that_cannot_be_kept_is_not_handed_out_and_the_next_agrees_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let store = LogStore::open(&path.join("audit.redb"), "acme.example/audit").unwrap();
+        store.append(0, &[b"a".to_vec()]).unwrap();
+        let sealer = open(path);
+        // It can't be written: a directory has its other name. Then it can't be named: a directory has its own.
+        for in_the_way in [path.join(CHECKPOINT_FILE).with_extension("next"), path.join(CHECKPOINT_FILE)] {
+            std::fs::create_dir(&in_the_way).unwrap();
+            assert!(matches!(sealer.seal(&store), Err(SinkError::Io { .. })));
+            assert_eq!(sealer.last(), None, "it is handed out, and not kept");
+            std::fs::remove_dir(&in_the_way).unwrap();
+        }
+        std::fs::write(path.join(CHECKPOINT_FILE).with_extension("next"), "acme.example/au").unwrap();
+        let signed = sealer.seal(&store).unwrap().unwrap();
+        store.append(1, &[b"b".to_vec()]).unwrap();
+        let again = open(path);
+        assert_eq!(again.last(), Some(signed.clone()));
+        // One that was handed out and is not on disk any more: the log has to agree with it all the same.
+        let grown = again.seal(&store).unwrap().unwrap();
+        std::fs::write(path.join(CHECKPOINT_FILE), &signed.note).unwrap();
+        let rolled_back = open(path);
+        rolled_back.remember(grown.note.as_bytes()).unwrap();
+        assert_eq!(rolled_back.seal(&store).unwrap().unwrap(), grown, "the same size, the same root");
+    }
+}

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marque_bus::service::Request;
-use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, streams, subjects};
+use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, header, streams, subjects};
 use marque_ledger::origin;
+use marque_runtime::telemetry::traceparent;
 use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
 use marque_signing::{Role, bundle::fingerprint};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::SinkError;
 use crate::config::Config;
@@ -290,7 +292,9 @@ impl Sink {
             let desk = self.desk.clone();
             let answer = move |request: Request| {
                 let desk = desk.clone();
-                async move { desk.answer(question, &request.payload).await }
+                let span = tracing::info_span!("audit", duty = name);
+                let span = traceparent::under(span, request.header(header::TRACEPARENT));
+                async move { desk.answer(question, &request.payload).await }.instrument(span)
             };
             Endpoint::new(name, subject, answer).bytes_max(QUESTION_BYTES_MAX)
         };

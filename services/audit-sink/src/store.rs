@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, RwLock};
 
 use marque_ledger::{Edge, Entry, FullTile, Hash, LedgerError, TileId, TileKind, TileSource, encode_bundle};
+use marque_runtime::whole::make_whole;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
 use tokio::sync::watch;
@@ -48,7 +49,13 @@ pub struct LogStore {
 impl LogStore {
     /// Opens the log of this origin, or begins it.
     pub fn open(path: &Path, origin: &str) -> Result<Self, SinkError> {
-        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
+        let at = |path: &Path| Self::on(builder().create(path)?, origin);
+        make_whole(path, |making| at(making).map(drop), |error| redb::StorageError::from(error).into())?;
+        at(path)
+    }
+
+    /// The same on a database that is open already.
+    pub(crate) fn on(db: Database, origin: &str) -> Result<Self, SinkError> {
         let txn = begin(&db)?;
         let edge = {
             let mut meta = txn.open_table(META)?;
@@ -147,6 +154,12 @@ impl LogStore {
         let size = txn.open_table(META)?.get(SIZE)?.map_or(Ok(0), |value| size_of(value.value()))?;
         Ok(LogView { txn, size })
     }
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
 }
 
 fn begin(db: &Database) -> Result<redb::WriteTransaction, SinkError> {
@@ -259,6 +272,8 @@ pub fn frame(message: &marque_bus::Stored) -> Result<Vec<u8>, SinkError> {
     entry.encode().map_err(|error| SinkError::Halted(format!("message {}: {error}", message.sequence)))
 }
 
+#[cfg(test)]
+mod failing;
 #[cfg(test)]
 mod tests {
     use super::*;

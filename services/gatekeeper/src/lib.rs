@@ -22,9 +22,19 @@ mod registry;
 mod scribe;
 mod serve;
 mod server;
+mod span;
 mod standing;
 mod statements;
 mod warden;
+
+/// What the gatekeeper reads from outside, for tests that hand in anything: the server's events, lists and answers to a
+/// kick; operators' questions; the subjects of agents' statements.
+pub mod doors {
+    pub use crate::list::asked;
+    pub use crate::name::{ConnectionName, NotOurs};
+    pub use crate::scribe::addressed;
+    pub use crate::server::{End, KickOutcome, Listed, Told, kicked, listed, told};
+}
 
 pub use config::Config;
 pub use serve::{SPEC, serve};

@@ -44,17 +44,22 @@ struct Entry {
     narrowed_by: Vec<String>,
 }
 
-/// Answers `{count, connections: [...]}`, in the order of server and number.
-pub(crate) fn answer(registry: &Registry, request: &Request) -> Result<Reply, Refusal> {
-    let question: Question = match request.payload.is_empty() {
+/// Reads a question: of which agent alone, or of all.
+pub fn asked(payload: &[u8]) -> Result<Option<Did>, Refusal> {
+    let question: Question = match payload.is_empty() {
         true => Question::default(),
-        false => marque_json::from_slice(&request.payload, Limits::bytes(QUESTION_BYTES_MAX))
+        false => marque_json::from_slice(payload, Limits::bytes(QUESTION_BYTES_MAX))
             .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?,
     };
+    Ok(question.agent)
+}
+
+/// Answers `{count, connections: [...]}`, in the order of server and number.
+pub(crate) fn answer(registry: &Registry, request: &Request) -> Result<Reply, Refusal> {
+    let only = asked(&request.payload)?;
     let mut entries: Vec<Entry> = {
         let connections = registry.locked();
-        let asked =
-            connections.iter().filter(|(_, held)| question.agent.is_none_or(|agent| agent == held.standing.agent));
+        let asked = connections.iter().filter(|(_, held)| only.is_none_or(|agent| agent == held.standing.agent));
         asked
             .map(|(connection, held)| Entry {
                 connection: connection.clone(),

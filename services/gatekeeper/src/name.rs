@@ -10,11 +10,11 @@ use marque_identity::Did;
 
 /// A connection's name: `<agent's key>@<sequence of its record>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ConnectionName {
+pub struct ConnectionName {
     /// The agent.
-    pub(crate) agent: Did,
+    pub agent: Did,
     /// The audit stream's sequence of its *connected* record.
-    pub(crate) sequence: u64,
+    pub sequence: u64,
 }
 
 impl fmt::Display for ConnectionName {
@@ -25,7 +25,7 @@ impl fmt::Display for ConnectionName {
 
 /// A text that is no connection's name of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotOurs;
+pub struct NotOurs;
 
 impl FromStr for ConnectionName {
     type Err = NotOurs;

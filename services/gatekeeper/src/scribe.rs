@@ -56,8 +56,8 @@ impl Scribe {
     }
 }
 
-/// `marque.statement.<kind>.<key>`
-fn addressed(subject: &str) -> Option<(RecordKind, Did)> {
+/// Reads `marque.statement.<kind>.<key>`; none where agents state nothing of that kind.
+pub fn addressed(subject: &str) -> Option<(RecordKind, Did)> {
     if !subjects::matches(subjects::STATEMENTS_ALL, subject) {
         return None;
     }

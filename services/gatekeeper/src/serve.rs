@@ -26,6 +26,7 @@ use crate::records::{Records, SERVICE};
 use crate::registry::Registry;
 use crate::scribe::Scribe;
 use crate::server::Server;
+use crate::span;
 use crate::statements::Statements;
 use crate::warden::Warden;
 
@@ -207,7 +208,8 @@ impl Gatekeeper {
         Service::new(SPEC.name, SPEC.version, SPEC.about)
             .endpoint(
                 Endpoint::new("connections", subjects::GATEKEEPER_CONNECTIONS, move |request| {
-                    let answer = list::answer(&listed, &request);
+                    let span = span::of("connections", &request);
+                    let answer = span.in_scope(|| list::answer(&listed, &request));
                     async move { answer }
                 })
                 .bytes_max(list::QUESTION_BYTES_MAX),

@@ -29,7 +29,7 @@ pub(crate) struct Server(Bus);
 
 /// What came of a kick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KickOutcome {
+pub enum KickOutcome {
     /// It was there and is closed.
     Closed,
     /// It was not there.
@@ -38,33 +38,33 @@ pub(crate) enum KickOutcome {
 
 /// A connection in the server's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listed {
+pub struct Listed {
     /// Which.
-    pub(crate) connection: Connection,
+    pub connection: Connection,
     /// The name that it was let in under.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 /// The server tells of an agent's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
+pub struct Told {
     /// Which.
-    pub(crate) connection: Connection,
+    pub connection: Connection,
     /// The name that it was let in under.
-    pub(crate) name: String,
+    pub name: String,
     /// Its end: why, and how many messages the agent sent and was sent.
-    pub(crate) end: Option<End>,
+    pub end: Option<End>,
 }
 
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct End {
+pub struct End {
     /// In the server's words.
-    pub(crate) reason: String,
+    pub reason: String,
     /// Messages that the agent sent.
-    pub(crate) sent: u64,
+    pub sent: u64,
     /// Messages that it was sent.
-    pub(crate) received: u64,
+    pub received: u64,
 }
 
 #[derive(Deserialize)]
@@ -156,9 +156,7 @@ impl Server {
         let message = answered
             .map_err(|_| BusError::OutcomeUnknown("no answer to a kick".into()))?
             .map_err(|error| BusError::OutcomeUnknown(error.to_string()))?;
-        let kicked: Kicked = marque_json::from_slice(&message.payload, Limits::bytes(MESSAGE_BYTES_MAX))
-            .map_err(|error| BusError::Malformed(error.to_string()))?;
-        Ok(if kicked.error.is_none() { KickOutcome::Closed } else { KickOutcome::Gone })
+        kicked(&message.payload)
     }
 
     /// Every connection of the agents' account, on every server that answers.
@@ -189,13 +187,29 @@ impl Server {
         let mut pages = BTreeMap::new();
         let mut wait = ANSWER_TIME;
         while let Ok(Some(message)) = tokio::time::timeout(wait, answers.next()).await {
-            let page: Page = marque_json::from_slice(&message.payload, Limits::bytes(MESSAGE_BYTES_MAX))
-                .map_err(|error| BusError::Malformed(error.to_string()))?;
+            let page = page(&message.payload)?;
             pages.insert(page.server.id.clone(), page);
             wait = OTHERS_TIME;
         }
         if pages.is_empty() { Err(unavailable(&"no server answers")) } else { Ok(pages) }
     }
+}
+
+/// Reads the answer to a kick.
+pub fn kicked(payload: &[u8]) -> Result<KickOutcome, BusError> {
+    let kicked: Kicked = marque_json::from_slice(payload, Limits::bytes(MESSAGE_BYTES_MAX))
+        .map_err(|error| BusError::Malformed(error.to_string()))?;
+    Ok(if kicked.error.is_none() { KickOutcome::Closed } else { KickOutcome::Gone })
+}
+
+/// Reads the agents' connections on a page of a server's list.
+pub fn listed(payload: &[u8]) -> Result<Vec<Listed>, BusError> {
+    page(payload).map(of_agents)
+}
+
+fn page(payload: &[u8]) -> Result<Page, BusError> {
+    marque_json::from_slice(payload, Limits::bytes(MESSAGE_BYTES_MAX))
+        .map_err(|error| BusError::Malformed(error.to_string()))
 }
 
 fn of_agents(page: Page) -> Vec<Listed> {
@@ -209,7 +223,7 @@ fn of_agents(page: Page) -> Vec<Listed> {
 }
 
 /// Reads an event; none if it is not one.
-pub(crate) fn told(payload: &[u8]) -> Option<Told> {
+pub fn told(payload: &[u8]) -> Option<Told> {
     let event: Event = marque_json::from_slice(payload, Limits::bytes(MESSAGE_BYTES_MAX)).ok()?;
     let end = event.reason.map(|reason| End { reason, sent: event.sent.msgs, received: event.received.msgs });
     Some(Told {

@@ -10,9 +10,11 @@ use std::time::Duration;
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Service, subjects};
 use marque_judgement::record::RECORD_BYTES_MAX;
 use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
 
 use crate::scribe::Scribe;
 use crate::serve::SPEC;
+use crate::span;
 
 /// Its name among the micro services.
 const NAME: &str = "marque-gatekeeper-statements";
@@ -46,8 +48,8 @@ impl Statements {
             bus.connected().await;
             let scribe = scribe.clone();
             let endpoint = Endpoint::new("statement", subjects::STATEMENTS_ALL, move |request| {
-                let scribe = scribe.clone();
-                async move { scribe.store(request).await }
+                let (scribe, span) = (scribe.clone(), span::of("statement", &request));
+                async move { scribe.store(request).await }.instrument(span)
             });
             let endpoint = endpoint.concurrency(requests_max).bytes_max(RECORD_BYTES_MAX);
             let service = Service::new(NAME, SPEC.version, "Stores agents' own records").endpoint(endpoint).start(&bus);

@@ -162,7 +162,8 @@ impl<R: Records, D: Directives> Desk<R, D> {
         }
     }
 
-    /// Forgets what is over and shows the totals.
+    /// Forgets what is over and shows the totals. `unavailable`: the store's disk has failed, and nothing is granted
+    /// until it is opened again.
     pub async fn tidy(&self) -> Result<(), Refusal> {
         let now: UnixSeconds = self.now().seconds();
         let totals = self.in_store(move |store| store.forget(now).and_then(|_| store.totals())).await?;
@@ -219,5 +220,7 @@ impl<R: Records, D: Directives> Desk<R, D> {
     }
 }
 
+#[cfg(test)]
+mod failing;
 #[cfg(test)]
 mod tests;

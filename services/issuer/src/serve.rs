@@ -21,10 +21,10 @@ use crate::config::Config;
 use crate::desk::Desk;
 use crate::documents;
 use crate::metrics::{Metrics, ViewAge};
-use crate::records::StreamRecords;
+use crate::records::{Records, StreamRecords};
 use crate::request::Duty;
 use crate::rules::Rules;
-use crate::standing::LiveDirectives;
+use crate::standing::{Directives, LiveDirectives};
 use crate::store::{Store, StoreError};
 
 /// What the issuer is called.
@@ -90,9 +90,9 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     health.serving();
     tracing::info!(instance = service.id(), blueprints = desk.rules.blueprints.iter().len(), "serving");
 
-    tidy_until(&shutdown, &desk).await;
+    let tidied = tidy_until(&shutdown, &desk).await;
     service.drain(DRAIN_DEADLINE).await;
-    bus.drain().await.map_err(Failure::fatal)
+    tidied.and(bus.drain().await.map_err(Failure::fatal))
 }
 
 async fn start(bus: &Bus, desk: &Arc<LiveDesk>, bundle: Arc<String>) -> Result<RunningService, BusError> {
@@ -101,9 +101,7 @@ async fn start(bus: &Bus, desk: &Arc<LiveDesk>, bundle: Arc<String>) -> Result<R
         let answer = move |request: Request| {
             let desk = desk.clone();
             let span = tracing::info_span!("issuer", duty = duty.as_str());
-            if let Some(traceparent) = request.header(header::TRACEPARENT) {
-                telemetry::traceparent::adopt(&span, traceparent);
-            }
+            let span = telemetry::traceparent::under(span, request.header(header::TRACEPARENT));
             async move { desk.answer(duty, &request.payload).await }.instrument(span)
         };
         // The broker's own limit holds here; the desk refuses what is larger than ours, so that it is recorded.
@@ -157,16 +155,18 @@ async fn settle(desk: &LiveDesk) {
     }
 }
 
-async fn tidy_until(shutdown: &Shutdown, desk: &LiveDesk) {
+/// Tidies until it is time to stop, or the store answers no more: redb closes itself at the first failure of its disk,
+/// a full one too, and only a store that is opened again goes on. So the process ends, to be started again.
+async fn tidy_until<R: Records, D: Directives>(shutdown: &Shutdown, desk: &Desk<R, D>) -> Result<(), Failure> {
     let mut every = tokio::time::interval(TIDY_EVERY);
     loop {
         tokio::select! {
-            () = shutdown.requested() => return,
-            _ = every.tick() => {
-                if let Err(refusal) = desk.tidy().await {
-                    tracing::warn!(error = %refusal, "the store could not be tidied");
-                }
-            }
+            () = shutdown.requested() => return Ok(()),
+            _ = every.tick() => match desk.tidy().await {
+                Err(refusal) if refusal.code == Code::Unavailable => return Err(Failure::fatal(refusal)),
+                Err(refusal) => tracing::warn!(error = %refusal, "the store could not be tidied"),
+                Ok(()) => {}
+            },
         }
     }
 }
@@ -224,3 +224,6 @@ fn bundle_text(config: &Config) -> Result<String, ConfigError> {
 fn unusable(error: impl std::fmt::Display) -> Failure {
     Failure::Config(ConfigError::Value(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

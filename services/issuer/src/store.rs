@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use marque_credential::EvidenceKind;
 use marque_identity::{Did, Digest, TokenId, TrustDomain, UnixSeconds};
+use marque_runtime::whole::make_whole;
 use marque_signing::sha256;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
@@ -82,9 +83,14 @@ impl Store {
     ///
     /// Refuses a store of another issuer or trust domain, of another format, and one that another process has open.
     pub fn open(path: &Path, domain: &TrustDomain, issuer: &Did) -> Result<Self, StoreError> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let store = Self { database: Arc::new(builder.create(path).map_err(StoreError::of)?) };
+        let at = |path: &Path| Self::on(builder().create(path).map_err(StoreError::of)?, domain, issuer);
+        make_whole(path, |making| at(making).map(drop), |error| StoreError::of(redb::StorageError::from(error)))?;
+        at(path)
+    }
+
+    /// The same on a database that is open already.
+    pub(crate) fn on(database: Database, domain: &TrustDomain, issuer: &Did) -> Result<Self, StoreError> {
+        let store = Self { database: Arc::new(database) };
         store.claim(domain, issuer)?;
         Ok(store)
     }
@@ -237,5 +243,13 @@ impl Store {
     }
 }
 
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod failing;
+#[cfg(test)]
+pub(crate) mod tests;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use marque_identity::{Did, Digest, Epoch, TrustDomain, UnixMillis, UnixSeconds};
 use marque_revocation::Receipt;
+use marque_runtime::whole::make_whole;
 use marque_signing::sha256;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::Serialize;
@@ -69,9 +70,14 @@ pub struct Outbox {
 impl Outbox {
     /// Opens the outbox of this broadcaster, or makes it. Refuses another's, and one that another process has open.
     pub fn open(path: &Path, domain: &TrustDomain, broadcaster: &Did) -> Result<Self, OutboxError> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let outbox = Self { database: Arc::new(builder.create(path).map_err(OutboxError::of)?) };
+        let at = |path: &Path| Self::on(builder().create(path).map_err(OutboxError::of)?, domain, broadcaster);
+        make_whole(path, |making| at(making).map(drop), |error| OutboxError::of(redb::StorageError::from(error)))?;
+        at(path)
+    }
+
+    /// The same on a database that is open already.
+    pub(crate) fn on(database: Database, domain: &TrustDomain, broadcaster: &Did) -> Result<Self, OutboxError> {
+        let outbox = Self { database: Arc::new(database) };
         let write = outbox.database.begin_write()?;
         {
             let mut meta = write.open_table(META)?;
@@ -247,5 +253,13 @@ fn text<T: Serialize>(value: &T) -> Result<Vec<u8>, OutboxError> {
     serde_json::to_vec(value).map_err(OutboxError::Row)
 }
 
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod failing;
+#[cfg(test)]
+pub(crate) mod tests;

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use marque_bus::service::Request;
-use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, streams, subjects};
+use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, header, streams, subjects};
+use marque_identity::{Code, Refusal};
 use marque_revocation::SignedDirective;
+use marque_runtime::telemetry::traceparent;
 use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
 use marque_signing::{PublicKey, Role, TrustBundle};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::acks::{self, Ackers};
 use crate::board::Board;
@@ -96,12 +99,17 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     // Aborted when this returns.
     let mut tasks = JoinSet::new();
     tasks.spawn(records::publish(bus.clone(), outbox.clone(), to_record));
-    tasks.spawn(tidy(outbox.clone(), roster.clone(), metrics.clone(), clock));
     tasks.spawn(take_acks(bus.clone(), ackers, roster.clone(), metrics.clone()));
+    let mut tidying = JoinSet::new();
+    tidying.spawn(tidy(outbox.clone(), roster.clone(), metrics.clone(), clock));
     let publishing = tokio::spawn(publisher.run(left, queued, shutdown.clone()));
 
     // Who asks is answered about what is active now: the stream is read first.
-    let Some(()) = until(&shutdown, first_beat(&metrics)).await else { return Ok(()) };
+    tokio::select! {
+        () = shutdown.requested() => return Ok(()),
+        failure = broken(&mut tidying) => return Err(failure),
+        () = first_beat(&metrics) => {}
+    }
     let desk = Desk::new(Parts {
         key,
         bundle,
@@ -118,8 +126,14 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     health.serving();
     tracing::info!(instance = service.id(), "serving");
 
-    shutdown.requested().await;
+    let failed = tokio::select! {
+        () = shutdown.requested() => None,
+        failure = broken(&mut tidying) => Some(failure),
+    };
     service.drain(DRAIN_DEADLINE).await;
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
     drop(publishing.await);
     bus.drain().await.map_err(Failure::fatal)
 }
@@ -134,13 +148,18 @@ async fn start(
 ) -> Result<RunningService, BusError> {
     let desk = Arc::new(desk);
     let stats_head = head.clone();
+    let span = |duty, request: &Request| {
+        let span = tracing::info_span!("broadcaster", duty);
+        traceparent::under(span, request.header(header::TRACEPARENT))
+    };
     let request = move |request: Request| {
-        let desk = desk.clone();
-        async move { desk.answer(&request.payload).await }
+        let (desk, span) = (desk.clone(), span("request", &request));
+        async move { desk.answer(&request.payload).await }.instrument(span)
     };
     let tell = move |request: Request| {
         let (head, outbox, roster) = (head.clone(), outbox.clone(), roster.clone());
-        async move { status::answer(&head, &outbox, &roster, &request.payload).await }
+        let span = span("status", &request);
+        async move { status::answer(&head, &outbox, &roster, &request.payload).await }.instrument(span)
     };
     let stats = move || {
         let beat_age_ms = metrics.beat_age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
@@ -185,7 +204,10 @@ async fn take_acks(bus: Bus, ackers: Ackers, roster: Roster, metrics: Metrics) {
     }
 }
 
-async fn tidy(outbox: Outbox, roster: Roster, metrics: Metrics, clock: Clock) {
+/// Tidies until the outbox answers no more: redb closes itself at the first failure of its disk, a full one too, and
+/// only an outbox that is opened again goes on. Without it no heartbeat goes out: so the process ends, to be started
+/// again.
+async fn tidy(outbox: Outbox, roster: Roster, metrics: Metrics, clock: Clock) -> Refusal {
     let mut every = tokio::time::interval(TIDY_EVERY);
     loop {
         every.tick().await;
@@ -198,8 +220,18 @@ async fn tidy(outbox: Outbox, roster: Roster, metrics: Metrics, clock: Clock) {
             Ok((unpublished, unrecorded)) => {
                 metrics.waiting(unpublished, unrecorded, roster.present(Instant::now()).len());
             }
+            Err(refusal) if refusal.code == Code::Unavailable => return refusal,
             Err(error) => tracing::warn!(%error, "the outbox could not be tidied"),
         }
+    }
+}
+
+/// Waits until the outbox answers no more.
+async fn broken(tidying: &mut JoinSet<Refusal>) -> Failure {
+    match tidying.join_next().await {
+        Some(Ok(refusal)) => Failure::fatal(refusal),
+        Some(Err(error)) => Failure::fatal(error),
+        None => std::future::pending().await,
     }
 }
 
@@ -262,5 +294,26 @@ async fn until<T>(shutdown: &Shutdown, wait: impl Future<Output = T>) -> Option<
     tokio::select! {
         () = shutdown.requested() => None,
         value = wait => Some(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use marque_test_support::TestDisk;
+
+    use super::*;
+    use crate::outbox::failing::open;
+
+    #[tokio::test]
+    async fn a_service_whose_disk_has_failed_ends() {
+        let disk = TestDisk::default();
+        let outbox = open(disk.clone()).unwrap();
+        disk.fill();
+        assert!(outbox.raise_time_floor(marque_identity::UnixMillis(1)).is_err());
+        // There is room again, and still the outbox answers nothing.
+        disk.make_room();
+        let roster = Roster::new(Instant::now(), 0);
+        let refusal = tidy(outbox, roster, Metrics::default(), Clock::new()).await;
+        assert_eq!(refusal.code, Code::Unavailable);
     }
 }

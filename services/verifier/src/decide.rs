@@ -8,6 +8,7 @@ use marque_bus::service::Request;
 use marque_identity::{Code, Did, Refusal};
 
 use crate::authzen::{self, Evaluated, Evaluation, Reasons};
+use crate::span;
 
 /// The duty.
 pub struct Decide {
@@ -26,6 +27,7 @@ impl Decide {
         let question = match authzen::read(&request.payload) {
             Ok(question) => question,
             Err(refusal) => {
+                span::refused(&refusal);
                 let record = self.point.refuse(&refusal, received).await;
                 return Ok(reply::refusal(&refusal, record.as_deref()));
             }
@@ -36,6 +38,7 @@ impl Decide {
         let received = if presentation.is_ok() { Received::payload(&args) } else { received };
         let asked = Asked { tool: &question.tool, presentation, received };
         let ruling = self.point.decide(asked).await;
+        span::decided(&ruling);
         let body = serde_json::to_vec(&evaluated(&ruling));
         body.map(Reply::from).map_err(|error| Refusal::new(Code::Internal, error.to_string()))
     }

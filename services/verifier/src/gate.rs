@@ -11,6 +11,9 @@ use marque_bus::async_nats::HeaderMap;
 use marque_bus::service::Request;
 use marque_bus::{Bus, CallError, Reply, header, subjects};
 use marque_identity::{Code, Refusal};
+use marque_runtime::telemetry::traceparent;
+
+use crate::span;
 
 /// The duty.
 pub struct Gate {
@@ -37,7 +40,9 @@ impl Gate {
         let audience = self.point.policy().domain().audience(tool_subject);
         let presentation = gated(tool_subject).and_then(|()| Presentation::read(&request, audience));
         let asked = Asked { tool: &tool, presentation, received: Received::of(&request) };
-        let permitted = match self.point.decide(asked).await {
+        let ruling = self.point.decide(asked).await;
+        span::decided(&ruling);
+        let permitted = match ruling {
             Ruling::Permitted(permitted) => permitted,
             Ruling::Denied(denied) => return Ok(reply::refusal(&denied.refusal, denied.record.as_deref())),
         };
@@ -76,7 +81,9 @@ fn gated(tool_subject: &str) -> Result<(), Refusal> {
 fn forwarded(request: &Request, permitted: &Permitted) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(DECIDED, permitted.record());
-    if let Some(traceparent) = request.header(header::TRACEPARENT) {
+    // Our own span where traces are on, so that the tool's is its child.
+    let traceparent = traceparent::current();
+    if let Some(traceparent) = traceparent.as_deref().or_else(|| request.header(header::TRACEPARENT)) {
         headers.insert(header::TRACEPARENT, traceparent);
     }
     headers

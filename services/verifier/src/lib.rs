@@ -10,15 +10,18 @@ pub mod config;
 pub mod decide;
 pub mod gate;
 mod metrics;
+mod span;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use marque_agent::enforce::{EnforcementPoint, Policy, Tier};
+use marque_bus::service::Request;
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, RunningService, Service, subjects};
 use marque_runtime::run::{Context, Failure, ServiceSpec};
 use marque_runtime::{Health, Shutdown};
 use marque_signing::{Role, SigningKey, TrustBundle};
+use tracing::Instrument;
 
 pub use config::Config;
 use metrics::Metrics;
@@ -107,16 +110,16 @@ impl Verifier {
         let gate = Arc::new(gate::Gate::new(bus, point, tool_timeout));
         let service = Service::new(SPEC.name, SPEC.version, SPEC.about)
             .endpoint(
-                Endpoint::new("decide", subjects::VERIFIER_DECIDE, move |request| {
-                    let decide = decide.clone();
-                    async move { decide.answer(request).await }
+                Endpoint::new("decide", subjects::VERIFIER_DECIDE, move |request: Request| {
+                    let (decide, span) = (decide.clone(), span::of("decide", &request));
+                    async move { decide.answer(request).await }.instrument(span)
                 })
                 .concurrency(requests_max),
             )
             .endpoint(
-                Endpoint::new("gate", subjects::GATE_ALL, move |request| {
-                    let gate = gate.clone();
-                    async move { gate.pass(request).await }
+                Endpoint::new("gate", subjects::GATE_ALL, move |request: Request| {
+                    let (gate, span) = (gate.clone(), span::of("gate", &request));
+                    async move { gate.pass(request).await }.instrument(span)
                 })
                 .concurrency(requests_max),
             )

@@ -11,6 +11,7 @@ pub mod nats_server;
 pub mod run;
 pub mod shutdown;
 pub mod telemetry;
+pub mod whole;
 
 pub use clock::Clock;
 pub use config::{Common, ConfigError, Secret};

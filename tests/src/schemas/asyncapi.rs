@@ -5,7 +5,7 @@ use std::fmt::Write;
 use marque_bus::subjects::{SUBJECTS, Subject, SubjectKind};
 
 /// What travels on a subject: the schema of the message, and of the reply to it.
-fn payloads(name: &str) -> (Option<&'static str>, Option<&'static str>) {
+pub fn payloads(name: &str) -> (Option<&'static str>, Option<&'static str>) {
     match name {
         "issuer.enrol" => (Some("enrol-request"), Some("enrol-reply")),
         "issuer.issue" => (Some("issue-request"), Some("issue-reply")),

@@ -14,7 +14,7 @@ const NOW: i64 = 1_700_000_000;
 
 /// A log that stores by digest, as the stream does, and fails as it is told.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<LogState>>);
+pub(super) struct Log(Arc<Mutex<LogState>>);
 
 #[derive(Default)]
 struct LogState {
@@ -30,7 +30,7 @@ enum Failure {
 }
 
 impl Log {
-    fn of(&self, kind: RecordKind) -> Vec<String> {
+    pub(super) fn of(&self, kind: RecordKind) -> Vec<String> {
         let state = self.0.lock().unwrap();
         state.stored.iter().filter(|(k, _, _)| *k == kind).map(|(_, _, record)| record.clone()).collect()
     }
@@ -53,7 +53,7 @@ impl Records for Log {
 
 /// Directives that refuse from the n-th question on.
 #[derive(Clone, Default)]
-struct Standing {
+pub(super) struct Standing {
     refuse_from: Option<usize>,
     code: Option<Code>,
     asked: Arc<AtomicUsize>,
@@ -70,14 +70,14 @@ impl Directives for Standing {
     }
 }
 
-struct Office {
+pub(super) struct Office {
     dir: tempfile::TempDir,
-    log: Log,
+    pub(super) log: Log,
     clock: Arc<AtomicI64>,
 }
 
 impl Office {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { dir, log: Log::default(), clock: Arc::new(AtomicI64::new(NOW * 1000)) }
     }
@@ -88,10 +88,22 @@ impl Office {
     }
 
     fn desk_under(&self, directives: Standing) -> Desk<Log, Standing> {
-        let (key, rules, clock) = (Arc::new(testing::issuer()), Arc::new(testing::rules()), self.clock.clone());
         let path = self.dir.path().join("issuer.redb");
+        let (domain, key) = (testing::bundle().trust_domain, testing::issuer());
+        self.desk_with(Store::open(&path, &domain, &key.did()).unwrap(), directives)
+    }
+
+    /// The same stream and clock, as they are now, for another run.
+    pub(super) fn fork(&self) -> Self {
+        let stored = self.log.0.lock().unwrap().stored.clone();
+        let log = Log(Arc::new(Mutex::new(LogState { stored, failures: Vec::new() })));
+        Self { log, ..Self::new() }
+    }
+
+    pub(super) fn desk_with(&self, store: Store, directives: Standing) -> Desk<Log, Standing> {
+        let (key, rules, clock) = (Arc::new(testing::issuer()), Arc::new(testing::rules()), self.clock.clone());
         Desk {
-            store: Store::open(&path, &rules.bundle.trust_domain, &key.did()).unwrap(),
+            store,
             key,
             rules,
             oidc: Arc::default(),
@@ -110,7 +122,7 @@ impl Office {
         self.clock.load(Ordering::Relaxed) / 1000
     }
 
-    fn join(&self, jti: &str) -> String {
+    pub(super) fn join(&self, jti: &str) -> String {
         let now = self.now();
         let claims =
             json!({"jti": jti, "aud": "acme.example", "blueprint": "orchestrator", "iat": now, "exp": now + 600});
@@ -123,7 +135,7 @@ impl Office {
         jws::sign_as_did(signer, duty.typ(), &claims).unwrap().into_bytes()
     }
 
-    fn enrolment(&self, jti: &str, join: &str, signer: &SigningKey) -> Vec<u8> {
+    pub(super) fn enrolment(&self, jti: &str, join: &str, signer: &SigningKey) -> Vec<u8> {
         let matter =
             json!({"join_token": join, "jwk": signer.public().jwk(), "runtime": {"model_id": "example-large-1"}});
         self.request(Duty::Enrol, jti, signer, matter)

@@ -1,11 +1,11 @@
 use super::*;
 use crate::commitment::About;
 
-fn did(byte: u8) -> Did {
+pub(super) fn did(byte: u8) -> Did {
     Did::from_key_bytes([byte; 32])
 }
 
-fn domain() -> TrustDomain {
+pub(super) fn domain() -> TrustDomain {
     "acme.example".parse().unwrap()
 }
 
@@ -14,7 +14,7 @@ fn about(agent: u8) -> About {
     About { agent: did(agent), blueprint, manifest: Some(sha256(b"m")), task: None, credential: None }
 }
 
-fn grant(agent: u8, jti: &str, answer: &str) -> Grant {
+pub(crate) fn grant(agent: u8, jti: &str, answer: &str) -> Grant {
     Grant {
         id: RequestId::of(&did(agent), &TokenId(jti.into())),
         request: sha256(jti.as_bytes()),
@@ -26,7 +26,7 @@ fn grant(agent: u8, jti: &str, answer: &str) -> Grant {
     }
 }
 
-fn join(jti: &str, agent: u8) -> EvidenceUse {
+pub(super) fn join(jti: &str, agent: u8) -> EvidenceUse {
     EvidenceUse {
         kind: EvidenceKind::JoinToken,
         key: join_key(&did(9), &TokenId(jti.into())),

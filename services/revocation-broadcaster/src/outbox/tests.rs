@@ -1,7 +1,7 @@
 use super::*;
 use marque_revocation::DirectiveId;
 
-fn row(request: u8) -> Row {
+pub(super) fn row(request: u8) -> Row {
     Row {
         request: Digest([request; 32]),
         id: DirectiveId::from_bytes([request; 16]),
@@ -21,11 +21,11 @@ fn open_as(dir: &tempfile::TempDir, broadcaster: [u8; 32]) -> Result<Outbox, Out
     Outbox::open(&dir.path().join("outbox.redb"), &domain, &Did::from_key_bytes(broadcaster))
 }
 
-fn key(n: &str) -> RequestKey {
+pub(super) fn key(n: &str) -> RequestKey {
     RequestKey::of(&Did::from_key_bytes([7; 32]), n)
 }
 
-fn record() -> RecordRow {
+pub(super) fn record() -> RecordRow {
     RecordRow { kind: "directive".into(), key: Did::from_key_bytes([7; 32]), compact: "r".into() }
 }
 

@@ -18,7 +18,11 @@ use tokio::sync::mpsc;
 use crate::stage::{Stage, TOOL, policy};
 
 /// A plain NATS responder: what it is sent comes out of the channel, and it answers as told.
-async fn plain_tool(bus: &Bus, subject: &'static str, reply: impl Fn(&Message) -> Reply + Send + 'static) -> Tool {
+pub(crate) async fn plain_tool(
+    bus: &Bus,
+    subject: &'static str,
+    reply: impl Fn(&Message) -> Reply + Send + 'static,
+) -> Tool {
     let mut subscription = bus.client().subscribe(subject).await.unwrap();
     bus.client().flush().await.unwrap();
     let (sender, seen) = mpsc::unbounded_channel();
@@ -44,12 +48,12 @@ async fn plain_tool(bus: &Bus, subject: &'static str, reply: impl Fn(&Message) -
     Tool { seen, calls }
 }
 
-struct Tool {
-    seen: mpsc::UnboundedReceiver<Message>,
+pub(crate) struct Tool {
+    pub(crate) seen: mpsc::UnboundedReceiver<Message>,
     calls: Arc<AtomicUsize>,
 }
 
-enum Reply {
+pub(crate) enum Reply {
     Body(&'static str),
     Error,
     Silence,

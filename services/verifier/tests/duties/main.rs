@@ -3,5 +3,6 @@
 
 mod decide;
 mod gate;
+mod otlp;
 mod several;
 mod stage;

@@ -96,6 +96,11 @@ impl Stage {
         Self { broker, bundle, agent, host, sink, issuer, beating: beating.abort_handle() }
     }
 
+    /// The bundle as an operator has it.
+    pub(crate) fn bundle_text(&self) -> String {
+        self.bundle.sign(&self.issuer).unwrap()
+    }
+
     /// A verifier that is fresh.
     pub(crate) async fn verifier(&self, n: u8, policy: Policy) -> Verifier {
         self.verifier_of(self.parts(n, policy)).await

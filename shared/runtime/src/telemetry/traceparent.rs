@@ -56,6 +56,14 @@ pub fn adopt(span: &tracing::Span, traceparent: &str) {
     let _ = (span, traceparent);
 }
 
+/// The span, as a child of what a request's `traceparent` names, if it has one that is valid.
+pub fn under(span: tracing::Span, traceparent: Option<&str>) -> tracing::Span {
+    if let Some(traceparent) = traceparent {
+        adopt(&span, traceparent);
+    }
+    span
+}
+
 #[cfg(test)]
 mod tests {
     use super::is_valid;

@@ -1,9 +1,12 @@
 //! What the audit sink is asked, and what it answers.
 
+mod rows;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde_json::Value;
+
+use rows::{AgentRow, Claim, ConnectionRow, CredentialRow, Decision, PathLink, Row};
 
 /// What is searched for; all of it must hold.
 #[derive(JsonSchema)]
@@ -48,7 +51,7 @@ pub(in crate::schemas) struct QueryReply {
     /// Leaves of the index.
     indexed_upto: u64,
     /// The records, each with its leaf and verdict.
-    records: Vec<Value>,
+    records: Vec<Row>,
     /// The cursor with which to go on.
     next: Option<u64>,
 }
@@ -72,15 +75,19 @@ pub(in crate::schemas) struct ExplainReply {
     /// Leaves of the index.
     indexed_upto: u64,
     /// The record.
-    record: Value,
+    record: Row,
     /// The delegation path, root first.
-    path: Vec<Value>,
+    path: Vec<PathLink>,
     /// What decided.
-    decided: Option<Value>,
+    decided: Option<Decision>,
     /// What the agent said of it; claimed.
-    claimed: Option<Value>,
+    claimed: Option<Claim>,
     /// The directive that decided.
-    directive: Option<Value>,
+    directive: Option<Row>,
+    /// What came of it.
+    completed: Vec<Row>,
+    /// Its proof, without the entry; none before the first checkpoint over it.
+    inclusion: Option<ProofReply>,
 }
 
 /// Of which record or leaf, against which size.
@@ -172,11 +179,11 @@ pub(in crate::schemas) struct AgentsReply {
     /// The sink's time, by which lives were judged, in milliseconds.
     at_ms: i64,
     /// Agents, one row each.
-    agents: Option<Vec<Value>>,
+    agents: Option<Vec<AgentRow>>,
     /// Credentials, one row each.
-    credentials: Option<Vec<Value>>,
+    credentials: Option<Vec<CredentialRow>>,
     /// The newest connections.
-    connections: Option<Vec<Value>>,
+    connections: Option<Vec<ConnectionRow>>,
     /// What was found, the gravest first.
     findings: Option<Vec<Finding>>,
     /// The cursor with which to go on.
