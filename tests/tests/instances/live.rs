@@ -7,7 +7,7 @@ use marque_agent::enforce::Policy;
 use marque_agent::{AgentKey, Commission, Why};
 use marque_bus::permissions::BusRole;
 use marque_bus::{CallError, async_nats::HeaderMap, subjects};
-use marque_signing::SigningKey;
+use marque_signing::{Role, SigningKey};
 use marque_test_support::{eventually, until};
 use marque_tests::cast::{self, Carrier, GATED, call, call_gated};
 use marque_tests::system::{DEADLINE, TestSystem};
@@ -153,6 +153,11 @@ async fn asked(system: &TestSystem) {
     }
     let bus = system.bus(BusRole::Operator).await.unwrap();
     bus.request(subjects::AUDIT_CHECKPOINT, HeaderMap::new(), "", DEADLINE).await.unwrap();
+    // As another sink would, which finds that two logs part.
+    let bus = system.bus(BusRole::Sink).await.unwrap();
+    let sink = system.bundle().keys(Role::Sink)[0].did();
+    let asked = json!({ "path": "tile/0/000.p/1" }).to_string();
+    bus.request(&subjects::audit_tile(&sink), HeaderMap::new(), asked, DEADLINE).await.unwrap();
 }
 
 /// What the messages carry: credentials, tokens, evidence, receipts.
