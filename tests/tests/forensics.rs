@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use marque_agent::Why;
 use marque_agent::enforce::Policy;
 use marque_identity::Code;
 use marque_tests::cast::{self, HOSTED, call, call_gated, denied, tools};
@@ -223,4 +224,59 @@ fn a_timeline_is_in_leaf_order(past: &Past) {
     assert!(own.as_array().unwrap().len() < rows.len());
     // Neither task nor agent is no question.
     assert_eq!(said(past.log.path(), &["audit", "timeline"]).status.code(), Some(2));
+}
+
+/// One action by each of three, each led to by the one before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_explanation_tells_what_was_narrowed_what_led_to_it_and_what_followed() {
+    let system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
+    let bus = cast::carrier(&system).await;
+    let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let root = cast::commission(&cast::enrol(&system).await).await;
+    let account = json!({ "constraint_type": "range", "max": 9 });
+    let left = cast::delegate(&root, tools(json!({ format!("nats:{HOSTED}"): { "account": account } })), 1);
+    let child = cast::delegate(&left, tools(json!({ format!("nats:{HOSTED}"): { "account": account } })), 0);
+    let mut cause = "message-from-outside".to_owned();
+    for (commission, account) in [(&root, 1), (&left, 2), (&child, 3)] {
+        let why = Why::because(format!("step {account}")).caused_by(&cause);
+        let answer = commission.on(&bus).call(HOSTED, &json!({ "account": account }), why).await.unwrap();
+        cause = answer.action;
+    }
+    let (_, rows) = system.marque(&["audit", "query", "--kind", "decided", "--oldest-first"]);
+    let ids: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row["record"]["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 3);
+    // The index follows the log: what follows is there as soon as it reaches the last of them.
+    let deadline = Instant::now() + DEADLINE;
+    let explained = loop {
+        let (code, explained) = system.marque(&["audit", "explain", ids[1]]);
+        assert_eq!(code, 0, "{explained}");
+        if explained["followed"].is_array() {
+            break explained;
+        }
+        assert!(Instant::now() < deadline, "{explained}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let whys = |name: &str| -> Vec<String> {
+        let beside = explained[name].as_array().unwrap();
+        beside.iter().map(|action| action["why"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((whys("causes"), whys("followed")), (vec!["step 1".to_owned()], vec!["step 3".to_owned()]));
+    assert_eq!(explained["causes"][0]["cause"], "message-from-outside", "the chain goes back to the first message");
+    assert_eq!(explained["arguments"], json!({ "account": 2 }));
+    let path = explained["path"].as_array().unwrap();
+    assert_eq!(path[0]["sponsor"], "tests");
+    assert_eq!(path[1]["narrowed"]["dropped"], json!([format!("nats:{}", cast::GATED)]));
+    assert_eq!(path[1]["narrowed"]["constrained"][format!("nats:{HOSTED}")]["account"]["max"], 9);
+    assert!(path[0].get("narrowed").is_none());
+    let (_, last) = system.marque(&["audit", "explain", ids[2]]);
+    let causes = last["causes"].as_array().unwrap();
+    assert_eq!((&causes[0]["why"], &causes[1]["why"]), (&json!("step 2"), &json!("step 1")));
+    // For a person.
+    let mut command = Command::new(marque_tests::binaries::path("marque"));
+    command.arg("--dir").arg(system.directory().path()).args(["audit", "explain", ids[1]]);
+    let told = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    for words in ["less  not nats:gated", "arguments  {\"account\":2}", "led to it", "followed"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    system.stop().await;
 }

@@ -1,10 +1,10 @@
 //! `marque.audit.explain`: one action, from the sponsor down to the outcome.
 //!
 //! 1. The *decided* record; a *completed* one leads to it.
-//! 2. Its chain, root first, each link as its *issued* or *delegated* record brought it.
-//! 3. What decided.
-//! 4. What the agent claimed.
-//! 5. What came of it.
+//! 2. Its chain, root first, each link as its *issued* or *delegated* record brought it, and what it narrowed.
+//! 3. What decided, over which arguments.
+//! 4. What the agent claimed; what led to it, by its own word, back to the first.
+//! 5. What came of it, and what followed from it.
 //! 6. Where it stands.
 
 use marque_identity::Digest;
@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::SinkError;
+use crate::causes::{Beside, causes, followed};
 use crate::index::decision;
+use crate::narrowed::Narrowed;
 use crate::postings::Field;
 use crate::prove::{Inclusion, ProofRequest, prove};
 use crate::reader::Reading;
@@ -59,6 +61,9 @@ pub struct PathLink {
     /// The token's claims, its grant in `authorization_details`, as signed; absent where only its digest is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claims: Option<Value>,
+    /// What its parent had and it has not; none for a root, or where one of the two is kept by its digest alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub narrowed: Option<Narrowed>,
 }
 
 /// One action, explained.
@@ -75,14 +80,23 @@ pub struct Explanation {
     /// What decided, and what the enforcement point knew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided: Option<Value>,
+    /// The arguments, as the agent signed them; absent where its proof is kept by its digest alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
     /// What the agent said of it: claimed, not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claimed: Option<Value>,
     /// The directive that decided, as its record shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directive: Option<Row>,
+    /// What led to it, the nearest first: claimed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Beside>,
     /// What came of it.
     pub completed: Vec<Row>,
+    /// Actions that name it as their cause, and those that name them: claimed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub followed: Vec<Beside>,
     /// Its proof; none before the first checkpoint over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inclusion: Option<Inclusion>,
@@ -103,9 +117,12 @@ pub fn explain(reading: &Reading, sealer: &Sealer, request: &ExplainRequest) -> 
         record: row,
         path: Vec::new(),
         decided: None,
+        arguments: None,
         claimed: None,
         directive: None,
+        causes: Vec::new(),
         completed: Vec::new(),
+        followed: Vec::new(),
         inclusion: None,
     };
     if let Some(record) = &record {
@@ -114,10 +131,12 @@ pub fn explain(reading: &Reading, sealer: &Sealer, request: &ExplainRequest) -> 
             ([], token) => token.into_iter().collect(),
             (links, _) => links.to_vec(),
         };
-        answer.path = links.iter().map(|link| path_link(reading, *link)).collect::<Result<_, _>>()?;
+        answer.path = path(reading, &links)?;
         // 3. and 4. The decision, and the claims beside it.
         if let Body::Decided(decided) = &record.body {
             answer.decided = Some(decided_by(decided));
+            answer.arguments = decided.proof.as_ref().and_then(arguments).map(cut);
+            answer.causes = causes(reading, leaf, record)?;
             answer.claimed = Some(cut(json!({ "why": decided.why, "cause": decided.cause })));
             if let Some(directive) = &decided.directive {
                 let leaf = reading.first(Field::Directive, directive.as_bytes())?;
@@ -128,6 +147,7 @@ pub fn explain(reading: &Reading, sealer: &Sealer, request: &ExplainRequest) -> 
         for leaf in reading.firsts(Field::Answers, record.id.as_bytes(), OUTCOMES_MAX)? {
             answer.completed.push(reading.row(leaf)?.0);
         }
+        answer.followed = followed(reading, leaf, record)?;
     }
     // 6. The proof, with the entry left to `marque.audit.proof`.
     let proof = prove(reading, sealer, &ProofRequest { leaf: Some(leaf), ..ProofRequest::default() });
@@ -152,9 +172,35 @@ fn decided_by(decided: &Decided) -> Value {
     }))
 }
 
+/// The links, each with what it has less than the one before. The claims are compared before anything is cut.
+fn path(reading: &Reading, links: &[Digest]) -> Result<Vec<PathLink>, SinkError> {
+    let mut path = links.iter().map(|link| path_link(reading, *link)).collect::<Result<Vec<_>, _>>()?;
+    for at in (1..path.len()).rev() {
+        let narrowed = path[at - 1].claims.as_ref().zip(path[at].claims.as_ref());
+        path[at].narrowed = narrowed.map(|(parent, child)| Narrowed::between(parent, child));
+    }
+    path.iter_mut().for_each(|link| link.claims = link.claims.take().map(cut));
+    Ok(path)
+}
+
+/// What an action was done with: `hta` of its proof.
+fn arguments(proof: &Carried) -> Option<Value> {
+    let payload = Compact::split(proof.compact()?).ok()?.payload().ok()?;
+    let claims: Value = serde_json::from_slice(&payload).ok()?;
+    claims.get("hta").cloned()
+}
+
 fn path_link(reading: &Reading, token: Digest) -> Result<PathLink, SinkError> {
-    let mut link =
-        PathLink { token, leaf: None, record: None, holder: None, blueprint: None, sponsor: None, claims: None };
+    let mut link = PathLink {
+        token,
+        leaf: None,
+        record: None,
+        holder: None,
+        blueprint: None,
+        sponsor: None,
+        claims: None,
+        narrowed: None,
+    };
     let Some(leaf) = reading.first(Field::Brings, &token.0)? else { return Ok(link) };
     let (_, record) = reading.row(leaf)?;
     let Some(record) = record else { return Ok(link) };
@@ -179,7 +225,7 @@ fn path_link(reading: &Reading, token: Digest) -> Result<PathLink, SinkError> {
         | Body::Risk(_)
         | Body::Heads(_) => None,
     };
-    link.claims = carried.and_then(|carried| claims(carried, token)).map(cut);
+    link.claims = carried.and_then(|carried| claims(carried, token));
     Ok(link)
 }
 
@@ -204,7 +250,8 @@ fn fitting(mut answer: Explanation) -> Explanation {
         }
     }
     if size(&answer) > ANSWER_BYTES_MAX {
-        answer.path.iter_mut().for_each(|link| link.claims = None);
+        answer.path.iter_mut().for_each(|link| (link.claims, link.narrowed) = (None, None));
+        answer.followed.clear();
         answer.completed.iter_mut().for_each(|row| row.record = None);
         answer.directive.iter_mut().for_each(|row| row.record = None);
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use marque_judgement::record::{Body, RECORD_BYTES_MAX, Record, Verb, What};
+use marque_judgement::record::{Body, Carried, Decided, RECORD_BYTES_MAX, Record, Verb, What};
 use marque_ledger::layout::{CONFLICT, DUPLICATE, VALID, VerdictLine};
 use marque_signing::jws;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
@@ -22,7 +22,7 @@ const VERDICTS: TableDefinition<'_, u64, &str> = TableDefinition::new("verdicts"
 /// Second of the broker's clock at its highest so far → the first leaf at which it stood there.
 const TIMES: TableDefinition<'_, i64, u64> = TableDefinition::new("times");
 /// Layout of the tables above: another one is rebuilt.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 const CACHE_BYTES: usize = 64 << 20;
 
 /// What a batch adds to each list.
@@ -217,6 +217,9 @@ pub(crate) fn fields(record: &Record, post: &mut impl FnMut(Field, &[u8])) {
             if let Some(cause) = &decided.cause {
                 post(Field::Cause, cause.as_bytes());
             }
+            if let Some(id) = action_id(decided) {
+                post(Field::Action, id.as_bytes());
+            }
         }
         Body::Completed(completed) => post(Field::Answers, completed.decided.as_bytes()),
         Body::Directive(issued) => {
@@ -245,6 +248,18 @@ pub(crate) fn decision(verb: Verb) -> &'static str {
         Verb::Permit => "permit",
         Verb::Deny => "deny",
     }
+}
+
+/// The `jti` of a decision's proof: what a later action names as its cause. None where the signature did not hold, as
+/// what is claimed under it is anybody's word.
+pub(crate) fn action_id(decided: &Decided) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        jti: String,
+    }
+    let signed = decided.decision == Verb::Permit || decided.seq.is_some();
+    let proof = decided.proof.as_ref().and_then(Carried::compact).filter(|_| signed)?;
+    jws::unverified_payload::<Claims>(proof, RECORD_BYTES_MAX).ok().map(|claims| claims.jti)
 }
 
 /// A directive's own id, its `jti`. The record around it is signed by the broadcaster, so is the directive.

@@ -13,6 +13,7 @@
 //! ```
 
 pub mod agents;
+pub mod causes;
 pub mod cloned;
 pub mod completeness;
 mod config;
@@ -30,6 +31,7 @@ pub mod inventory;
 pub mod judge;
 mod keep;
 pub mod metrics;
+pub mod narrowed;
 pub mod notices;
 pub mod outside;
 pub mod parting;

@@ -39,8 +39,10 @@ pub enum Field {
     Verdict = 10,
     /// The blueprint that an *issued* record names.
     Blueprint = 11,
-    /// What caused the action: the id of another.
+    /// What caused the action: the `jti` of another's proof.
     Cause = 12,
+    /// The `jti` of the action's own proof, where its signature holds.
+    Action = 13,
 }
 
 /// The list of one value of a field.

@@ -105,6 +105,8 @@ const OPEN: &[&[&str]] = &[
     &["directive", "events", "*", "claims"],
     &["directive", "sub_id"],
     &["audit-explain-reply", "path", "*", "claims"],
+    &["audit-explain-reply", "path", "*", "narrowed", "constrained"],
+    &["audit-explain-reply", "arguments"],
     &["audit-explain-reply", "record", "record"],
     &["audit-explain-reply", "directive", "record"],
     &["audit-explain-reply", "completed", "*", "record"],

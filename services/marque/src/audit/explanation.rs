@@ -26,6 +26,10 @@ pub(crate) fn in_full(explained: &Value) -> String {
         lines.push(format!("  {depth}  {}", holder(link)));
         lines.push(format!("     token {}", text(link, "token").unwrap_or("?")));
         lines.extend(grants(link).map(|grant| format!("     may   {grant}")));
+        lines.extend(narrowed(link));
+    }
+    if let Some(arguments) = explained.get("arguments") {
+        lines.push(format!("arguments  {arguments}"));
     }
     if let Some(decided) = explained.get("decided") {
         lines.push(format!("decision   {}", decision(decided)));
@@ -44,16 +48,40 @@ pub(crate) fn in_full(explained: &Value) -> String {
     if let Some(why) = explained.pointer("/claimed/why").and_then(Value::as_str) {
         lines.push(format!("claimed    \u{201c}{why}\u{201d}"));
     }
+    lines.extend(beside(explained, "causes").map(|cause| format!("led to it  {cause}")));
     for outcome in explained.get("completed").and_then(Value::as_array).into_iter().flatten() {
         let outcome = outcome.get("record").unwrap_or(&Value::Null);
         lines.push(format!("outcome    {}", text(outcome, "outcome").unwrap_or("?")));
     }
+    lines.extend(beside(explained, "followed").map(|next| format!("followed   {next}")));
     let leaf = explained.pointer("/record/leaf").map(Value::to_string).unwrap_or_default();
     lines.push(match explained.get("inclusion") {
         Some(_) => format!("log        leaf {leaf}, proven under a signed checkpoint"),
         None => format!("log        leaf {leaf}, not yet under a checkpoint"),
     });
     lines.join("\n")
+}
+
+/// What a link has less than the one before.
+fn narrowed(link: &Value) -> impl Iterator<Item = String> + '_ {
+    let narrowed = link.get("narrowed");
+    let dropped = narrowed.and_then(|narrowed| narrowed.get("dropped")).and_then(Value::as_array).into_iter().flatten();
+    let dropped = dropped.map(|tool| format!("     less  not {}", tool.as_str().unwrap_or("?")));
+    let constrained = narrowed.and_then(|narrowed| narrowed.get("constrained")).and_then(Value::as_object);
+    let constrained = constrained.into_iter().flatten().map(|(tool, map)| format!("     less  {tool} only {map}"));
+    let sooner = narrowed.and_then(|narrowed| narrowed.get("sooner_seconds")).and_then(Value::as_i64);
+    dropped.chain(constrained).chain(sooner.map(|seconds| format!("     less  ends {seconds} s sooner")))
+}
+
+/// Actions beside the one that is explained, one line each.
+fn beside<'e>(explained: &'e Value, name: &str) -> impl Iterator<Item = String> + use<'e> {
+    let actions = explained.get(name).and_then(Value::as_array).into_iter().flatten();
+    actions.map(|action| {
+        let word = |name: &str| text(action, name).unwrap_or("-");
+        let why = text(action, "why").map(|why| format!(": \u{201c}{why}\u{201d}")).unwrap_or_default();
+        let leaf = action.get("leaf").map(Value::to_string).unwrap_or_default();
+        format!("{} {} by {} at leaf {leaf}{why}", word("decision"), word("tool"), short_did(word("agent")))
+    })
 }
 
 /// The last characters of a DID, enough to tell a handful apart.

@@ -5,8 +5,9 @@ mod rows;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde_json::{Map, Value};
 
-use rows::{AgentRow, Claim, ConnectionRow, CredentialRow, Decision, PathLink, Row};
+use rows::{AgentRow, Beside, Claim, ConnectionRow, CredentialRow, Decision, PathLink, Row};
 
 /// What is searched for; all of it must hold.
 #[derive(JsonSchema)]
@@ -80,12 +81,18 @@ pub(in crate::schemas) struct ExplainReply {
     path: Vec<PathLink>,
     /// What decided.
     decided: Option<Decision>,
+    /// The arguments, as the agent signed them.
+    arguments: Option<Map<String, Value>>,
     /// What the agent said of it; claimed.
     claimed: Option<Claim>,
     /// The directive that decided.
     directive: Option<Row>,
+    /// What led to it, the nearest first; claimed.
+    causes: Option<Vec<Beside>>,
     /// What came of it.
     completed: Vec<Row>,
+    /// Actions that name it as their cause, and those that name them; claimed.
+    followed: Option<Vec<Beside>>,
     /// Its proof, without the entry; none before the first checkpoint over it.
     inclusion: Option<ProofReply>,
 }

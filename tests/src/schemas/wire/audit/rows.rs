@@ -1,5 +1,7 @@
 //! What stands in the sink's answers: leaves, links of a path, agents, credentials, connections.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
@@ -78,6 +80,40 @@ pub(super) struct PathLink {
     sponsor: Option<String>,
     /// The token's claims, as signed; left out where the answer would not pass the broker.
     claims: Option<Map<String, Value>>,
+    /// What its parent had and it has not.
+    narrowed: Option<Narrowed>,
+}
+
+/// What a delegation took away.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Narrowed {
+    /// Tools that are not handed on.
+    dropped: Option<Vec<String>>,
+    /// Constraints that are new or others, by tool and argument, as the child's token has them.
+    constrained: Option<BTreeMap<String, Map<String, Value>>>,
+    /// The child ends so many seconds earlier.
+    sooner_seconds: Option<i64>,
+}
+
+/// An action beside the one that is explained.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Beside {
+    /// Its leaf.
+    leaf: u64,
+    /// Its *decided* record.
+    record: String,
+    /// Who acted: an agent's DID.
+    agent: Option<String>,
+    /// The tool.
+    tool: Option<String>,
+    /// `permit` or `deny`.
+    decision: String,
+    /// Its agent's own reason: claimed.
+    why: Option<String>,
+    /// What it says caused it: the `jti` of another action, or a message's id.
+    cause: Option<String>,
 }
 
 /// What decided, and what the enforcement point knew.
