@@ -152,10 +152,16 @@ impl TestSystem {
 
     /// Starts a service, or starts it again after [`kill`](Self::kill).
     pub fn start_service(&mut self, service: Service) {
+        self.start_service_with(service, &[]);
+    }
+
+    /// The same, with these in its environment too.
+    pub fn start_service_with(&mut self, service: Service, environment: &[(&str, &str)]) {
         let log = self.folder.path().join(format!("{}.log", service.name()));
         let mut command = Command::new(binaries::path(service.binary()));
         command.arg("--config").arg(self.directory.config_file(service.name()));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(environment.iter().copied());
         if service == Service::Sink {
             // Tests count leaves: the sink adds none of its own meanwhile.
             command.args(["--set", "audit_sink.heads_interval_ms=3600000"]);

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::SinkError;
 use crate::keep::keep;
 use crate::seal::Signed;
+use crate::step::Step;
 
 /// The newest final checkpoint, beside the store and not in it.
 pub const FINAL_FILE: &str = "final";
@@ -116,6 +117,7 @@ impl Finality {
         let Ok(held) = self.policy.open(note.as_bytes()) else { return Ok(()) };
         if state.last.as_ref().is_none_or(|last| last.checkpoint.size < size) {
             keep(&self.path, &note)?;
+            Step::Final.taken();
             state.last = Some(Signed { checkpoint: held.checkpoint, note });
             self.sizes.send_modify(|sizes| sizes.0 = size);
         }

@@ -20,6 +20,7 @@ use crate::index::{Index, Indexed};
 use crate::inventory::Inventory;
 use crate::judge::Judge;
 use crate::metrics::Metrics;
+use crate::step::Step;
 use crate::store::{LogStore, frame};
 
 /// Messages in one batch, hence in one transaction: 1,000 is where a commit's cost per record levels off (LOG.md).
@@ -148,6 +149,7 @@ impl Intake {
                 leaves.push((next_leaf, message));
                 next_leaf += 1;
             }
+            Step::Fetched.taken();
             if !leaves.is_empty() && to.send(leaves).await.is_err() {
                 return Ok(());
             }
@@ -170,6 +172,7 @@ impl Intake {
                 Ok((store.append(first, &frames)?, leaves))
             })
             .await?;
+            Step::Appended.taken();
             self.metrics.appended(leaves.len(), head.size);
             if to.send(leaves).await.is_err() {
                 return Ok(());
@@ -192,6 +195,7 @@ impl Intake {
     async fn index(&self, mut from: mpsc::Receiver<Judging>, to: mpsc::Sender<Told>) -> Result<(), SinkError> {
         while let Some(judging) = from.recv().await {
             let mut batch = judging.collect().await?;
+            Step::Judged.taken();
             while batch.len() < INDEX_LEAVES_MAX
                 && let Ok(Some(more)) = tokio::time::timeout(INDEX_LINGER, from.recv()).await
             {
@@ -211,6 +215,7 @@ impl Intake {
             Ok((batch, repeated))
         });
         let told = told.await?;
+        Step::Indexed.taken();
         self.metrics.indexed(bad, self.index.upto());
         Ok(told)
     }
@@ -230,7 +235,9 @@ impl Intake {
             // What was folded in before the index was lost is passed over.
             let upto = inventory.upto();
             let known = batch.partition_point(|entry| entry.leaf < upto);
-            inventory.apply(batch.get(known..).unwrap_or_default(), &repeated)
+            inventory.apply(batch.get(known..).unwrap_or_default(), &repeated)?;
+            Step::TakenStock.taken();
+            Ok(())
         })
         .await
     }

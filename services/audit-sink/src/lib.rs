@@ -44,6 +44,7 @@ pub mod reader;
 pub mod row;
 pub mod seal;
 mod serve;
+pub mod step;
 pub mod store;
 
 pub use config::{AuditSink, Config};

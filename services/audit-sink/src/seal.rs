@@ -16,6 +16,7 @@ use marque_signing::{PublicKey, SigningKey};
 use crate::SinkError;
 use crate::finality::Finality;
 use crate::keep::keep;
+use crate::step::Step;
 use crate::store::{LogStore, LogView};
 
 /// The newest signed checkpoint, beside the store and not in it: a store that was rolled back does not take it along.
@@ -168,6 +169,7 @@ impl Sealer {
             let mut note = Note::new(theirs.text())?;
             note.add(line.clone());
             keep(&self.cosigned_path, &note.to_string())?;
+            Step::Cosigned.taken();
             state.cosigned = theirs.size;
             state.unproven.insert(theirs.size, theirs.clone());
         }
@@ -209,10 +211,12 @@ impl Sealer {
         }
         let checkpoint =
             Checkpoint { origin: self.origin.clone(), size: view.size(), root: root_at(&view, view.size())? };
+        Step::Rooted.taken();
         let signed = Signed { note: checkpoint.sign(&self.key)?, checkpoint };
         keep(&self.path, &signed.note)?;
         state.unproven.insert(signed.checkpoint.size, signed.checkpoint.clone());
         state.last = Some(signed.clone());
+        Step::Kept.taken();
         self.finality.signed(&signed)?;
         Ok(Some(signed))
     }

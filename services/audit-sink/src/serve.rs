@@ -32,6 +32,7 @@ use crate::peers::Peers;
 use crate::pull::Pull;
 use crate::reader::Library;
 use crate::seal::Sealer;
+use crate::step::Step;
 use crate::store::LogStore;
 
 /// What the sink is called.
@@ -282,7 +283,10 @@ impl Sink {
         self.intake.metrics.made_final(last.checkpoint.size);
         let subject = subjects::checkpoint(&self.did());
         match bus.publish_stored(&subject, last.note.as_bytes(), None, PUBLISH_DEADLINE).await {
-            Ok(_) => *published = last.checkpoint.size,
+            Ok(_) => {
+                Step::Published.taken();
+                *published = last.checkpoint.size;
+            }
             Err(error) => tracing::warn!(%error, "the checkpoint is not published yet"),
         }
     }
