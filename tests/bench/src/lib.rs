@@ -2,10 +2,12 @@
 //!
 //! No assertions: these machines are noisy. [`report::run`] measures every row and prints one table.
 
+pub mod cosign;
 pub mod decision;
 pub mod door;
 pub mod fanout;
 pub mod fixture;
+pub mod log;
 pub mod measure;
 pub mod memory;
 pub mod report;

@@ -1,6 +1,6 @@
 //! The table: every row a measured thing beside what it is held against.
 
-use crate::{decision, door, fanout, memory, sink};
+use crate::{cosign, decision, door, fanout, log, memory, sink};
 
 /// One measured thing.
 pub struct Row {
@@ -41,7 +41,7 @@ impl Row {
     }
 }
 
-/// Measures what is asked for (`decision`, `memory`, `fanout`, `sink`, `door`; nothing: all) and prints one Markdown table.
+/// Measures what is asked for (`decision`, `memory`, `fanout`, `sink`, `log`, `door`; nothing: all) and prints one Markdown table.
 pub async fn run(parts: &[String]) {
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     println!("Machine: {}\n", machine());
@@ -57,7 +57,12 @@ pub async fn run(parts: &[String]) {
         print(fanout::rows().await);
     }
     if wanted("sink") {
-        print(sink::rows().await);
+        let (rows, rate) = sink::rows().await;
+        print(rows);
+        print(cosign::rows(rate / 2.0).await);
+    }
+    if wanted("log") {
+        print(log::rows());
     }
     if wanted("door") {
         print(door::rows().await);

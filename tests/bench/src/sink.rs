@@ -19,8 +19,8 @@ const RECORDS: usize = 100_000;
 const PUBLISHES_AT_ONCE: usize = 512;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// The rows about the sink.
-pub async fn rows() -> Vec<Row> {
+/// The rows about the sink, and how many records a second it took into its log.
+pub async fn rows() -> (Vec<Row>, f64) {
     let mut system = TestSystem::start(&[]).await.expect("a system");
     system.kill(Service::Sink);
     let host = system.directory().key("host").expect("the host's key");
@@ -33,14 +33,15 @@ pub async fn rows() -> Vec<Row> {
     let (logged, indexed) = sink_rates(&mut system).await;
     system.stop().await;
     let bound = pull.min(verify);
-    vec![
-        Row::rate("sink: records/s into the log", logged, "min(bare pull, strict verification)", bound, "≥ 0.6"),
+    let rows = vec![
+        Row::rate("sink: records/s into the log", logged, "min(bare pull, strict verification)", bound, "≥ 0.8"),
         Row::rate("  and into its index", indexed, "min(bare pull, strict verification)", bound, ""),
         Row::plain("  bare pull · strict verification, all cores", format!("{pull:.0}/s · {verify:.0}/s"), ""),
-    ]
+    ];
+    (rows, logged)
 }
 
-fn record(host: &SigningKey) -> String {
+pub(crate) fn record(host: &SigningKey) -> String {
     let completed = Completed {
         decided: TokenId::generate().to_string(),
         outcome: Outcome::Ok,

@@ -1,4 +1,4 @@
-//! `cargo bench-report [decision|memory|fanout|sink|door]…`: every ratio of one run, as a table.
+//! `cargo bench-report [decision|memory|fanout|sink|log|door]…`: every ratio of one run, as a table.
 
 #[tokio::main]
 async fn main() {
