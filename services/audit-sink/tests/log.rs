@@ -91,6 +91,24 @@ async fn a_redelivery_is_passed_over() {
     assert_eq!(house.intake.store.head().root, root_of(&messages));
 }
 
+/// Out of order, a delivery is a hole to whoever takes it: nothing is skipped, and read again it goes on.
+#[tokio::test]
+async fn a_reordered_delivery_halts_and_is_taken_in_when_it_comes_in_order() {
+    let state = tempdir().unwrap();
+    let messages = mixed(40);
+    let mut reordered = messages.clone();
+    reordered.swap(12, 13);
+    {
+        let house = House::open(state.path());
+        let error = house.take_in(&reordered).await.unwrap_err();
+        assert!(matches!(&error, SinkError::Halted(why) if why.contains("from sequence 12 to 14")), "{error}");
+        assert_eq!(house.intake.store.head().size, 12);
+    }
+    let house = House::open(state.path());
+    house.take_in(&messages).await.unwrap();
+    assert_eq!(house.intake.store.head().root, root_of(&messages));
+}
+
 #[tokio::test]
 async fn a_lost_index_is_rebuilt_to_the_same_lines() {
     let state = tempdir().unwrap();
