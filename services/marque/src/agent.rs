@@ -37,6 +37,8 @@ pub(crate) const JOIN_TYP: &str = "marque-join+jwt";
 pub enum AgentVerb {
     /// Make a one-time join token with the operator's key.
     Invite(InviteArgs),
+    /// Make a key without enrolling it: a sub-agent's, whom a parent delegates to.
+    Key(KeyArgs),
     /// Make a key and enrol it with the evidence that its blueprint demands.
     Enrol(EnrolArgs),
     /// Ask for a fresh identity credential.
@@ -85,6 +87,17 @@ pub struct InfoArgs {
     /// Or the agent's own folder: key, credential, action counter.
     #[arg(long, env = "MARQUE_AGENT_HOME", value_name = "DIR")]
     home: Option<PathBuf>,
+}
+
+/// Whose key.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// The agent's folder; the key in it is shown where there is one.
+    #[command(flatten)]
+    home: HomeArgs,
+    /// Say what would be done; make no key.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// How to enrol.
@@ -151,6 +164,7 @@ struct Join<'a> {
 pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     match verb {
         AgentVerb::Invite(args) => invite(args, common, out),
+        AgentVerb::Key(args) => key(args),
         AgentVerb::Enrol(args) => enrol(args, common, out).await,
         AgentVerb::Renew(args) => renew(args, common).await,
         AgentVerb::Run(args) => crate::agent_run::run(args, common, out).await,
@@ -188,6 +202,18 @@ pub(crate) fn join_token(
     let join = Join { jti: TokenId::generate(), aud: domain, blueprint, iat, exp };
     let token = jws::sign_as_did(operator, JOIN_TYP, &join);
     Ok((token.map_err(|error| Failure::new(error.code(), error.to_string()))?, exp))
+}
+
+fn key(args: &KeyArgs) -> Result<Answer, Failure> {
+    let home = AgentHome::at(&args.home.home);
+    if args.dry_run {
+        let text = format!("would make a key in {}, unless there is one", home.path().display());
+        return Ok(Answer::yes(json!({ "dry_run": true, "home": home.path() }), text));
+    }
+    let held = home.key_or_new()?;
+    let public = held.key().public();
+    let data = json!({ "agent": public.did(), "nkey": nkey::user_public(&public), "jwk": public.jwk() });
+    Ok(Answer::yes(data, public.did().to_string()))
 }
 
 async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {

@@ -54,7 +54,8 @@ pub struct RunArgs {
     /// This machine's attestor: its word on this process goes with the enrolment.
     #[arg(long, value_name = "SOCKET", requires = "join")]
     attestor: Option<PathBuf>,
-    /// A ready chain, for this agent's key; it is not renewed.
+    /// A ready chain, for this agent's key. The file is read again before the chain ends: whoever delegates renews it
+    /// there.
     #[arg(long, value_name = "FILE", conflicts_with = "task")]
     chain: Option<String>,
     /// The task, a URN, to be commissioned with.
@@ -108,7 +109,7 @@ pub(crate) async fn run(args: &RunArgs, common: &Common, out: &Output) -> Result
     // 3. A commission, and a connection that presents it.
     let url = common.connection.resolve_agent(held.key(), "")?.url;
     let holding = match &args.chain {
-        Some(file) => Holding::ready(held, tools_arg::chain(file)?, &url).await?,
+        Some(file) => Holding::ready(held, file, common).await?,
         None => Holding::commissioned(held, home, request(args)?, common).await?,
     };
     let holding = Arc::new(holding);
