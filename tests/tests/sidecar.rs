@@ -109,6 +109,11 @@ async fn system() -> TestSystem {
 
 /// One whose credentials live for so long.
 async fn system_of(credential_life_seconds: u32) -> TestSystem {
+    system_with(credential_life_seconds, "").await
+}
+
+/// And whose blueprint demands this evidence.
+async fn system_with(credential_life_seconds: u32, attest: &str) -> TestSystem {
     let (name, text) = cast::blueprint();
     let life = format!("max_life_seconds = {credential_life_seconds}\n");
     let mut text = text.replace("max_life_seconds = 3600\n", &life);
@@ -117,6 +122,7 @@ async fn system_of(credential_life_seconds: u32) -> TestSystem {
         "[tools.\"nats:publish\"]\nsubject = { constraint_type = \"nats_subject\", pattern = \"agents.chat.>\" }\n\
          [tools.\"nats:subscribe\"]\nsubject = { constraint_type = \"nats_subject\", pattern = \"agents.chat.>\" }\n",
     );
+    text.push_str(attest);
     TestSystem::start(&[(name, text)]).await.unwrap()
 }
 
@@ -394,6 +400,45 @@ print(json.dumps(out))
     let told = telling.await.unwrap();
     assert!(told["ended"]["error"]["code"].is_string(), "{told}");
     assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
+    system.stop().await;
+}
+
+/// A blueprint that demands an attestor's word on the command line's own binary: the sidecar has it given anew at each
+/// renewal, and another binary with the same home gets no further.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_is_attested_anew_at_renewal_and_a_substituted_binary_is_not_renewed() {
+    let binary = marque_tests::binaries::path("marque");
+    let measured = marque_signing::sha256(&std::fs::read(&binary).unwrap());
+    let attest =
+        format!("[attest]\nrequire = [\"join_token\", \"process\"]\n[attest.process]\nexe_sha256 = [\"{measured}\"]\n");
+    let mut system = system_with(24, &attest).await;
+    let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let attestor = system.start_attestor().await.unwrap().display().to_string();
+    let home = Home::new(&system);
+    let script = format!(
+        r#"{PRELUDE}
+began = time.time()
+while time.time() <= began + 26: time.sleep(0.05)
+out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
+print(json.dumps(out))
+"#
+    );
+    let told = home.told(&system, &["--ttl", "12s", "--attestor", &attestor], &script).await;
+    assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
+
+    // The same home, by the same binary and by a substituted one.
+    let at = home.path().display().to_string();
+    let renew = |more: &[&str]| system.marque(&[&["agent", "renew", "--home", &at], more].concat());
+    assert_eq!(renew(&[]).1["error"]["code"], "evidence_missing");
+    let (code, renewed) = renew(&["--attestor", &attestor]);
+    assert_eq!(code, 0, "{renewed}");
+    let copy = home.dir.path().join("marque");
+    std::fs::copy(&binary, &copy).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::options().append(true).open(&copy).unwrap(), b"\0").unwrap();
+    let genuine = system.marque_command(&["agent", "renew", "--home", &at, "--attestor", &attestor]);
+    let substituted = Command::new(&copy).args(genuine.get_args()).output().unwrap();
+    let refusal: Value = serde_json::from_slice(&substituted.stdout).unwrap();
+    assert_eq!((substituted.status.code(), &refusal["error"]["code"]), (Some(1), &json!("evidence_mismatch")));
     system.stop().await;
 }
 

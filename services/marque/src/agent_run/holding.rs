@@ -1,5 +1,6 @@
 //! What the sidecar holds for its command: the key, the commission, the connection.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ struct Live {
 /// Where the next commission comes from.
 enum Renewal {
     /// It is asked for again, and the credential that it rests on is renewed with it.
-    Asked { home: AgentHome, request: CommissionRequest },
+    Asked { home: AgentHome, attestor: Option<PathBuf>, request: CommissionRequest },
     /// Whoever delegates writes a later chain into this file; none: what was given is all there is.
     Given(Option<String>),
 }
@@ -68,11 +69,12 @@ impl Holding {
     pub(super) async fn commissioned(
         held: HeldKey,
         home: AgentHome,
+        attestor: Option<PathBuf>,
         request: CommissionRequest,
         common: &Common,
     ) -> Result<Self, Failure> {
         let bus = connect(&common.connection, held.key(), home.credential()?).await?;
-        let mut agent = resume(&bus, &home, held.key().clone())?;
+        let mut agent = attested(resume(&bus, &home, held.key().clone())?, attestor.as_deref());
         // A credential that ends sooner than the commission is asked for bears none.
         let left = agent.expires_at().0.saturating_sub(Clock::new().unix().0);
         if request.ttl_seconds.is_some_and(|seconds| left < seconds) {
@@ -80,7 +82,7 @@ impl Holding {
         }
         let commission = agent.commission(&request).await?;
         bus.present(commission.chain(), ADMISSION_TIME).await.map_err(bus_failure)?;
-        Ok(Self::of(held, bus, commission, common, Renewal::Asked { home, request }))
+        Ok(Self::of(held, bus, commission, common, Renewal::Asked { home, attestor, request }))
     }
 
     fn of(held: HeldKey, bus: Bus, commission: Commission, common: &Common, renewal: Renewal) -> Self {
@@ -173,7 +175,14 @@ impl Holding {
         let bus = (shown.expires_at() > now && bus.is_connected()).then_some(bus);
         // 1.
         let (bus, commission) = match (&self.renewal, bus) {
-            (Renewal::Asked { home, request }, bus) => self.asked(home, request, bus, &shown, now).await?,
+            (Renewal::Asked { home, attestor, request }, bus) => {
+                let (bus, shown) = match bus {
+                    Some(bus) => (bus, Some(shown.chain())),
+                    None => (self.open(home.credential()?).await?, None),
+                };
+                let agent = attested(resume(&bus, home, self.key().clone())?, attestor.as_deref());
+                (bus, asked(agent, home, request, shown, now).await?)
+            }
             (Renewal::Given(file), bus) => {
                 let given = self.given(file.as_deref(), &shown)?;
                 let after = if bus.is_some() { shown.expires_at() } else { now };
@@ -191,31 +200,6 @@ impl Holding {
         bus.present(commission.chain(), ADMISSION_TIME).await.map_err(bus_failure)?;
         *live = Live { bus, commission: Arc::new(commission), since: now };
         Ok(())
-    }
-
-    /// A commission that is asked for again; before it the credential, where that ends soon.
-    async fn asked(
-        &self,
-        home: &AgentHome,
-        request: &CommissionRequest,
-        bus: Option<Bus>,
-        shown: &Commission,
-        now: UnixSeconds,
-    ) -> Result<(Bus, Commission), Failure> {
-        let (bus, shown) = match bus {
-            Some(bus) => (bus, Some(shown.chain())),
-            None => (self.open(home.credential()?).await?, None),
-        };
-        let mut agent = resume(&bus, home, self.key().clone())?;
-        if agent.expires_at().0.saturating_sub(now.0) < CREDENTIAL_LEFT_SECONDS {
-            let renewed = renew_credential(&mut agent, home).await;
-            // To renew shows the credential from the next connect on; a commission that stands is what is to be shown.
-            shown.into_iter().for_each(|chain| bus.present_next(chain));
-            // It may be as good as a new one: a blueprint may give no longer life.
-            renewed.or_else(|failure| if agent.expires_at() > now { Ok(()) } else { Err(failure) })?;
-        }
-        let commission = agent.commission(request).await?;
-        Ok((bus, commission))
     }
 
     /// What the file holds now; without one, what was given first.
@@ -248,6 +232,33 @@ async fn connect(flags: &ConnectionFlags, key: &AgentKey, presented: impl Into<A
 fn watch(bus: &Bus, lost: &Arc<Notify>) {
     let lost = lost.clone();
     bus.when_lost(move || lost.notify_one());
+}
+
+/// The agent, which has this attestor vouch for the process when it renews.
+fn attested(agent: Agent, attestor: Option<&Path>) -> Agent {
+    match attestor {
+        Some(socket) => agent.with_attestor(socket),
+        None => agent,
+    }
+}
+
+/// A commission that is asked for again; before it the credential, where that ends soon. `shown`: the chain that the
+/// connection presents.
+async fn asked(
+    mut agent: Agent,
+    home: &AgentHome,
+    request: &CommissionRequest,
+    shown: Option<&str>,
+    now: UnixSeconds,
+) -> Result<Commission, Failure> {
+    if agent.expires_at().0.saturating_sub(now.0) < CREDENTIAL_LEFT_SECONDS {
+        let renewed = renew_credential(&mut agent, home).await;
+        // To renew shows the credential from the next connect on; a commission that stands is what is to be shown.
+        shown.into_iter().for_each(|chain| agent.bus().present_next(chain));
+        // It may be as good as a new one: a blueprint may give no longer life.
+        renewed.or_else(|failure| if agent.expires_at() > now { Ok(()) } else { Err(failure) })?;
+    }
+    Ok(agent.commission(request).await?)
 }
 
 async fn renew_credential(agent: &mut Agent, home: &AgentHome) -> Result<(), Failure> {
