@@ -13,7 +13,7 @@ tag=${1:-${MARQUE_TAG:-dev}}
 target=$(rustc -vV | sed -n 's/^host: //p')
 target_dir=${CARGO_TARGET_DIR:-$root/target}
 profile=${MARQUE_PROFILE:-release}
-services="issuer verifier revocation-broadcaster audit-sink gatekeeper"
+services="issuer verifier revocation-broadcaster audit-sink gatekeeper attestor"
 
 # 1. Static binaries: the C library is linked in, so that an empty image can run them.
 packages="-p marque"
@@ -34,9 +34,10 @@ if ! docker buildx version >/dev/null 2>&1; then export DOCKER_BUILDKIT=0; fi
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT INT TERM
 image() { # image NAME BINARY [FURTHER-BINARY]
-  mkdir -p "$stage/$1/bin" "$stage/$1/rootfs/tmp" "$stage/$1/rootfs/state" "$stage/$1/rootfs/data" "$stage/$1/rootfs/marque"
+  mkdir -p "$stage/$1/bin" "$stage/$1/rootfs/marque"
+  for folder in tmp state data run/marque; do mkdir -p "$stage/$1/rootfs/$folder"; done
   # Whoever the container runs as writes in its own volume; nobody else is in there.
-  chmod 1777 "$stage/$1/rootfs/tmp" "$stage/$1/rootfs/state" "$stage/$1/rootfs/data"
+  chmod 1777 "$stage/$1/rootfs/tmp" "$stage/$1/rootfs/state" "$stage/$1/rootfs/data" "$stage/$1/rootfs/run/marque"
   install -m 0755 "$2" "$stage/$1/bin/app"
   if [ $# -gt 2 ]; then install -m 0755 "$3" "$stage/$1/bin/"; fi
   if ! docker build -q -t "marque/$1:$tag" -f "$here/Dockerfile" "$stage/$1" >"$stage/said" 2>&1; then

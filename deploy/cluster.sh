@@ -5,12 +5,14 @@
 #   cluster.sh tour            the story of `marque tour` against it
 #   cluster.sh kill SERVICE    kill -9 a service, start it again, wait until it is healthy
 #   cluster.sh log             export the audit log and verify it offline
-#   cluster.sh test            all of the above: up, tour, each service killed, tour again, log; then down
+#   cluster.sh attest          enrol an agent in a container of its own, with the attestor's word on its process
+#   cluster.sh test            all of the above: up, tour, attest, each service killed, both again, log; then down
 #   cluster.sh status | logs   what runs; what it says
 #   cluster.sh down            end it, and delete its volumes and keys
 #
 # MARQUE_DIR (default: deploy/.cluster), MARQUE_NATS_PORT (4222), MARQUE_SINK_PORT (7070), MARQUE_TAG (dev),
-# MARQUE_PROJECT (marque), MARQUE_PROFILE (release; dev builds faster). `test` takes free ports.
+# MARQUE_PROJECT (marque), MARQUE_PROFILE (release; dev builds faster). `test` takes free ports. COMPOSE_PROFILES=
+# (empty) starts no attestor.
 set -eu
 
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
@@ -28,7 +30,9 @@ else
   MARQUE_UID=$(id -u) MARQUE_GID=$(id -g)
   export MARQUE_UID MARQUE_GID
 fi
+export COMPOSE_PROFILES="${COMPOSE_PROFILES-attestor}"
 services="nats revocation-broadcaster audit-sink issuer verifier gatekeeper"
+case "$COMPOSE_PROFILES" in *attestor*) services="$services attestor" ;; esac
 HEALTHY_SECONDS=90
 
 compose() {
@@ -67,7 +71,7 @@ case "${1:-help}" in
   up)
     "$here/build-images.sh" "$MARQUE_TAG"
     if [ ! -e "$MARQUE_DIR/bundle.jwt" ]; then
-      "$marque" bootstrap "$MARQUE_DIR" --layout compose \
+      "$marque" bootstrap "$MARQUE_DIR" --layout compose --attestor machine \
         --nats-port "$MARQUE_NATS_PORT" --sink-port "$MARQUE_SINK_PORT"
       if [ "$(id -u)" = 0 ]; then chown -R "$MARQUE_UID:$MARQUE_GID" "$MARQUE_DIR"; fi
     fi
@@ -92,6 +96,18 @@ case "${1:-help}" in
     "$marque" log export "$copy" --dir "$MARQUE_DIR"
     "$marque" log verify "$copy" --dir "$MARQUE_DIR"
     ;;
+  attest)
+    said() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p"; }
+    join=$("$marque" -j agent invite --dir "$MARQUE_DIR" --blueprint summarizer | said join_token)
+    # The agent's container: the attestor's user, no capabilities, its socket.
+    credential=$(printf %s "$join" | docker run --rm -i --user "$MARQUE_UID:$MARQUE_GID" --cap-drop ALL --read-only \
+      --tmpfs /tmp:size=16m,mode=1777 --network "${project}_default" -v "${project}_attestor:/run/marque:ro" \
+      "marque/marque:$MARQUE_TAG" -j -s nats://nats:4222 --timeout 30s agent enrol --home /tmp/agent --join - \
+      --model example-small-1 --attestor /run/marque/attestor.sock | said credential)
+    printf %s "$credential" | "$marque" -j token inspect - | grep -q '"process"' ||
+      { echo "cluster.sh: the credential rests on no statement of the attestor" >&2; exit 1; }
+    echo "an agent in a container was enrolled with the attestor's word on its process"
+    ;;
   test)
     # A cluster of its own, whatever else runs here; it goes whether or not the test passes.
     MARQUE_PROJECT=${MARQUE_PROJECT:-marque-test} MARQUE_DIR=$(mktemp -d)/cluster
@@ -101,8 +117,10 @@ case "${1:-help}" in
     trap '"$0" down; rmdir "$(dirname "$MARQUE_DIR")"' EXIT
     "$0" up
     "$0" tour
+    "$0" attest
     for service in $services; do "$0" kill "$service"; done
     "$0" tour
+    "$0" attest
     "$0" log
     ;;
   status) compose ps ;;
@@ -116,7 +134,7 @@ case "${1:-help}" in
     rmdir "$MARQUE_DIR" 2>/dev/null || true
     ;;
   *)
-    sed -n '2,13s/^# \{0,1\}//p' "$0"
+    sed -n '2,15s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::Ordering;
 
-use marque_agent::AgentKey;
+use marque::service_config::Service;
 use marque_agent::enforce::Policy;
+use marque_agent::{AgentKey, Delegation};
+use marque_signing::PublicKey;
 use marque_tests::cast::{self, GATED, HOSTED};
 use marque_tests::system::TestSystem;
 use serde_json::{Value, json};
@@ -59,6 +61,14 @@ impl Home {
         self.dir.path().join("home")
     }
 
+    /// The sidecar for a script of its own, on a chain in a file.
+    fn on_chain(&self, system: &TestSystem, chain: &Path, more: &[&str], script: &str) -> Command {
+        let mut command = system.marque_command(&["agent", "run", "--home"]);
+        command.arg(self.path()).arg("--chain").arg(chain).args(more).args(["--", "python3", "-c", script]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
     /// The sidecar for a script of its own, commissioned with the hosted tool for accounts up to 9, and the gated one.
     fn sidecar(&self, system: &TestSystem, more: &[&str], script: &str) -> Command {
         let tools = json!({
@@ -94,11 +104,25 @@ impl Home {
 }
 
 async fn system() -> TestSystem {
-    let (name, mut text) = cast::blueprint();
+    system_of(3600).await
+}
+
+/// One whose credentials live for so long.
+async fn system_of(credential_life_seconds: u32) -> TestSystem {
+    system_with(credential_life_seconds, "").await
+}
+
+/// And whose blueprint demands this evidence.
+async fn system_with(credential_life_seconds: u32, attest: &str) -> TestSystem {
+    let (name, text) = cast::blueprint();
+    let life = format!("max_life_seconds = {credential_life_seconds}\n");
+    let mut text = text.replace("max_life_seconds = 3600\n", &life);
+    assert!(text.contains(&life));
     text.push_str(
         "[tools.\"nats:publish\"]\nsubject = { constraint_type = \"nats_subject\", pattern = \"agents.chat.>\" }\n\
          [tools.\"nats:subscribe\"]\nsubject = { constraint_type = \"nats_subject\", pattern = \"agents.chat.>\" }\n",
     );
+    text.push_str(attest);
     TestSystem::start(&[(name, text)]).await.unwrap()
 }
 
@@ -227,6 +251,229 @@ print(json.dumps(out))
     );
     let told = home.told(&system, &["--ttl", "20s"], &script).await;
     assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
+    system.stop().await;
+}
+
+/// Runs a sidecar to its end, and reads the one document that its script prints.
+async fn said(mut sidecar: Command) -> Value {
+    let output = tokio::task::spawn_blocking(move || sidecar.output().unwrap()).await.unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"))
+}
+
+/// The chain of a sub-agent that was never enrolled, by its parent's word alone: renewed in its file, over one socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_that_a_parent_gave_is_used_and_renewed_in_its_file() {
+    let system = system().await;
+    let host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let parent = cast::commission(&cast::enrol(&system).await).await;
+    let home = Home::new(&system);
+    let (code, made) = system.marque(&["agent", "key", "--home", &home.path().display().to_string()]);
+    let sub: PublicKey = PublicKey::from_did(&made["agent"].as_str().unwrap().parse().unwrap()).unwrap();
+    assert_eq!(code, 0, "{made}");
+    let delegated = |to: &PublicKey, seconds| {
+        let account = json!({ "account": { "constraint_type": "range", "max": 9 } });
+        let grant = cast::tools(json!({ format!("nats:{HOSTED}"): account }));
+        parent.delegate(to, Delegation::new(grant).ttl_seconds(seconds)).unwrap()
+    };
+    let (chain, begun) = (home.dir.path().join("chain"), home.dir.path().join("begun"));
+    let replace = |text: &str| {
+        let fresh = home.dir.path().join("fresh");
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::rename(&fresh, &chain).unwrap();
+    };
+    // Bound to another's key: nothing runs.
+    replace(&delegated(&AgentKey::generate().unwrap().public(), 60));
+    let mut stolen = home.on_chain(&system, &chain, &[], &format!("open({:?}, 'w')", begun.display().to_string()));
+    let refused = tokio::task::spawn_blocking(move || stolen.output().unwrap()).await.unwrap();
+    let refusal: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!((refused.status.code(), &refusal["error"]["code"]), (Some(5), &json!("possession_unproven")));
+    assert!(!begun.exists());
+
+    let first = delegated(&sub, 20);
+    replace(&first);
+    let script = format!(
+        r#"{PRELUDE}
+out["whoami"] = ask({{"whoami": {{}}}})
+out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
+out["denied"] = ask({{"call": "{HOSTED}", "args": {{"account": 10}}}})
+out["parents"] = ask({{"call": "{GATED}", "args": {{}}, "gate": True}})
+open({begun:?}, "w").close()
+first = out["whoami"]["expires_at"]
+deadline = time.monotonic() + 60
+while ask({{"whoami": {{}}}})["expires_at"] == first or time.time() <= first:
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+out["renewed"] = ask({{"call": "{HOSTED}", "args": {{"account": 6}}}})
+print(json.dumps(out))
+"#,
+        begun = begun.display().to_string(),
+    );
+    let telling = tokio::spawn(said(home.on_chain(&system, &chain, &[], &script)));
+    let until = std::time::Instant::now() + marque_tests::system::DEADLINE;
+    while !begun.exists() && !telling.is_finished() {
+        assert!(std::time::Instant::now() < until, "the command does not run");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // What is no chain for this key does no harm while the first one lives.
+    replace("no chain");
+    replace(&delegated(&sub, 300));
+    let told = telling.await.unwrap();
+    assert_eq!((&told["whoami"]["agent"], &told["whoami"]["depth_left"]), (&made["agent"], &json!(0)), "{told}");
+    assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
+    assert_eq!(told["denied"]["error"]["code"], "argument_refused");
+    assert!(told["parents"]["error"]["code"].is_string() && told["parents"]["reply"].is_null(), "{told}");
+    assert_eq!(told["renewed"]["reply"]["account"], 6, "{told}");
+    assert_eq!(host.runs.load(Ordering::SeqCst), 2);
+    assert!(!told.to_string().contains(&first), "the command is told no chain");
+    system.stop().await;
+}
+
+/// Credentials of 24 s and commissions of 12: the child's socket outlives both, its NATS client reconnects by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_that_ends_is_renewed_with_the_commission() {
+    let system = system_of(24).await;
+    let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let home = Home::new(&system);
+    let script = format!(
+        r#"{PRELUDE}{NATS}
+options = {{"verbose": False, "pedantic": False, "lang": "test", "version": "1", "protocol": 1}}
+began = time.time()
+n, out["pong"] = nats(options)
+while n.readline(): pass
+n, out["pong_again"] = nats(options)
+n.write(b"SUB agents.chat.room 1\r\nPUB agents.chat.room 5\r\nhello\r\n"); n.flush()
+while (line := n.readline().decode()).startswith("INFO"): pass
+out["msg"] = line
+while time.time() <= began + 26: time.sleep(0.05)
+out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
+print(json.dumps(out))
+"#
+    );
+    let told = home.told(&system, &["--nats-port", "0", "--ttl", "12s"], &script).await;
+    assert_eq!((&told["pong"], &told["pong_again"]), (&json!("PONG\r\n"), &json!("PONG\r\n")), "{told}");
+    assert_eq!(told["msg"], "MSG agents.chat.room 1 5\r\n", "{told}");
+    assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
+    system.stop().await;
+}
+
+/// The issuer is down when the commission ends: the broker's connection ends with it, and both come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commission_that_has_ended_is_renewed_once_the_issuer_is_back() {
+    let mut system = system().await;
+    let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let home = Home::new(&system);
+    let (begun, ended) = (home.dir.path().join("begun"), home.dir.path().join("ended"));
+    let script = format!(
+        r#"{PRELUDE}
+first = ask({{"whoami": {{}}}})["expires_at"]
+open({begun:?}, "w").close()
+while time.time() <= first + 1: time.sleep(0.05)
+out["ended"] = ask({{"call": "{HOSTED}", "args": {{"account": 4}}}})
+open({ended:?}, "w").close()
+deadline = time.monotonic() + 60
+while ask({{"whoami": {{}}}})["expires_at"] == first:
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
+print(json.dumps(out))
+"#,
+        begun = begun.display().to_string(),
+        ended = ended.display().to_string(),
+    );
+    let telling = tokio::spawn(said(home.sidecar(&system, &["--ttl", "12s"], &script)));
+    let until = std::time::Instant::now() + marque_tests::system::DEADLINE;
+    for (file, then_down) in [(begun, true), (ended, false)] {
+        while !file.exists() && !telling.is_finished() {
+            assert!(std::time::Instant::now() < until, "{} is not there", file.display());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        match then_down {
+            true => system.kill(Service::Issuer),
+            false => {
+                system.start_service(Service::Issuer);
+                system.until_ready(Service::Issuer).await.unwrap();
+            }
+        }
+    }
+    let told = telling.await.unwrap();
+    assert!(told["ended"]["error"]["code"].is_string(), "{told}");
+    assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
+    system.stop().await;
+}
+
+/// A blueprint that demands an attestor's word on the command line's own binary: the sidecar has it given anew at each
+/// renewal, and another binary with the same home gets no further.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_is_attested_anew_at_renewal_and_a_substituted_binary_is_not_renewed() {
+    let binary = marque_tests::binaries::path("marque");
+    let measured = marque_signing::sha256(&std::fs::read(&binary).unwrap());
+    let attest =
+        format!("[attest]\nrequire = [\"join_token\", \"process\"]\n[attest.process]\nexe_sha256 = [\"{measured}\"]\n");
+    let mut system = system_with(24, &attest).await;
+    let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let attestor = system.start_attestor().await.unwrap().display().to_string();
+    let home = Home::new(&system);
+    let script = format!(
+        r#"{PRELUDE}
+began = time.time()
+while time.time() <= began + 26: time.sleep(0.05)
+out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
+print(json.dumps(out))
+"#
+    );
+    let told = home.told(&system, &["--ttl", "12s", "--attestor", &attestor], &script).await;
+    assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
+
+    // The same home, by the same binary and by a substituted one.
+    let at = home.path().display().to_string();
+    let renew = |more: &[&str]| system.marque(&[&["agent", "renew", "--home", &at], more].concat());
+    assert_eq!(renew(&[]).1["error"]["code"], "evidence_missing");
+    let (code, renewed) = renew(&["--attestor", &attestor]);
+    assert_eq!(code, 0, "{renewed}");
+    let copy = home.dir.path().join("marque");
+    std::fs::copy(&binary, &copy).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::options().append(true).open(&copy).unwrap(), b"\0").unwrap();
+    let genuine = system.marque_command(&["agent", "renew", "--home", &at, "--attestor", &attestor]);
+    let substituted = Command::new(&copy).args(genuine.get_args()).output().unwrap();
+    let refusal: Value = serde_json::from_slice(&substituted.stdout).unwrap();
+    assert_eq!((substituted.status.code(), &refusal["error"]["code"]), (Some(1), &json!("evidence_mismatch")));
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_inherits_no_secret_by_environment_argument_or_descriptor() {
+    let system = system().await;
+    let home = Home::new(&system);
+    let script = format!(
+        r#"{PRELUDE}
+out["environ"] = dict(os.environ)
+out["argv"] = open("/proc/self/cmdline").read()
+fds = ["/proc/self/fd/" + fd for fd in os.listdir("/proc/self/fd")]
+out["files"] = [os.readlink(fd) for fd in fds if os.path.islink(fd)]
+folder = os.path.dirname(os.environ["MARQUE_AGENT_SOCKET"])
+out["folder"] = os.listdir(folder)
+out["cwd"] = os.listdir(".")
+print(json.dumps(out))
+"#
+    );
+    let mut sidecar = home.sidecar(&system, &["--nats-port", "0"], &script);
+    let empty = tempfile::tempdir().unwrap();
+    sidecar.current_dir(empty.path()).env("PLAIN", "passed-on");
+    let planted = ["NATS_TOKEN", "MARQUE_AGENT_TOKEN", "MARQUE_ISSUER__KEY_FILE", "NATS_SOMETHING_NEW"];
+    sidecar.envs(planted.map(|name| (name, "planted-secret")));
+    let told = said(sidecar).await;
+    let environ = told["environ"].as_object().unwrap();
+    let ours = environ.keys().filter(|name| name.starts_with("NATS_") || name.starts_with("MARQUE_"));
+    assert_eq!(ours.collect::<Vec<_>>(), ["MARQUE_AGENT_SOCKET", "MARQUE_INBOX_PREFIX", "NATS_URL"]);
+    assert_eq!(environ["PLAIN"], "passed-on");
+    let seen = told.to_string();
+    let held = home.path().display().to_string();
+    for secret in [held.as_str(), "planted-secret", "eyJ", home.file("agent.key").trim(), home.join.as_str()] {
+        assert!(!seen.contains(secret), "{secret}: {told}");
+    }
+    assert_eq!((&told["folder"], &told["cwd"]), (&json!(["agent.sock"]), &json!([])));
     system.stop().await;
 }
 

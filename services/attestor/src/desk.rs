@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::AttestError;
+use crate::hold::Hold;
 use crate::line::read_request;
 use crate::metrics::Metrics;
 use crate::process::{self, Peer};
@@ -66,7 +67,7 @@ impl Desk {
         self.0.metrics.answered(refused, self.0.clock.monotonic().saturating_sub(began));
     }
 
-    /// 1. The kernel says who connected.
+    /// 1. The kernel says who connected, and holds on to it.
     /// 2. The user has a seat.
     /// 3. The process is sighted, before its line is read.
     /// 4. Its one line is read.
@@ -80,6 +81,7 @@ impl Desk {
             stream.peer_cred().map_err(|source| AttestError::Unreadable { what: "its credentials", source })?;
         let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
         let peer = Peer { pid: pid.ok_or(AttestError::Nameless)?, uid: credentials.uid(), gid: credentials.gid() };
+        let hold = Hold::of(stream)?;
         // 2.
         let seat = self.0.seats.take(peer.uid).ok_or(AttestError::Busy)?;
         // 3. Three short reads of the kernel's own memory: not worth a thread.
@@ -90,7 +92,7 @@ impl Desk {
         // 5.
         let agent = read_request(&line, &self.0.domain, self.0.clock.unix())?;
         // 6.
-        let process = look(seat, peer, sighted).await?;
+        let process = look(seat, peer, sighted, hold).await?;
         // 7.
         if is_gone(stream) {
             return Err(AttestError::Gone);
@@ -122,10 +124,10 @@ impl Desk {
 
 /// The look, on a thread of its own. Its seat is taken until it has really ended: a file that never answers (on a
 /// filesystem of the process's own making) costs its user a seat, and nobody else.
-async fn look(seat: Seat, peer: Peer, sighted: process::Sighting) -> Result<Process, AttestError> {
+async fn look(seat: Seat, peer: Peer, sighted: process::Sighting, hold: Hold) -> Result<Process, AttestError> {
     let task = tokio::task::spawn_blocking(move || {
         let _seat = seat;
-        process::look(peer, sighted)
+        process::look(peer, sighted, &hold)
     });
     match tokio::time::timeout(LOOK_TIME, task).await {
         Ok(Ok(looked)) => looked,

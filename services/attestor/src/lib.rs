@@ -24,6 +24,7 @@ mod cgroup;
 pub mod config;
 mod desk;
 mod error;
+mod hold;
 mod line;
 mod metrics;
 mod process;

@@ -9,6 +9,7 @@ use marque_credential::evidence::{COMMAND_LINE_BYTES_MAX, Process};
 use marque_identity::Digest;
 use marque_signing::PartsDigest;
 
+use crate::hold::Hold;
 use crate::{AttestError, cgroup};
 
 /// Executables that agents run in have 10 to 150 MB, runtimes with everything linked in up to 400.
@@ -72,7 +73,8 @@ pub(crate) fn sight(peer: Peer) -> Result<Sighting, AttestError> {
 ///    now; it is the file that was sighted, and it is hashed; meanwhile nobody writes to it.
 /// 4. Its path, command line and control group are read.
 /// 5. It is still the process of step 1, and runs the same file: what was read was of one process.
-pub(crate) fn look(peer: Peer, sighted: Sighting) -> Result<Process, AttestError> {
+/// 6. And that one is the process that connected.
+pub(crate) fn look(peer: Peer, sighted: Sighting, hold: &Hold) -> Result<Process, AttestError> {
     // 1.
     if started(peer)? != sighted.started_ticks {
         return Err(AttestError::Gone);
@@ -96,6 +98,8 @@ pub(crate) fn look(peer: Peer, sighted: Sighting) -> Result<Process, AttestError
     if sight(peer)? != sighted {
         return Err(AttestError::Changed { what: "its start or its executable" });
     }
+    // 6.
+    hold.check(peer.pid)?;
     Ok(Process {
         pid: peer.pid,
         started_ticks: sighted.started_ticks,
@@ -162,6 +166,11 @@ fn started_ticks(stat: &[u8]) -> Option<u64> {
 fn effective_user(status: &[u8]) -> Option<u32> {
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
     std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+pub(crate) fn user_of_self() -> u32 {
+    effective_user(&std::fs::read("/proc/self/status").unwrap()).unwrap()
 }
 
 /// Words that end in NUL; and whether there were more. As JSON they have at most [`COMMAND_LINE_BYTES_MAX`] bytes: a
@@ -246,14 +255,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn own() -> Peer {
-        let uid = effective_user(&std::fs::read("/proc/self/status").unwrap()).unwrap();
-        Peer { pid: std::process::id(), uid, gid: 0 }
+        Peer { pid: std::process::id(), uid: user_of_self(), gid: 0 }
+    }
+
+    fn unheld() -> Hold {
+        Hold::default()
     }
 
     #[test]
     fn sees_its_own_process() {
         let sighted = sight(own()).unwrap();
-        let seen = look(own(), sighted).unwrap();
+        let seen = look(own(), sighted, &unheld()).unwrap();
         let exe = std::fs::read("/proc/self/exe").unwrap();
         assert_eq!(seen.exe_sha256, marque_signing::sha256(&exe));
         assert_eq!(Path::new(&seen.exe), std::env::current_exe().unwrap());
@@ -265,7 +277,7 @@ mod tests {
     fn refuses_a_number_that_was_given_anew() {
         let sighted = sight(own()).unwrap();
         let earlier = Sighting { started_ticks: sighted.started_ticks - 1, ..sighted };
-        assert!(matches!(look(own(), earlier), Err(AttestError::Gone)));
+        assert!(matches!(look(own(), earlier, &unheld()), Err(AttestError::Gone)));
     }
 
     #[test]
@@ -280,10 +292,10 @@ mod tests {
             FileState { changed: (stood.changed.0, stood.changed.1 ^ 1), ..stood },
         ] {
             let became = Sighting { executable, ..sighted };
-            assert!(matches!(look(own(), became), Err(AttestError::Changed { what: "its executable" })));
+            assert!(matches!(look(own(), became, &unheld()), Err(AttestError::Changed { what: "its executable" })));
         }
         let other = Peer { uid: own().uid.wrapping_add(1), ..own() };
-        assert!(matches!(look(other, sighted), Err(AttestError::Changed { what: "its user" })));
+        assert!(matches!(look(other, sighted, &unheld()), Err(AttestError::Changed { what: "its user" })));
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     if !bundle.keys(Role::Attestor).contains(&key.public()) {
         tracing::warn!(attestor = %key.did(), "the trust bundle names no such attestor: issuers that go by it refuse this");
     }
+    if !crate::hold::Hold::is_given() {
+        tracing::warn!(
+            "this kernel is older than 6.5: a process number that is given anew before the first look shows not"
+        );
+    }
     let (path, host) = (config.attestor.socket()?, config.attestor.host_of(&bundle, &key.did())?);
     let domain = bundle.trust_domain;
     let metrics = Metrics::new();

@@ -1,13 +1,14 @@
 //! Renewing: a new check and a new credential, never a longer old one.
 
-use marque_credential::evidence::Manifest;
-use marque_credential::{Assurance, EvidenceDigest, EvidenceKind, IdentityClaims, Runtime};
+use marque_credential::evidence::{Manifest, ProcessEvidence};
+use marque_credential::{EvidenceDigest, EvidenceKind, IdentityClaims, Runtime};
 use marque_identity::{Code, Refusal, TokenId, UnixSeconds};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::attest::manifest;
+use crate::attest::{manifest, process};
 use crate::blueprint::Blueprint;
+use crate::blueprint::attest::Attestor;
 use crate::commitment::{About, Commitment, Matter};
 use crate::request::{SignedRequest, read};
 use crate::rules::Rules;
@@ -23,6 +24,8 @@ struct RenewMatter {
     _aud: IgnoredAny,
     credential: String,
     #[serde(default)]
+    process_evidence: Option<String>,
+    #[serde(default)]
     manifest: Option<Manifest>,
 }
 
@@ -30,31 +33,49 @@ struct RenewMatter {
 ///
 /// 1. the credential still holds and is the signer's own
 /// 2. today's blueprint allows its model
-/// 3. what runs now is what the credential was issued for, or a change that the blueprint allows
-/// 4. it rests on every kind of evidence that is demanded today
+/// 3. where an attestor's word is demanded it is a fresh one, on this key: a process that was seen once may have been
+///    substituted since
+/// 4. what runs now is what the credential was issued for, or a change that the blueprint allows
+/// 5. it rests on every kind of evidence that is demanded today
 ///
-/// Absent: whether a directive stands against it (the desk asks).
+/// Absent: whether the attestor's statement was used before (the store says), whether a directive stands against it
+/// (the desk asks).
 pub(crate) fn examine(request: &SignedRequest, rules: &Rules, now: UnixSeconds) -> Result<Commitment, Refusal> {
     let matter: RenewMatter = read(request.payload())?;
+    let agent = request.agent().did();
     // 1
     let held = rules.credential(&matter.credential, request.agent(), now)?;
     // 2
     let blueprint = rules.blueprints.get(&held.claims().blueprint)?;
     blueprint.allow_model(&held.claims().runtime.model_id)?;
     // 3
-    let Standing { claims, manifest_changed } = standing(held.claims(), matter.manifest.as_ref(), blueprint)?;
+    let demands = &blueprint.attest;
+    let seen = matter.process_evidence.as_deref();
+    let seen = seen.map(|token| process::examine(token, demands.process.as_ref(), &rules.bundle, &agent, now));
+    let (attested, seen) = seen.transpose()?.unzip();
+    if attested.is_none() && demands.requires(Attestor::Process) {
+        let message = "the blueprint demands evidence of kind `process`: at renewal too, and fresh";
+        return Err(Refusal::new(Code::EvidenceMissing, message));
+    }
     // 4
-    blueprint.attest.check_held(&claims)?;
+    let stated = matter.manifest.as_ref();
+    let Standing { mut claims, manifest_changed } = standing(held.claims(), stated, seen.as_ref(), blueprint)?;
+    if let Some(fresh) = &attested {
+        claims.evidence.retain(|piece| piece.kind != EvidenceKind::Process);
+        claims.evidence.push(fresh.evidence);
+    }
+    // 5
+    demands.check_held(&claims)?;
 
     // What was attested goes on; the credential that this one follows is the last piece.
-    let attested = claims.evidence.iter().filter(|piece| match piece.kind {
+    let kept = claims.evidence.iter().filter(|piece| match piece.kind {
         EvidenceKind::JoinToken | EvidenceKind::Oidc | EvidenceKind::Process | EvidenceKind::Manifest => true,
         EvidenceKind::Request | EvidenceKind::Credential => false,
     });
-    let evidence = attested.copied().chain([EvidenceDigest::new(EvidenceKind::Credential, held.digest())]).collect();
+    let evidence = kept.copied().chain([EvidenceDigest::new(EvidenceKind::Credential, held.digest())]).collect();
     Ok(Commitment {
         about: About { manifest: claims.runtime.manifest_hash, ..About::of(&held, None) },
-        uses: Vec::new(),
+        uses: attested.into_iter().map(|attested| attested.used).collect(),
         manifest_changed,
         matter: Matter::Credential(Box::new(IdentityClaims {
             jti: TokenId::generate(),
@@ -76,15 +97,27 @@ struct Standing {
     manifest_changed: Option<String>,
 }
 
-/// Step 3. A changed manifest is refused unless the blueprint lists what may be deployed and this is that; then what
-/// was measured of the old one is not known of the new.
-fn standing(held: &IdentityClaims, stated: Option<&Manifest>, blueprint: &Blueprint) -> Result<Standing, Refusal> {
+/// Step 4. A changed manifest is refused unless the blueprint lists what may be deployed and this is that; then what
+/// was measured of the old one is not known of the new. What an attestor has seen now counts, not what one saw before.
+fn standing(
+    held: &IdentityClaims,
+    stated: Option<&Manifest>,
+    seen: Option<&ProcessEvidence>,
+    blueprint: &Blueprint,
+) -> Result<Standing, Refusal> {
     let Runtime { model_id, manifest_hash: before, .. } = &held.runtime;
-    let Some(stated) = stated else { return without_manifest(held, blueprint) };
+    let mut claims = held.clone();
+    if seen.is_some() {
+        claims.runtime.assurance = manifest::assurance(stated, seen);
+    }
+    let Some(stated) = stated else {
+        check_without_manifest(blueprint)?;
+        return Ok(Standing { claims, manifest_changed: None });
+    };
     let digest = manifest::digest(stated)?;
     if *before == Some(digest) {
         manifest::examine(stated, None, model_id, blueprint)?;
-        return Ok(Standing { claims: held.clone(), manifest_changed: None });
+        return Ok(Standing { claims, manifest_changed: None });
     }
     let before = before.map_or("none".to_owned(), |before| before.to_string());
     let changed = format!("the manifest at renewal is {digest}, the credential was issued for {before}");
@@ -93,21 +126,20 @@ fn standing(held: &IdentityClaims, stated: Option<&Manifest>, blueprint: &Bluepr
     }
     let deployed = manifest::examine(stated, None, model_id, blueprint)
         .map_err(|refusal| Refusal::new(Code::ManifestChanged, format!("{changed}; {}", refusal.message)))?;
-    let mut claims = held.clone();
     claims.runtime.manifest_hash = Some(digest);
-    claims.runtime.assurance = Assurance::Claimed;
+    claims.runtime.assurance = manifest::assurance(Some(stated), seen);
     claims.evidence.retain(|piece| piece.kind != EvidenceKind::Manifest);
     claims.evidence.push(deployed);
     Ok(Standing { claims, manifest_changed: Some(changed) })
 }
 
 /// Without the manifest it can be told whether it is still allowed only where manifests are listed whole.
-fn without_manifest(held: &IdentityClaims, blueprint: &Blueprint) -> Result<Standing, Refusal> {
+fn check_without_manifest(blueprint: &Blueprint) -> Result<(), Refusal> {
     match &blueprint.attest.manifest {
         Some(demand) if !demand.lists_whole() => {
             let message = "the blueprint judges the manifest's parts: state the manifest at renewal";
             Err(Refusal::new(Code::EvidenceMissing, message))
         }
-        Some(_) | None => Ok(Standing { claims: held.clone(), manifest_changed: None }),
+        Some(_) | None => Ok(()),
     }
 }

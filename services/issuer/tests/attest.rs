@@ -318,14 +318,7 @@ async fn a_changed_manifest_is_a_risk_and_renewed_only_where_the_blueprint_allow
     let _issuer = scene.issuer().await;
     warm(&scene).await;
     let runtime = RuntimeClaim { model_id: MODEL.into(), manifest_hash: None };
-    let renewed = async |agent: Agent| {
-        let mut agent = agent;
-        match agent.renew().await {
-            Ok(()) => Ok(agent),
-            Err(AgentError::Refused(denial)) => Err(denial.code),
-            Err(other) => panic!("{other}"),
-        }
-    };
+    let renewed = async |agent: Agent| renewed_on(agent, None).await;
 
     // A blueprint that lists none: the same goes on, another does not.
     let evidence = Evidence::from(scene.house.join_as("plain")).manifest(manifest(5));
@@ -354,6 +347,7 @@ async fn a_changed_manifest_is_a_risk_and_renewed_only_where_the_blueprint_allow
     assert_eq!(credential(&scene, agent.credential()).claims().runtime.assurance, Assurance::CodeMeasured);
     let resumed =
         Agent::resume(&scene.bus, &domain(), agent.key().clone(), agent.credential().to_owned(), agent.expires_at());
+    let renewed = async |agent: Agent| renewed_on(agent, Some(statement(&scene, &holder, 5))).await;
     assert_eq!(renewed(resumed).await.err(), Some(Code::EvidenceMissing), "its parts can't be judged unseen");
     assert_eq!(renewed(agent.clone().with_manifest(manifest(9))).await.err(), Some(Code::ManifestChanged));
     let agent = renewed(agent.with_manifest(manifest(6))).await.unwrap();
@@ -361,6 +355,68 @@ async fn a_changed_manifest_is_a_risk_and_renewed_only_where_the_blueprint_allow
     assert_eq!(held.claims().runtime.manifest_hash, Some(manifest(6).digest().unwrap()));
     assert_eq!(held.claims().runtime.assurance, Assurance::Claimed, "what was measured was another");
     assert_eq!(records(&scene, "risk").await.len(), 3);
+}
+
+/// The agent with its next credential, asked for on this statement; or the code of the refusal.
+async fn renewed_on(mut agent: Agent, statement: Option<String>) -> Result<Agent, Code> {
+    let outcome = match &statement {
+        Some(statement) => agent.renew_with(statement).await,
+        None => agent.renew().await,
+    };
+    match outcome {
+        Ok(()) => Ok(agent),
+        Err(AgentError::Refused(denial)) => Err(denial.code),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_is_seen_anew_at_each_renewal() {
+    let (_dir, scene) = scene().await;
+    let _issuer = scene.issuer().await;
+    warm(&scene).await;
+    let (holder, other) = (SigningKey::from_seed(&[0x32; 32]), fresh_key());
+    let key = AgentKey::resumed(SigningKey::from_seed(&[0x32; 32]), Default::default());
+    let runtime = RuntimeClaim { model_id: MODEL.into(), manifest_hash: None };
+    let first = statement(&scene, &holder, 5);
+    let evidence = as_a("host").process(&first).manifest(manifest(5));
+    let agent = Agent::enrol(&scene.bus, &domain(), key, evidence, &runtime).await.unwrap();
+
+    // Its valid twin: a fresh statement, which takes the place of the first one.
+    let fresh = statement(&scene, &holder, 5);
+    let renewed = renewed_on(agent.clone(), Some(fresh.clone())).await.unwrap();
+    let held = credential(&scene, renewed.credential());
+    use EvidenceKind::{Credential, Manifest, Process};
+    assert_eq!(kinds(&held), [Manifest, Process, Credential]);
+    let before = credential(&scene, agent.credential());
+    let of_process = |held: &VerifiedCredential| held.claims().evidence.iter().find(|e| e.kind == Process).copied();
+    assert_ne!(of_process(&held), of_process(&before));
+    assert_eq!(held.claims().runtime.assurance, Assurance::CodeMeasured);
+
+    let refused = async |statement: Option<String>| renewed_on(renewed.clone(), statement).await.err().unwrap();
+    assert_eq!(refused(None).await, Code::EvidenceMissing, "none");
+    assert_eq!(refused(Some(first)).await, Code::EvidenceReused, "the one that it was enrolled on");
+    assert_eq!(refused(Some(fresh)).await, Code::EvidenceReused, "the one that it was renewed on");
+    assert_eq!(refused(Some(statement(&scene, &other, 5))).await, Code::EvidenceInvalid, "another key's");
+    assert_eq!(refused(Some(statement(&scene, &holder, 6))).await, Code::EvidenceMismatch, "a substituted binary");
+    let old = ProcessEvidence::open(&statement(&scene, &holder, 5), &[scene.house.attestor.public()]).unwrap();
+    let old = ProcessEvidence { iat: now().plus(-90), exp: now().plus(-30), ..old };
+    assert_eq!(refused(Some(old.sign(&scene.house.attestor).unwrap())).await, Code::EvidenceInvalid, "an old one");
+    let own = ProcessEvidence { iss: holder.did(), iat: now(), exp: now().plus(60), ..old };
+    assert_eq!(refused(Some(own.sign(&holder).unwrap())).await, Code::EvidenceInvalid, "its own word");
+    // No refusal has used anything up.
+    renewed_on(renewed.clone(), Some(statement(&scene, &holder, 5))).await.unwrap();
+
+    // Where it is not demanded it may be shown, and is judged all the same; what was measured before is not known now.
+    let plain =
+        Evidence::from(scene.house.join_as("plain")).process(statement(&scene, &other, 5)).manifest(manifest(5));
+    let other_key = AgentKey::resumed(SigningKey::from_seed(&other.seed()), Default::default());
+    let agent = Agent::enrol(&scene.bus, &domain(), other_key, plain, &runtime).await.unwrap();
+    assert_eq!(credential(&scene, agent.credential()).claims().runtime.assurance, Assurance::CodeMeasured);
+    let posing = renewed_on(agent.clone(), Some(statement(&scene, &holder, 5))).await;
+    assert_eq!(posing.err(), Some(Code::EvidenceInvalid));
+    let changed = renewed_on(agent, Some(statement(&scene, &other, 6))).await.unwrap();
+    assert_eq!(credential(&scene, changed.credential()).claims().runtime.assurance, Assurance::Claimed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,6 +37,8 @@ pub(crate) const JOIN_TYP: &str = "marque-join+jwt";
 pub enum AgentVerb {
     /// Make a one-time join token with the operator's key.
     Invite(InviteArgs),
+    /// Make a key without enrolling it: a sub-agent's, whom a parent delegates to.
+    Key(KeyArgs),
     /// Make a key and enrol it with the evidence that its blueprint demands.
     Enrol(EnrolArgs),
     /// Ask for a fresh identity credential.
@@ -87,6 +89,17 @@ pub struct InfoArgs {
     home: Option<PathBuf>,
 }
 
+/// Whose key.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// The agent's folder; the key in it is shown where there is one.
+    #[command(flatten)]
+    home: HomeArgs,
+    /// Say what would be done; make no key.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// How to enrol.
 #[derive(Debug, Args)]
 pub struct EnrolArgs {
@@ -130,6 +143,13 @@ pub struct EnrolArgs {
 pub struct RenewArgs {
     #[command(flatten)]
     home: HomeArgs,
+    /// The socket of this machine's attestor, which is asked for a statement on this process: needed where the blueprint
+    /// demands `process`.
+    #[arg(long, value_name = "SOCKET")]
+    attestor: Option<PathBuf>,
+    /// An attestor's fresh statement on this process: a file, or `-` for stdin.
+    #[arg(long, value_name = "FILE", conflicts_with = "attestor")]
+    process_evidence: Option<String>,
     /// The manifest of what is deployed now, a JSON file, or `-` for stdin.
     #[arg(long, value_name = "FILE")]
     manifest: Option<String>,
@@ -151,6 +171,7 @@ struct Join<'a> {
 pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     match verb {
         AgentVerb::Invite(args) => invite(args, common, out),
+        AgentVerb::Key(args) => key(args),
         AgentVerb::Enrol(args) => enrol(args, common, out).await,
         AgentVerb::Renew(args) => renew(args, common).await,
         AgentVerb::Run(args) => crate::agent_run::run(args, common, out).await,
@@ -188,6 +209,18 @@ pub(crate) fn join_token(
     let join = Join { jti: TokenId::generate(), aud: domain, blueprint, iat, exp };
     let token = jws::sign_as_did(operator, JOIN_TYP, &join);
     Ok((token.map_err(|error| Failure::new(error.code(), error.to_string()))?, exp))
+}
+
+fn key(args: &KeyArgs) -> Result<Answer, Failure> {
+    let home = AgentHome::at(&args.home.home);
+    if args.dry_run {
+        let text = format!("would make a key in {}, unless there is one", home.path().display());
+        return Ok(Answer::yes(json!({ "dry_run": true, "home": home.path() }), text));
+    }
+    let held = home.key_or_new()?;
+    let public = held.key().public();
+    let data = json!({ "agent": public.did(), "nkey": nkey::user_public(&public), "jwk": public.jwk() });
+    Ok(Answer::yes(data, public.did().to_string()))
 }
 
 async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
@@ -243,20 +276,22 @@ fn evidence(args: &EnrolArgs) -> Result<Evidence, Failure> {
     if from.into_iter().flatten().filter(|from| *from == "-").count() > 1 {
         return Err(Failure::usage("two pieces of evidence can't both come from stdin"));
     }
-    let line = |file: &str| -> Result<String, Failure> {
-        Ok(String::from_utf8_lossy(&read_bounded(file, EVIDENCE_BYTES_MAX)?).trim().to_owned())
-    };
     let join_token = match args.join.as_deref() {
-        Some("-") => Some(line("-")?),
+        Some("-") => Some(evidence_line("-")?),
         token => token.map(|token| token.trim().to_owned()),
     };
     Ok(Evidence {
         join_token,
-        oidc: args.oidc_token.as_deref().map(line).transpose()?,
-        process: args.process_evidence.as_deref().map(line).transpose()?,
+        oidc: args.oidc_token.as_deref().map(evidence_line).transpose()?,
+        process: args.process_evidence.as_deref().map(evidence_line).transpose()?,
         manifest: args.manifest.as_deref().map(manifest).transpose()?,
         blueprint: args.blueprint.clone(),
     })
+}
+
+/// A token in a file.
+fn evidence_line(file: &str) -> Result<String, Failure> {
+    Ok(String::from_utf8_lossy(&read_bounded(file, EVIDENCE_BYTES_MAX)?).trim().to_owned())
 }
 
 fn manifest(file: &str) -> Result<Manifest, Failure> {
@@ -296,13 +331,21 @@ async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
         let text = format!("would renew the credential of {}", held.key().did());
         return Ok(Answer::yes(json!({ "dry_run": true, "agent": held.key().did() }), text));
     }
+    if [&args.process_evidence, &args.manifest].into_iter().flatten().filter(|from| *from == "-").count() > 1 {
+        return Err(Failure::usage("two pieces of evidence can't both come from stdin"));
+    }
     let bus = common.connection.resolve_agent(held.key(), home.credential()?)?.connect("marque agent").await?;
-    let agent = resume(&bus, &home, held.key().clone())?;
-    let mut agent = match args.manifest.as_deref().map(manifest).transpose()? {
-        Some(manifest) => agent.with_manifest(manifest),
-        None => agent,
-    };
-    agent.renew().await?;
+    let mut agent = resume(&bus, &home, held.key().clone())?;
+    if let Some(manifest) = args.manifest.as_deref().map(manifest).transpose()? {
+        agent = agent.with_manifest(manifest);
+    }
+    if let Some(socket) = &args.attestor {
+        agent = agent.with_attestor(socket);
+    }
+    match args.process_evidence.as_deref().map(evidence_line).transpose()? {
+        Some(statement) => agent.renew_with(&statement).await?,
+        None => agent.renew().await?,
+    }
     home.keep_credential(agent.credential())?;
     enrolled(&agent)
 }

@@ -51,10 +51,11 @@ pub struct RunArgs {
     /// The model that the command runs, as the blueprint lists it; for --join.
     #[arg(long)]
     model: Option<String>,
-    /// This machine's attestor: its word on this process goes with the enrolment.
-    #[arg(long, value_name = "SOCKET", requires = "join")]
+    /// This machine's attestor: its word on this process goes with the enrolment, and with each renewal.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "chain")]
     attestor: Option<PathBuf>,
-    /// A ready chain, for this agent's key; it is not renewed.
+    /// A ready chain, for this agent's key. The file is read again before the chain ends: whoever delegates renews it
+    /// there.
     #[arg(long, value_name = "FILE", conflicts_with = "task")]
     chain: Option<String>,
     /// The task, a URN, to be commissioned with.
@@ -108,8 +109,8 @@ pub(crate) async fn run(args: &RunArgs, common: &Common, out: &Output) -> Result
     // 3. A commission, and a connection that presents it.
     let url = common.connection.resolve_agent(held.key(), "")?.url;
     let holding = match &args.chain {
-        Some(file) => Holding::ready(held, tools_arg::chain(file)?, &url).await?,
-        None => Holding::commissioned(held, home, request(args)?, common).await?,
+        Some(file) => Holding::ready(held, file, common).await?,
+        None => Holding::commissioned(held, home, args.attestor.clone(), request(args)?, common).await?,
     };
     let holding = Arc::new(holding);
     // 4. What the command is offered: a socket, and on request a port.

@@ -1,5 +1,6 @@
 //! An enrolled agent: a key with a live identity credential.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use marque_bus::{Bus, subjects};
@@ -72,6 +73,7 @@ pub struct Agent {
     credential: String,
     expires_at: UnixSeconds,
     manifest: Option<Manifest>,
+    attestor: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +91,8 @@ struct RenewRequest<'a> {
     #[serde(flatten)]
     signed: Signed<'a>,
     credential: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process_evidence: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<&'a Manifest>,
 }
@@ -160,7 +164,7 @@ impl Agent {
 
     /// An agent that was enrolled before, by its key and the credential that it was given.
     pub fn resume(bus: &Bus, domain: &TrustDomain, key: AgentKey, credential: String, expires_at: UnixSeconds) -> Self {
-        Self { bus: bus.clone(), domain: domain.clone(), key, credential, expires_at, manifest: None }
+        Self { bus: bus.clone(), domain: domain.clone(), key, credential, expires_at, manifest: None, attestor: None }
     }
 
     /// The same, which states this manifest when it renews: what is deployed now. One that the blueprint does not allow
@@ -171,11 +175,33 @@ impl Agent {
         self
     }
 
+    /// The same, which asks the attestor on this socket for a statement on this process whenever it renews. Needed where
+    /// the blueprint demands `process`.
+    #[must_use]
+    pub fn with_attestor(mut self, socket: impl Into<PathBuf>) -> Self {
+        self.attestor = Some(socket.into());
+        self
+    }
+
     /// Asks for a fresh identity credential: a new check, never a longer old one.
     pub async fn renew(&mut self) -> Result<(), AgentError> {
+        let process = match &self.attestor {
+            Some(socket) => Some(crate::attest(socket, &self.key, &self.domain).await?),
+            None => None,
+        };
+        self.renew_on(process.as_deref()).await
+    }
+
+    /// The same, on this statement of an attestor: a fresh one, on this key; it is used once.
+    pub async fn renew_with(&mut self, process: &str) -> Result<(), AgentError> {
+        self.renew_on(Some(process)).await
+    }
+
+    async fn renew_on(&mut self, process_evidence: Option<&str>) -> Result<(), AgentError> {
         let request = RenewRequest {
             signed: Signed::now(&self.domain),
             credential: &self.credential,
+            process_evidence,
             manifest: self.manifest.as_ref(),
         };
         let renewed: Enrolled =

@@ -140,6 +140,8 @@ pub(super) struct RenewRequest {
     aud: String,
     /// The credential to renew.
     credential: String,
+    /// An attestor's fresh statement on the process that renews; needed where the blueprint demands `process`.
+    process_evidence: Option<String>,
     /// What is deployed now; one that has changed is refused unless the blueprint allows it.
     manifest: Option<Manifest>,
 }

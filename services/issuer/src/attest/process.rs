@@ -1,4 +1,4 @@
-//! A host agent's statement on the process that enrols.
+//! A host agent's statement on the process that enrols, or renews.
 
 use marque_credential::evidence::{EVIDENCE_BYTES_MAX, EVIDENCE_LIFE_SECONDS, ProcessEvidence};
 use marque_credential::{EvidenceDigest, EvidenceKind};
@@ -17,7 +17,7 @@ use crate::store::{self, EvidenceUse};
 /// 3. its time
 /// 4. the process is one that the blueprint demands, if it demands any
 ///
-/// Absent: whether it has enrolled an agent before (the store says).
+/// Absent: whether it has been used before (the store says).
 pub(crate) fn examine(
     token: &str,
     demand: Option<&ProcessDemand>,
@@ -36,7 +36,7 @@ pub(crate) fn examine(
     }
     // 2
     if evidence.sub != *agent {
-        return Err(invalid("is on another key than the one that enrols"));
+        return Err(invalid("is on another key than the one that asks"));
     }
     if evidence.aud != bundle.trust_domain {
         return Err(invalid("is for another trust domain"));

@@ -15,19 +15,9 @@ use crate::Failure;
 const SOCKET: &str = "MARQUE_AGENT_SOCKET";
 /// The prefix of inboxes that the broker lets this agent read; NATS clients take it as an option.
 const INBOX_PREFIX: &str = "MARQUE_INBOX_PREFIX";
-/// What the sidecar may have been told by, and the command is not: passwords, keys, and the way to them.
-const NOT_PASSED_ON: [&str; 10] = [
-    "NATS_URL",
-    "NATS_USER",
-    "NATS_PASSWORD",
-    "NATS_CREDS",
-    "NATS_NKEY",
-    "NATS_TOKEN",
-    "NATS_CONTEXT",
-    "MARQUE_DIR",
-    "MARQUE_AGENT_HOME",
-    SOCKET,
-];
+/// What the sidecar may have been told by, and the command is not: passwords, keys, tokens and the way to them. Whole
+/// prefixes, so that a variable that is added later is not forgotten here.
+const NOT_PASSED_ON: [&str; 2] = ["NATS_", "MARQUE_"];
 /// What shells say of a command that a signal ended.
 const SIGNALLED: i32 = 128;
 
@@ -55,7 +45,8 @@ impl Running {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Failure::usage("what to run is named behind `--`"))?;
         let mut command = Command::new(program);
-        for name in NOT_PASSED_ON {
+        let names = std::env::vars_os().map(|(name, _)| name);
+        for name in names.filter(|name| is_ours(name.as_encoded_bytes())) {
             command.env_remove(name);
         }
         command
@@ -91,4 +82,8 @@ impl Running {
             }
         }
     }
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    NOT_PASSED_ON.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
 }

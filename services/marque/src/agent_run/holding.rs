@@ -1,5 +1,6 @@
 //! What the sidecar holds for its command: the key, the commission, the connection.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,16 +8,16 @@ use marque_agent::{
     ADMISSION_TIME, Agent, AgentKey, Answer, CallError, Commission, CommissionRequest, Delegation, Why,
 };
 use marque_bus::{Bus, subjects};
-use marque_identity::UnixSeconds;
+use marque_identity::{Code, UnixSeconds};
 use marque_runtime::Clock;
 use marque_signing::PublicKey;
-use tokio::sync::RwLock;
+use tokio::sync::{Notify, RwLock};
 
 use crate::agent::resume;
 use crate::agent_home::{AgentHome, HeldKey};
-use crate::cli::Common;
+use crate::cli::{Common, ConnectionFlags};
 use crate::output::Output;
-use crate::{Failure, bus_failure};
+use crate::{Failure, bus_failure, tools_arg};
 
 /// A commission is renewed when this part of its life is left, so that a slow issuer or a broken line has time to mend.
 const RENEW_AT_PART_LEFT: i64 = 4;
@@ -32,42 +33,63 @@ pub(super) struct Holding {
     held: HeldKey,
     /// Serialises what is written to the home.
     writing: Mutex<()>,
-    bus: Bus,
     /// Read by calls, written by a renewal: it connects anew, and so waits for the calls in hand.
-    commission: RwLock<Arc<Commission>>,
-    renewal: Option<Renewal>,
+    live: RwLock<Live>,
+    connection: ConnectionFlags,
+    renewal: Renewal,
+    /// The connection has ended for good: it is opened anew at once, whenever the next renewal is due.
+    lost: Arc<Notify>,
 }
 
-/// How the commission is asked for again.
-struct Renewal {
-    home: AgentHome,
-    request: CommissionRequest,
-    issued_at: Mutex<UnixSeconds>,
+/// A commission, and the connection that presents it.
+struct Live {
+    bus: Bus,
+    commission: Arc<Commission>,
+    since: UnixSeconds,
+}
+
+/// Where the next commission comes from.
+enum Renewal {
+    /// It is asked for again, and the credential that it rests on is renewed with it.
+    Asked { home: AgentHome, attestor: Option<PathBuf>, request: CommissionRequest },
+    /// Whoever delegates writes a later chain into this file; none: what was given is all there is.
+    Given(Option<String>),
 }
 
 impl Holding {
-    /// A ready chain.
-    pub(super) async fn ready(held: HeldKey, chain: String, url: &str) -> Result<Self, Failure> {
-        let commission = Commission::adopt(held.key().clone(), chain)?;
-        let bus = commission.connect(url, "marque agent run", ADMISSION_TIME).await.map_err(bus_failure)?;
-        let commission = RwLock::new(Arc::new(commission));
-        Ok(Self { held, writing: Mutex::default(), bus, commission, renewal: None })
+    /// A ready chain, in a file or (`-`) on stdin. A file is read again before the chain ends: a parent renews it there.
+    pub(super) async fn ready(held: HeldKey, file: &str, common: &Common) -> Result<Self, Failure> {
+        let commission = Commission::adopt(held.key().clone(), tools_arg::chain(file)?)?;
+        let bus = connect(&common.connection, held.key(), commission.chain()).await?;
+        let file = (file != "-").then(|| file.to_owned());
+        Ok(Self::of(held, bus, commission, common, Renewal::Given(file)))
     }
 
     /// A commission that is asked for now, and again before it ends.
     pub(super) async fn commissioned(
         held: HeldKey,
         home: AgentHome,
+        attestor: Option<PathBuf>,
         request: CommissionRequest,
         common: &Common,
     ) -> Result<Self, Failure> {
-        let connection = common.connection.resolve_agent(held.key(), home.credential()?)?;
-        let bus = connection.connect("marque agent run").await?;
-        let issued_at = Mutex::new(Clock::new().unix());
-        let commission = resume(&bus, &home, held.key().clone())?.commission(&request).await?;
+        let bus = connect(&common.connection, held.key(), home.credential()?).await?;
+        let mut agent = attested(resume(&bus, &home, held.key().clone())?, attestor.as_deref());
+        // A credential that ends sooner than the commission is asked for bears none.
+        let left = agent.expires_at().0.saturating_sub(Clock::new().unix().0);
+        if request.ttl_seconds.is_some_and(|seconds| left < seconds) {
+            renew_credential(&mut agent, &home).await?;
+        }
+        let commission = agent.commission(&request).await?;
         bus.present(commission.chain(), ADMISSION_TIME).await.map_err(bus_failure)?;
-        let renewal = Some(Renewal { home, request, issued_at });
-        Ok(Self { held, writing: Mutex::default(), bus, commission: RwLock::new(Arc::new(commission)), renewal })
+        Ok(Self::of(held, bus, commission, common, Renewal::Asked { home, attestor, request }))
+    }
+
+    fn of(held: HeldKey, bus: Bus, commission: Commission, common: &Common, renewal: Renewal) -> Self {
+        let lost = Arc::new(Notify::new());
+        watch(&bus, &lost);
+        let live = RwLock::new(Live { bus, commission: Arc::new(commission), since: Clock::new().unix() });
+        Self { held, writing: Mutex::default(), live, connection: common.connection.clone(), renewal, lost }
     }
 
     /// The key.
@@ -77,7 +99,7 @@ impl Holding {
 
     /// The commission as it is now.
     pub(super) async fn commission(&self) -> Arc<Commission> {
-        self.commission.read().await.clone()
+        self.live.read().await.commission.clone()
     }
 
     /// The inboxes that the broker lets this agent read.
@@ -93,13 +115,13 @@ impl Holding {
         why: Why,
         gate: bool,
     ) -> Result<Result<Answer, CallError>, Failure> {
-        let commission = self.commission.read().await;
-        let actor = commission.on(&self.bus);
+        let live = self.live.read().await;
+        let actor = live.commission.on(&live.bus);
         let outcome = match gate {
             true => actor.call_bytes_via_gate(subject, args.into(), why).await,
             false => actor.call_bytes(subject, args.into(), why).await,
         };
-        drop(commission);
+        drop(live);
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.held.keep_history()?;
         Ok(outcome)
@@ -107,51 +129,139 @@ impl Holding {
 
     /// A child of the commission, minted offline.
     pub(super) async fn delegate(&self, to: &PublicKey, grant: Delegation) -> Result<String, Failure> {
-        Ok(self.commission.read().await.delegate(to, grant)?)
+        Ok(self.commission().await.delegate(to, grant)?)
     }
 
-    /// Renews the commission whenever little of its life is left. Never ends.
+    /// Renews the commission whenever little of its life is left, and the connection where it is lost. Never ends.
     pub(super) async fn renew_for_ever(&self, out: &Output) {
-        let Some(renewal) = &self.renewal else { return std::future::pending().await };
         loop {
-            let ends = self.commission.read().await.expires_at();
-            let issued = *renewal.issued_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let margin = (ends.0 - issued.0).max(0) / RENEW_AT_PART_LEFT;
-            let left = ends.0.saturating_sub(margin).saturating_sub(Clock::new().unix().0);
-            tokio::time::sleep(Duration::from_secs(u64::try_from(left).unwrap_or(0)).max(RENEW_EVERY_MIN)).await;
-            while let Err(failure) = self.renew(renewal).await {
-                out.talk(format!("the commission is not renewed yet: {failure}"));
+            tokio::select! {
+                () = self.due() => {}
+                () = self.lost.notified() => {}
+            }
+            let mut told = false;
+            while let Err(failure) = self.renew().await {
+                if !told {
+                    out.talk(format!("the commission is not renewed yet: {failure}"));
+                }
+                told = true;
                 tokio::time::sleep(RETRY_EVERY).await;
             }
         }
     }
 
-    async fn renew(&self, renewal: &Renewal) -> Result<(), Failure> {
-        let mut agent: Agent = resume(&self.bus, &renewal.home, self.key().clone())?;
-        let now = Clock::new().unix();
-        if agent.expires_at().0.saturating_sub(now.0) < CREDENTIAL_LEFT_SECONDS {
-            let shown = self.commission.read().await.clone();
-            let renewed = agent.renew().await;
-            // To renew shows the credential from the next connect on; the commission is what is to be shown.
-            self.bus.present_next(shown.chain());
-            match renewed {
-                Ok(()) => renewal.home.keep_credential(agent.credential())?,
-                // It may be as good as a new one: a blueprint may give no longer life.
-                Err(_) if agent.expires_at() > now => {}
-                Err(error) => return Err(error.into()),
-            }
+    /// Waits until the commission is to be renewed; for ever where nothing renews it.
+    async fn due(&self) {
+        if matches!(self.renewal, Renewal::Given(None)) {
+            return std::future::pending().await;
         }
-        let commission = agent.commission(&renewal.request).await?;
-        let mut held = self.commission.write().await;
-        self.bus.present(commission.chain(), ADMISSION_TIME).await.map_err(bus_failure)?;
-        *held = Arc::new(commission);
-        *renewal.issued_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let (ends, since) = {
+            let live = self.live.read().await;
+            (live.commission.expires_at(), live.since)
+        };
+        let margin = (ends.0 - since.0).max(0) / RENEW_AT_PART_LEFT;
+        let left = ends.0.saturating_sub(margin).saturating_sub(Clock::new().unix().0);
+        tokio::time::sleep(Duration::from_secs(u64::try_from(left).unwrap_or(0)).max(RENEW_EVERY_MIN)).await;
+    }
+
+    /// 1. The next commission, over the connection that there is or, where that has ended, over a new one.
+    /// 2. It is presented, once the calls in hand are answered.
+    async fn renew(&self) -> Result<(), Failure> {
+        let (bus, shown) = {
+            let live = self.live.read().await;
+            (live.bus.clone(), live.commission.clone())
+        };
+        let now = Clock::new().unix();
+        let bus = (shown.expires_at() > now && bus.is_connected()).then_some(bus);
+        // 1.
+        let (bus, commission) = match (&self.renewal, bus) {
+            (Renewal::Asked { home, attestor, request }, bus) => {
+                let (bus, shown) = match bus {
+                    Some(bus) => (bus, Some(shown.chain())),
+                    None => (self.open(home.credential()?).await?, None),
+                };
+                let agent = attested(resume(&bus, home, self.key().clone())?, attestor.as_deref());
+                (bus, asked(agent, home, request, shown, now).await?)
+            }
+            (Renewal::Given(file), bus) => {
+                let given = self.given(file.as_deref(), &shown)?;
+                let after = if bus.is_some() { shown.expires_at() } else { now };
+                if given.expires_at() <= after {
+                    return Err(Failure::new(Code::TokenExpired, "the chain ends, and its file holds no later one"));
+                }
+                match bus {
+                    Some(bus) => (bus, given),
+                    None => (self.open(given.chain()).await?, given),
+                }
+            }
+        };
+        // 2.
+        let mut live = self.live.write().await;
+        bus.present(commission.chain(), ADMISSION_TIME).await.map_err(bus_failure)?;
+        *live = Live { bus, commission: Arc::new(commission), since: now };
         Ok(())
+    }
+
+    /// What the file holds now; without one, what was given first.
+    fn given(&self, file: Option<&str>, shown: &Commission) -> Result<Commission, Failure> {
+        Ok(match file {
+            Some(file) => Commission::adopt(self.key().clone(), tools_arg::chain(file)?)?,
+            None => shown.clone(),
+        })
+    }
+
+    /// A new connection in place of one that has ended.
+    async fn open(&self, presented: impl Into<Arc<str>>) -> Result<Bus, Failure> {
+        let bus = connect(&self.connection, self.key(), presented).await?;
+        watch(&bus, &self.lost);
+        Ok(bus)
     }
 
     /// Sends what is buffered.
     pub(super) async fn close(&self) {
         // The command has ended: nobody is left to be told.
-        let _ = self.bus.drain().await;
+        let _ = self.live.read().await.bus.drain().await;
     }
+}
+
+async fn connect(flags: &ConnectionFlags, key: &AgentKey, presented: impl Into<Arc<str>>) -> Result<Bus, Failure> {
+    flags.resolve_agent(key, presented)?.connect("marque agent run").await
+}
+
+/// Says so when nobody drives this connection any more.
+fn watch(bus: &Bus, lost: &Arc<Notify>) {
+    let lost = lost.clone();
+    bus.when_lost(move || lost.notify_one());
+}
+
+/// The agent, which has this attestor vouch for the process when it renews.
+fn attested(agent: Agent, attestor: Option<&Path>) -> Agent {
+    match attestor {
+        Some(socket) => agent.with_attestor(socket),
+        None => agent,
+    }
+}
+
+/// A commission that is asked for again; before it the credential, where that ends soon. `shown`: the chain that the
+/// connection presents.
+async fn asked(
+    mut agent: Agent,
+    home: &AgentHome,
+    request: &CommissionRequest,
+    shown: Option<&str>,
+    now: UnixSeconds,
+) -> Result<Commission, Failure> {
+    if agent.expires_at().0.saturating_sub(now.0) < CREDENTIAL_LEFT_SECONDS {
+        let renewed = renew_credential(&mut agent, home).await;
+        // To renew shows the credential from the next connect on; a commission that stands is what is to be shown.
+        shown.into_iter().for_each(|chain| agent.bus().present_next(chain));
+        // It may be as good as a new one: a blueprint may give no longer life.
+        renewed.or_else(|failure| if agent.expires_at() > now { Ok(()) } else { Err(failure) })?;
+    }
+    Ok(agent.commission(request).await?)
+}
+
+async fn renew_credential(agent: &mut Agent, home: &AgentHome) -> Result<(), Failure> {
+    agent.renew().await?;
+    home.keep_credential(agent.credential())
 }
