@@ -23,6 +23,9 @@ const HEADS_INTERVAL_MS: u64 = 60_000;
 const HEADS_INTERVAL_MS_MIN: u64 = 100;
 const HEADS_INTERVAL_MS_MAX: u64 = 3_600_000;
 
+/// A share of the audit stream's limits: a fifth of the room is left to act in.
+const STREAM_ALARM_PERCENT: u64 = 80;
+
 /// The sink's configuration.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -49,6 +52,8 @@ pub struct AuditSink {
     /// A policy (C2SP `tlog-policy`) that says when a checkpoint is final, instead of `cosignatures`: for witnesses
     /// outside, each with its key and URL. Its `log` lines must have this sink's own key.
     pub policy_file: Option<PathBuf>,
+    /// At which share of its limits the audit stream raises an alarm, in percent.
+    pub stream_alarm_percent: u64,
     /// Show the log under `/log/` of the health page's address. Records are not secret within a trust domain, but
     /// they are not for everybody: bind the page accordingly, or set this to false.
     pub serve_log: bool,
@@ -62,6 +67,7 @@ impl Default for AuditSink {
             heads_interval_ms: HEADS_INTERVAL_MS,
             cosignatures: 0,
             policy_file: None,
+            stream_alarm_percent: STREAM_ALARM_PERCENT,
             serve_log: true,
         }
     }
@@ -120,6 +126,16 @@ impl AuditSink {
             ))
         })?;
         Ok(Some(policy))
+    }
+
+    /// The share of the audit stream's limits that raises the alarm: before it is full, and not when it is empty.
+    pub fn alarm_percent(&self) -> Result<u64, ConfigError> {
+        match self.stream_alarm_percent {
+            percent @ 1..=99 => Ok(percent),
+            percent => {
+                Err(ConfigError::Value(format!("`audit_sink.stream_alarm_percent` is {percent}, must be 1 to 99")))
+            }
+        }
     }
 
     /// Between two statements of heads.

@@ -24,6 +24,7 @@ pub mod files;
 pub mod finality;
 pub mod finding;
 mod guard;
+pub mod headroom;
 pub mod index;
 pub mod intake;
 pub mod inventory;

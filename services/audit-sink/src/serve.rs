@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::desk::{Desk, Halted, QUESTION_BYTES_MAX, Question};
 use crate::files::{BUNDLE_FILE, INDEX_FILE, INVENTORY_FILE, LOG_FILE};
 use crate::guard::examine;
+use crate::headroom::{Headroom, RoomMetrics};
 use crate::index::Index;
 use crate::intake::{Intake, blocking};
 use crate::inventory::Inventory;
@@ -78,7 +79,8 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let cosigning = sink.cosign_until(&bus, stopped.clone());
     let outside = Outside::all(&sink.sealer, &sink.intake.store, &sink.intake.metrics).map_err(unusable)?;
     let outside: JoinSet<()> = outside.into_iter().map(|witness| witness.run(stopped.clone())).collect();
-    tokio::join!(sink.take_in_until(&bus, stopped), sealing, cosigning, speaking, asked, outside.join_all());
+    let looking = sink.headroom.run(&bus, stopped.clone());
+    tokio::join!(sink.take_in_until(&bus, stopped), looking, sealing, cosigning, speaking, asked, outside.join_all());
     // 3. What was taken in last is signed, too.
     if sink.desk.halted.why().is_none() {
         sink.seal(&bus, &mut 0).await;
@@ -93,6 +95,7 @@ struct Sink {
     sealer: Arc<Sealer>,
     peers: Peers,
     notices: Notices,
+    headroom: Headroom,
     clock: Clock,
     health: Health,
 }
@@ -130,6 +133,17 @@ impl Sink {
         let store = Arc::new(store);
         let (seals, log, counts) = (Arc::clone(&sealer), Arc::clone(&store), metrics.clone());
         let peers = Peers::new(&bundle, seals, log, clock, counts, state_dir.clone()).map_err(refused)?;
+        let room = RoomMetrics::default();
+        health.metrics(|registry| room.register(registry));
+        let headroom = Headroom {
+            store: Arc::clone(&store),
+            key: config.common.signing_key()?,
+            clock,
+            health: health.clone(),
+            metrics: room,
+            alarm_percent: config.audit_sink.alarm_percent()?,
+            state_dir,
+        };
         let judge = Arc::new(Judge::new(bundle));
         let library = Library { store, index: Arc::new(index), judge };
         let halted = Halted::default();
@@ -153,7 +167,7 @@ impl Sink {
         let Library { store, index, judge } = library;
         let intake = Intake { store, index, inventory, judge, threads, metrics };
         health.pending(STREAM, "not read yet");
-        Ok(Self { intake, desk, sealer, peers, notices, clock, health: health.clone() })
+        Ok(Self { intake, desk, sealer, peers, notices, headroom, clock, health: health.clone() })
     }
 
     /// Examines the stream and looks up our last published checkpoint; waits for the broker as long as it takes.
