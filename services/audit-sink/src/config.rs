@@ -52,6 +52,8 @@ pub struct AuditSink {
     /// A policy (C2SP `tlog-policy`) that says when a checkpoint is final, instead of `cosignatures`: for witnesses
     /// outside, each with its key and URL. Its `log` lines must have this sink's own key.
     pub policy_file: Option<PathBuf>,
+    /// A directory to archive the log in, as it grows; none for none. One sink per directory.
+    pub archive_dir: Option<PathBuf>,
     /// At which share of its limits the audit stream raises an alarm, in percent.
     pub stream_alarm_percent: u64,
     /// Show the log under `/log/` of the health page's address. Records are not secret within a trust domain, but
@@ -67,6 +69,7 @@ impl Default for AuditSink {
             heads_interval_ms: HEADS_INTERVAL_MS,
             cosignatures: 0,
             policy_file: None,
+            archive_dir: None,
             stream_alarm_percent: STREAM_ALARM_PERCENT,
             serve_log: true,
         }
@@ -126,6 +129,27 @@ impl AuditSink {
             ))
         })?;
         Ok(Some(policy))
+    }
+
+    /// When a checkpoint of any sink of this bundle is to be believed, by someone who has no log yet: one of these must
+    /// hold for it. The policy's file where there is one; else so many other sinks must have cosigned it.
+    pub fn trusted(&self, origin: &str, bundle: &TrustBundle) -> Result<Vec<Policy>, ConfigError> {
+        let wrong = |error: &dyn std::fmt::Display| ConfigError::Value(error.to_string());
+        if let Some(path) = &self.policy_file {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|source| ConfigError::File { path: path.clone(), source })?;
+            let policy = Policy::parse(&text).map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
+            return Ok(vec![policy]);
+        }
+        let (logs, witnesses) = sinks(origin, bundle).map_err(|error| wrong(&error))?;
+        if self.cosignatures == 0 {
+            return Ok(vec![Policy::of_logs(logs)]);
+        }
+        let by_others = |log: VerifierKey| {
+            let others = witnesses.iter().filter(|witness| witness.key.key() != log.key()).cloned().collect();
+            Policy::at_least(vec![log], self.cosignatures, others)
+        };
+        logs.into_iter().map(by_others).collect::<Result<_, _>>().map_err(|error| wrong(&error))
     }
 
     /// The share of the audit stream's limits that raises the alarm: before it is full, and not when it is empty.

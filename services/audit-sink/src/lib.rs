@@ -13,6 +13,7 @@
 //! ```
 
 pub mod agents;
+pub mod archive;
 pub mod cloned;
 pub mod completeness;
 mod config;
@@ -32,6 +33,7 @@ pub mod judge;
 mod keep;
 pub mod metrics;
 pub mod notices;
+mod offline;
 pub mod outside;
 pub mod parting;
 pub mod peers;
@@ -40,6 +42,7 @@ pub mod prove;
 pub mod pull;
 pub mod query;
 pub mod reader;
+pub mod restore;
 pub mod row;
 pub mod seal;
 mod serve;
@@ -48,4 +51,5 @@ pub mod store;
 pub use config::{AuditSink, Config};
 pub use error::SinkError;
 pub use files::export;
+pub use offline::offline;
 pub use serve::{SPEC, serve};

@@ -3,6 +3,7 @@
 //! The page and the log under it answer before there is a broker. The first examination of the stream is fatal; a
 //! later one halts the log, which goes on answering and says so.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::SinkError;
+use crate::archive::Archiver;
 use crate::config::Config;
 use crate::desk::{Desk, Halted, QUESTION_BYTES_MAX, Question};
 use crate::files::{BUNDLE_FILE, INDEX_FILE, INVENTORY_FILE, LOG_FILE};
@@ -80,7 +82,17 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let outside = Outside::all(&sink.sealer, &sink.intake.store, &sink.intake.metrics).map_err(unusable)?;
     let outside: JoinSet<()> = outside.into_iter().map(|witness| witness.run(stopped.clone())).collect();
     let looking = sink.headroom.run(&bus, stopped.clone());
-    tokio::join!(sink.take_in_until(&bus, stopped), looking, sealing, cosigning, speaking, asked, outside.join_all());
+    let archiving = sink.archive_until(config.audit_sink.archive_dir.clone(), stopped.clone());
+    tokio::join!(
+        sink.take_in_until(&bus, stopped),
+        looking,
+        archiving,
+        sealing,
+        cosigning,
+        speaking,
+        asked,
+        outside.join_all()
+    );
     // 3. What was taken in last is signed, too.
     if sink.desk.halted.why().is_none() {
         sink.seal(&bus, &mut 0).await;
@@ -251,6 +263,12 @@ impl Sink {
             }
             tokio::time::sleep(RETRY).await;
         }
+    }
+
+    async fn archive_until(&self, to: Option<PathBuf>, stopped: watch::Receiver<bool>) {
+        let Some(to) = to else { return };
+        let (store, sealer) = (Arc::clone(&self.intake.store), Arc::clone(&self.sealer));
+        Archiver { store, sealer, metrics: self.intake.metrics.clone(), to }.run(stopped).await;
     }
 
     async fn seal_until(&self, bus: &Bus, mut stopped: watch::Receiver<bool>, every: Duration) {

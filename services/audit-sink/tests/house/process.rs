@@ -34,9 +34,10 @@ impl Sink {
         self.start_with(&[])
     }
 
-    pub fn start_with(&self, more: &[&str]) -> ChildGuard {
+    /// What it is told, without what a test adds.
+    pub fn settings(&self) -> Vec<String> {
         let path = |name: &str| self.directory.path().join(name).display().to_string();
-        let settings = [
+        vec![
             format!("key_file={}", path("key")),
             format!("bundle.file={}", path("bundle.jwt")),
             format!("state_dir={}", path("state")),
@@ -44,11 +45,20 @@ impl Sink {
             format!("nats.url={}", self.url),
             format!("nats.key_file={}", path("nats-key")),
             "audit_sink.checkpoint_interval_ms=100".into(),
-        ];
+        ]
+    }
+
+    pub fn start_with(&self, more: &[&str]) -> ChildGuard {
+        let settings = self.settings();
         let mut command = Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));
         let settings = settings.iter().map(String::as_str).chain(more.iter().copied());
         command.env_clear().args(settings.flat_map(|setting| ["--set", setting]));
         ChildGuard::spawn(&mut command, &self.directory.path().join("sink.log"))
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("sink.log")).unwrap_or_default()
     }
 
     pub fn get(&self, path: &str) -> Result<Vec<u8>, String> {
