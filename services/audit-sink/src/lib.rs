@@ -15,6 +15,7 @@
 pub mod agents;
 pub mod archive;
 pub mod cloned;
+mod compact;
 pub mod completeness;
 mod config;
 mod derived;

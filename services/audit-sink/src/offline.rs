@@ -8,8 +8,9 @@ use marque_runtime::config::Layers;
 
 use crate::SinkError;
 use crate::archive::archive;
+use crate::compact::compact;
 use crate::config::Config;
-use crate::files::{LOG_FILE, newest_note};
+use crate::files::{INDEX_FILE, INVENTORY_FILE, LOG_FILE, newest_note};
 use crate::restore::restore;
 use crate::store::LogStore;
 
@@ -17,7 +18,7 @@ const BOOTSTRAP: &str = "bootstrap --from-archive DIR [--config FILE] [--set KEY
 
 /// Does what the command line asks for, and gives what is to be said; none where it asks to serve.
 ///
-/// `export STATE_DIR DIR`, `archive STATE_DIR DIR`, and [`BOOTSTRAP`], which reads the service's own configuration: its
+/// `export STATE_DIR DIR`, `archive STATE_DIR DIR`, `compact STATE_DIR`, and [`BOOTSTRAP`], which reads the service's own configuration: its
 /// state directory, its bundle, its policy.
 pub fn offline(arguments: &[OsString]) -> Option<Result<String, SinkError>> {
     let (verb, rest) = arguments.split_first()?;
@@ -26,6 +27,7 @@ pub fn offline(arguments: &[OsString]) -> Option<Result<String, SinkError>> {
             crate::export(state_dir.as_ref(), to.as_ref()).map(|size| format!("{size} leaves"))
         }
         ("archive", [state_dir, to]) => archive_of(state_dir.as_ref(), to.as_ref()),
+        ("compact", [state_dir]) => compact_all(state_dir.as_ref()),
         ("bootstrap", rest) => bootstrap(rest),
         _ => return None,
     })
@@ -37,6 +39,18 @@ fn archive_of(state_dir: &Path, to: &Path) -> Result<String, SinkError> {
     let store = LogStore::open(&state_dir.join(LOG_FILE), &stated.origin)?;
     let done = archive(&store.view()?, &note, to)?;
     Ok(format!("{} leaves, {} files written", done.size, done.files))
+}
+
+fn compact_all(state_dir: &Path) -> Result<String, SinkError> {
+    let mut said = Vec::new();
+    for name in [LOG_FILE, INDEX_FILE, INVENTORY_FILE] {
+        let path = state_dir.join(name);
+        if name == LOG_FILE || path.exists() {
+            let done = compact(&path)?;
+            said.push(format!("{name}: {} bytes on disk, {} before", done.after, done.before));
+        }
+    }
+    Ok(said.join("\n"))
 }
 
 fn bootstrap(rest: &[OsString]) -> Result<String, SinkError> {

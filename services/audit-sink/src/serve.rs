@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 use crate::SinkError;
 use crate::archive::Archiver;
+use crate::compact;
 use crate::config::Config;
 use crate::desk::{Desk, Halted, QUESTION_BYTES_MAX, Question};
 use crate::files::{BUNDLE_FILE, INDEX_FILE, INVENTORY_FILE, LOG_FILE};
@@ -128,7 +129,11 @@ impl Sink {
         let path = state_dir.join(BUNDLE_FILE);
         std::fs::write(&path, &bundle_text).map_err(|source| ConfigError::File { path, source })?;
         let origin = origin(&bundle.trust_domain);
-        let store = LogStore::open(&state_dir.join(LOG_FILE), &origin).map_err(refused)?;
+        let path = state_dir.join(LOG_FILE);
+        let mut store = LogStore::open(&path, &origin).map_err(refused)?;
+        if let Some(done) = compact::if_large(&mut store, &path).map_err(refused)? {
+            tracing::info!(before = done.before, after = done.after, "compacted");
+        }
         let print = fingerprint(&bundle_text).to_string();
         let index = Index::open(&state_dir.join(INDEX_FILE), &print, store.head().size).map_err(refused)?;
         let stock = state_dir.join(INVENTORY_FILE);
