@@ -23,6 +23,9 @@ const HEADS_INTERVAL_MS: u64 = 60_000;
 const HEADS_INTERVAL_MS_MIN: u64 = 100;
 const HEADS_INTERVAL_MS_MAX: u64 = 3_600_000;
 
+/// A share of the audit stream's limits: a fifth of the room is left to act in.
+const STREAM_ALARM_PERCENT: u64 = 80;
+
 /// The sink's configuration.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -49,6 +52,10 @@ pub struct AuditSink {
     /// A policy (C2SP `tlog-policy`) that says when a checkpoint is final, instead of `cosignatures`: for witnesses
     /// outside, each with its key and URL. Its `log` lines must have this sink's own key.
     pub policy_file: Option<PathBuf>,
+    /// A directory to archive the log in, as it grows; none for none. One sink per directory.
+    pub archive_dir: Option<PathBuf>,
+    /// At which share of its limits the audit stream raises an alarm, in percent.
+    pub stream_alarm_percent: u64,
     /// Show the log under `/log/` of the health page's address. Records are not secret within a trust domain, but
     /// they are not for everybody: bind the page accordingly, or set this to false.
     pub serve_log: bool,
@@ -62,6 +69,8 @@ impl Default for AuditSink {
             heads_interval_ms: HEADS_INTERVAL_MS,
             cosignatures: 0,
             policy_file: None,
+            archive_dir: None,
+            stream_alarm_percent: STREAM_ALARM_PERCENT,
             serve_log: true,
         }
     }
@@ -120,6 +129,37 @@ impl AuditSink {
             ))
         })?;
         Ok(Some(policy))
+    }
+
+    /// When a checkpoint of any sink of this bundle is to be believed, by someone who has no log yet: one of these must
+    /// hold for it. The policy's file where there is one; else so many other sinks must have cosigned it.
+    pub fn trusted(&self, origin: &str, bundle: &TrustBundle) -> Result<Vec<Policy>, ConfigError> {
+        let wrong = |error: &dyn std::fmt::Display| ConfigError::Value(error.to_string());
+        if let Some(path) = &self.policy_file {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|source| ConfigError::File { path: path.clone(), source })?;
+            let policy = Policy::parse(&text).map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
+            return Ok(vec![policy]);
+        }
+        let (logs, witnesses) = sinks(origin, bundle).map_err(|error| wrong(&error))?;
+        if self.cosignatures == 0 {
+            return Ok(vec![Policy::of_logs(logs)]);
+        }
+        let by_others = |log: VerifierKey| {
+            let others = witnesses.iter().filter(|witness| witness.key.key() != log.key()).cloned().collect();
+            Policy::at_least(vec![log], self.cosignatures, others)
+        };
+        logs.into_iter().map(by_others).collect::<Result<_, _>>().map_err(|error| wrong(&error))
+    }
+
+    /// The share of the audit stream's limits that raises the alarm: before it is full, and not when it is empty.
+    pub fn alarm_percent(&self) -> Result<u64, ConfigError> {
+        match self.stream_alarm_percent {
+            percent @ 1..=99 => Ok(percent),
+            percent => {
+                Err(ConfigError::Value(format!("`audit_sink.stream_alarm_percent` is {percent}, must be 1 to 99")))
+            }
+        }
     }
 
     /// Between two statements of heads.

@@ -12,6 +12,9 @@ pub enum SinkError {
     /// The store is of another log, or of another version.
     #[error("store: {0}")]
     ForeignStore(String),
+    /// An archive is not this log's, or not what its checkpoint states.
+    #[error("archive: {0}")]
+    Archive(String),
     /// A leaf was handed in that is not the next.
     #[error("leaf {got} was handed in where {next} is the next")]
     NotNext {
@@ -57,6 +60,7 @@ impl SinkError {
         match self {
             Self::Store(_) | Self::Io { .. } | Self::NotNext { .. } | Self::BrokenOff => Code::Internal,
             Self::ForeignStore(_) => Code::Conflict,
+            Self::Archive(_) => Code::LogInvalid,
             Self::Halted(_) => Code::LogHalted,
             Self::Ledger(error) => error.code(),
             Self::Bus(_) => Code::Unavailable,
@@ -82,4 +86,4 @@ macro_rules! from_redb {
         }
     )* };
 }
-from_redb!(DatabaseError TransactionError TableError StorageError CommitError);
+from_redb!(DatabaseError TransactionError TableError StorageError CommitError CompactionError);

@@ -52,16 +52,24 @@ impl Shelf<'_> {
     }
 }
 
+/// The newest final checkpoint of a state directory. A sink that was stopped before its first one was final has signed
+/// one at the most.
+pub(crate) fn newest_note(state_dir: &Path) -> Result<String, SinkError> {
+    let read = |name: &str| {
+        let path = state_dir.join(name);
+        std::fs::read_to_string(&path).map_err(|source| SinkError::Io { path: path.display().to_string(), source })
+    };
+    read(FINAL_FILE).or_else(|_| read(CHECKPOINT_FILE))
+}
+
 /// Writes the log of a stopped sink, or of a copy of its state directory, into a directory. Gives the tree's size.
 pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
     let io = |path: &Path| {
         let path = path.display().to_string();
         move |source| SinkError::Io { path, source }
     };
-    let read = |name: &str| std::fs::read_to_string(state_dir.join(name)).map_err(io(&state_dir.join(name)));
-    // A sink that was stopped before its first checkpoint was final has signed one at the most.
-    let note = read(FINAL_FILE).or_else(|_| read(CHECKPOINT_FILE))?;
-    let bundle = read(BUNDLE_FILE)?;
+    let note = newest_note(state_dir)?;
+    let bundle = std::fs::read_to_string(state_dir.join(BUNDLE_FILE)).map_err(io(&state_dir.join(BUNDLE_FILE)))?;
     let stated = marque_ledger::Checkpoint::parse(marque_ledger::Note::parse(note.as_bytes())?.text())?;
     let trusted = marque_signing::TrustBundle::open(bundle.trim_end(), None)
         .map_err(|error| SinkError::ForeignStore(format!("{BUNDLE_FILE}: {error}")))?;

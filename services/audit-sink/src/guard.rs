@@ -120,7 +120,7 @@ mod tests {
 
     fn state(first: u64, last: u64, created_ns: i64) -> StreamState {
         let settings = json!({ "name": AUDIT, "max_age": 0, "num_replicas": 1 });
-        StreamState { first_sequence: first, last_sequence: last, messages: 0, created_ns, settings }
+        StreamState { first_sequence: first, last_sequence: last, messages: 0, bytes: 0, created_ns, settings }
     }
 
     fn message(sequence: u64, payload: &str) -> Stored {
@@ -138,6 +138,19 @@ mod tests {
         same_stream(&moved, &store).unwrap();
         assert!(
             matches!(same_stream(&state(1, 9, 8), &store), Err(SinkError::Halted(why)) if why.contains("recreated"))
+        );
+        // Raising a limit that pushes publishers back is what an operator does; that it drops the old instead is not.
+        let pushing = |discard: &str, limit: u64| {
+            let mut state = state(1, 9, 7);
+            (state.settings["discard"], state.settings["max_bytes"]) = (json!(discard), json!(limit));
+            state
+        };
+        let (_other, limited) = self::store();
+        for limit in [1000, 2000, 500] {
+            same_stream(&pushing("new", limit), &limited).unwrap();
+        }
+        assert!(
+            matches!(same_stream(&pushing("old", 1000), &limited), Err(SinkError::Halted(why)) if why.contains("discard"))
         );
         let mut edited = state(1, 9, 7);
         edited.settings["max_age"] = json!(1_000_000);

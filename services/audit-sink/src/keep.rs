@@ -5,13 +5,13 @@ use std::path::Path;
 
 use crate::SinkError;
 
-/// Keeps a text under this path; durable when this returns.
-pub(crate) fn keep(path: &Path, text: &str) -> Result<(), SinkError> {
+/// Keeps bytes under this path; durable when this returns.
+pub(crate) fn keep(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), SinkError> {
     let mut next = path.as_os_str().to_owned();
     next.push(".next");
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::File::create(&next)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes.as_ref())?;
         file.sync_all()?;
         std::fs::rename(&next, path)?;
         // The name is durable when its directory is.

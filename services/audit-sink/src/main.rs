@@ -2,22 +2,20 @@
 
 use std::process::ExitCode;
 
-use marque_audit_sink::{SPEC, export, serve};
+use marque_audit_sink::{SPEC, offline, serve};
 
 fn main() -> ExitCode {
-    // `export STATE_DIR DIR`: offline, without a configuration. Everything else is a service's usual command line.
+    // On a stopped sink's state directory; everything else is a service's usual command line.
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    match arguments.as_slice() {
-        [verb, state_dir, directory] if verb == "export" => match export(state_dir.as_ref(), directory.as_ref()) {
-            Ok(size) => {
-                println!("{size} leaves");
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("marque-audit-sink: {error}");
-                ExitCode::FAILURE
-            }
-        },
-        _ => marque_runtime::run::service(SPEC, serve),
+    match offline(&arguments) {
+        Some(Ok(said)) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Some(Err(error)) => {
+            eprintln!("marque-audit-sink: {error}");
+            ExitCode::FAILURE
+        }
+        None => marque_runtime::run::service(SPEC, serve),
     }
 }

@@ -16,6 +16,7 @@ pub struct Metrics {
     signed_size: Gauge<u64, AtomicU64>,
     signed_at: Gauge<i64, AtomicI64>,
     final_size: Gauge<u64, AtomicU64>,
+    archived_size: Gauge<u64, AtomicU64>,
     cosignatures_given: Counter,
     cosignatures_taken: Counter,
     witness_failures: Counter,
@@ -36,6 +37,7 @@ impl Metrics {
         );
         registry.register("audit_checkpoint_timestamp_seconds", "When it was signed", self.signed_at.clone());
         registry.register("audit_final_size", "Leaves under the newest final checkpoint", self.final_size.clone());
+        registry.register("audit_archived_size", "Leaves that the archive has", self.archived_size.clone());
         registry.register(
             "audit_cosignatures_given",
             "Checkpoints of other sinks that this one cosigned",
@@ -75,6 +77,11 @@ impl Metrics {
     /// A checkpoint became final.
     pub fn made_final(&self, size: u64) {
         self.final_size.set(size);
+    }
+
+    /// The archive reaches so far.
+    pub fn archived(&self, size: u64) {
+        self.archived_size.set(size);
     }
 
     /// Another sink's checkpoint was cosigned.

@@ -168,7 +168,7 @@ impl Sealer {
         if theirs.size > state.cosigned {
             let mut note = Note::new(theirs.text())?;
             note.add(line.clone());
-            keep(&self.cosigned_path, &note.to_string())?;
+            keep(&self.cosigned_path, note.to_string())?;
             Step::Cosigned.taken();
             state.cosigned = theirs.size;
             state.unproven.insert(theirs.size, theirs.clone());

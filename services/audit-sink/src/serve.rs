@@ -3,6 +3,7 @@
 //! The page and the log under it answer before there is a broker. The first examination of the stream is fatal; a
 //! later one halts the log, which goes on answering and says so.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +18,13 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::SinkError;
+use crate::archive::Archiver;
+use crate::compact;
 use crate::config::Config;
 use crate::desk::{Desk, Halted, QUESTION_BYTES_MAX, Question};
 use crate::files::{BUNDLE_FILE, INDEX_FILE, INVENTORY_FILE, LOG_FILE};
 use crate::guard::examine;
+use crate::headroom::{Headroom, RoomMetrics};
 use crate::index::Index;
 use crate::intake::{Intake, blocking};
 use crate::inventory::Inventory;
@@ -79,7 +83,18 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let cosigning = sink.cosign_until(&bus, stopped.clone());
     let outside = Outside::all(&sink.sealer, &sink.intake.store, &sink.intake.metrics).map_err(unusable)?;
     let outside: JoinSet<()> = outside.into_iter().map(|witness| witness.run(stopped.clone())).collect();
-    tokio::join!(sink.take_in_until(&bus, stopped), sealing, cosigning, speaking, asked, outside.join_all());
+    let looking = sink.headroom.run(&bus, stopped.clone());
+    let archiving = sink.archive_until(config.audit_sink.archive_dir.clone(), stopped.clone());
+    tokio::join!(
+        sink.take_in_until(&bus, stopped),
+        looking,
+        archiving,
+        sealing,
+        cosigning,
+        speaking,
+        asked,
+        outside.join_all()
+    );
     // 3. What was taken in last is signed, too.
     if sink.desk.halted.why().is_none() {
         sink.seal(&bus, &mut 0).await;
@@ -94,6 +109,7 @@ struct Sink {
     sealer: Arc<Sealer>,
     peers: Peers,
     notices: Notices,
+    headroom: Headroom,
     clock: Clock,
     health: Health,
 }
@@ -114,7 +130,11 @@ impl Sink {
         let path = state_dir.join(BUNDLE_FILE);
         std::fs::write(&path, &bundle_text).map_err(|source| ConfigError::File { path, source })?;
         let origin = origin(&bundle.trust_domain);
-        let store = LogStore::open(&state_dir.join(LOG_FILE), &origin).map_err(refused)?;
+        let path = state_dir.join(LOG_FILE);
+        let mut store = LogStore::open(&path, &origin).map_err(refused)?;
+        if let Some(done) = compact::if_large(&mut store, &path).map_err(refused)? {
+            tracing::info!(before = done.before, after = done.after, "compacted");
+        }
         let print = fingerprint(&bundle_text).to_string();
         let index = Index::open(&state_dir.join(INDEX_FILE), &print, store.head().size).map_err(refused)?;
         let stock = state_dir.join(INVENTORY_FILE);
@@ -131,6 +151,17 @@ impl Sink {
         let store = Arc::new(store);
         let (seals, log, counts) = (Arc::clone(&sealer), Arc::clone(&store), metrics.clone());
         let peers = Peers::new(&bundle, seals, log, clock, counts, state_dir.clone()).map_err(refused)?;
+        let room = RoomMetrics::default();
+        health.metrics(|registry| room.register(registry));
+        let headroom = Headroom {
+            store: Arc::clone(&store),
+            key: config.common.signing_key()?,
+            clock,
+            health: health.clone(),
+            metrics: room,
+            alarm_percent: config.audit_sink.alarm_percent()?,
+            state_dir,
+        };
         let judge = Arc::new(Judge::new(bundle));
         let library = Library { store, index: Arc::new(index), judge };
         let halted = Halted::default();
@@ -154,7 +185,7 @@ impl Sink {
         let Library { store, index, judge } = library;
         let intake = Intake { store, index, inventory, judge, threads, metrics };
         health.pending(STREAM, "not read yet");
-        Ok(Self { intake, desk, sealer, peers, notices, clock, health: health.clone() })
+        Ok(Self { intake, desk, sealer, peers, notices, headroom, clock, health: health.clone() })
     }
 
     /// Examines the stream and looks up our last published checkpoint; waits for the broker as long as it takes.
@@ -238,6 +269,12 @@ impl Sink {
             }
             tokio::time::sleep(RETRY).await;
         }
+    }
+
+    async fn archive_until(&self, to: Option<PathBuf>, stopped: watch::Receiver<bool>) {
+        let Some(to) = to else { return };
+        let (store, sealer) = (Arc::clone(&self.intake.store), Arc::clone(&self.sealer));
+        Archiver { store, sealer, metrics: self.intake.metrics.clone(), to }.run(stopped).await;
     }
 
     async fn seal_until(&self, bus: &Bus, mut stopped: watch::Receiver<bool>, every: Duration) {

@@ -21,11 +21,13 @@ const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries")
 const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles");
 /// Level → the hashes of its open tile.
 const OPEN: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("open");
-/// `size`, `origin`, `stream`.
+/// `size`, `origin`, `stream`, `bytes`.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const SIZE: &str = "size";
 const ORIGIN: &str = "origin";
 const STREAM: &str = "stream";
+/// Bytes of all entries. Absent in a log that was begun before it was counted.
+const BYTES: &str = "bytes";
 /// Pages that redb may keep: the right edge and the newest entries are what is asked for.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -124,7 +126,13 @@ impl LogStore {
             for (level, bytes) in grown.open() {
                 table.insert(level, bytes.as_slice())?;
             }
-            txn.open_table(META)?.insert(SIZE, &grown.size().to_be_bytes()[..])?;
+            let mut meta = txn.open_table(META)?;
+            meta.insert(SIZE, &grown.size().to_be_bytes()[..])?;
+            let counted = meta.get(BYTES)?.map(|value| size_of(value.value())).transpose()?;
+            if let Some(before) = counted.or((first == 0).then_some(0)) {
+                let bytes = entries.iter().fold(before, |sum, entry| sum.saturating_add(entry.len() as u64));
+                meta.insert(BYTES, &bytes.to_be_bytes()[..])?;
+            }
         }
         txn.commit()?;
         let head = Head { size: grown.size(), root: grown.root() };
@@ -146,6 +154,17 @@ impl LogStore {
         txn.open_table(META)?.insert(STREAM, identity.as_bytes())?;
         txn.commit()?;
         Ok(())
+    }
+
+    /// Bytes of all its entries; none where they were not counted from its beginning.
+    pub(crate) fn record_bytes(&self) -> Result<Option<u64>, SinkError> {
+        let meta = self.db.begin_read()?.open_table(META)?;
+        meta.get(BYTES)?.map(|value| size_of(value.value())).transpose()
+    }
+
+    /// Gives back what the file has beyond its content; the log is the same. Nobody reads meanwhile.
+    pub(crate) fn compact(&mut self) -> Result<(), SinkError> {
+        crate::compact::give_back(&mut self.db)
     }
 
     /// The log as it is now; later appends don't show in it.

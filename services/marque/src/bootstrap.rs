@@ -68,6 +68,9 @@ pub struct BootstrapArgs {
     /// Also create the streams; needs the broker to run already on this configuration.
     #[arg(long)]
     streams: bool,
+    /// Limits of the audit stream, where the streams are created.
+    #[command(flatten)]
+    limits: nats::AuditLimitArgs,
     /// Say what would be made; make nothing.
     #[arg(long)]
     dry_run: bool,
@@ -171,7 +174,7 @@ pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<
     }
     let pin = if existing { directory.fingerprint()? } else { write(&directory, &plan)? };
     if args.streams {
-        nats::create_streams(&common.connection, Some(&directory), 1).await?;
+        nats::create_streams(&common.connection, Some(&directory), 1, args.limits.limits()).await?;
         out.talk("the streams are there, as asked for");
     }
     let path = directory.path().display().to_string();

@@ -4,7 +4,7 @@
 //! Everything is ordered by leaf, never by what a signer says of the time: a stolen key dates back.
 
 mod blast;
-mod copy;
+pub(crate) mod copy;
 mod picture;
 mod replay;
 mod timeline;

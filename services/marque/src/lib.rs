@@ -25,6 +25,7 @@ mod call;
 mod check;
 mod directive;
 mod doctor;
+mod events;
 mod explain;
 mod forensics;
 mod lines;

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::cli::Common;
 use crate::dev::http;
 use crate::directory::{Directory, make_private};
+use crate::events::{self, EventsArgs};
 use crate::lines::{LineAnswer, answer_each};
 use crate::output::{Answer, Output, facts};
 use crate::time::measured;
@@ -46,6 +47,8 @@ pub enum LogVerb {
         #[arg(long, required = true)]
         stdin: bool,
     },
+    /// Write the log as events for other systems: one JSON line for each leaf, in order, resumable.
+    Events(EventsArgs),
     /// Show a copy's checkpoint.
     Info {
         /// The copy.
@@ -126,6 +129,7 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
             let answered = answer_each(std::io::stdin().lock(), std::io::stdout().lock(), proof_answer, proof_refused);
             Ok(Answer::silent().exit(if pipe(answered)? { Exit::Yes } else { Exit::No }))
         }
+        LogVerb::Events(args) => events::run(args, common, out).await,
         LogVerb::Info { log } => info(log),
     }
 }

@@ -1,8 +1,8 @@
 //! `marque nats`: the broker's streams, created once and afterwards only compared.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use marque_bus::permissions::BusRole;
-use marque_bus::streams::{self, StreamSpec};
+use marque_bus::streams::{self, AuditLimits, StreamSpec};
 use serde_json::json;
 
 use crate::bootstrap::{self, BootstrapArgs};
@@ -21,6 +21,9 @@ pub enum NatsVerb {
         /// Copies of each stream in a cluster.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
         replicas: u8,
+        /// Limits of the audit stream.
+        #[command(flatten)]
+        limits: AuditLimitArgs,
         /// Say which streams are asked for; create none.
         #[arg(long)]
         dry_run: bool,
@@ -33,15 +36,35 @@ pub enum NatsVerb {
     Server,
 }
 
+/// How much the audit stream takes. When it is full, publishers are refused and nothing is dropped; the sink raises an
+/// alarm before that.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct AuditLimitArgs {
+    /// Bytes that the audit stream takes; without a limit the server's own store limit is the end.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    audit_bytes_max: Option<u64>,
+    /// Messages that the audit stream takes.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    audit_messages_max: Option<u64>,
+}
+
+impl AuditLimitArgs {
+    /// As the bus has them.
+    pub(crate) fn limits(self) -> AuditLimits {
+        AuditLimits { bytes: self.audit_bytes_max, messages: self.audit_messages_max }
+    }
+}
+
 /// Does it.
 pub(crate) async fn run(verb: &NatsVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     match verb {
-        NatsVerb::Streams { replicas, dry_run: true } => Ok(specs(usize::from(*replicas))),
-        NatsVerb::Streams { replicas, dry_run: false } => {
+        NatsVerb::Streams { replicas, limits, dry_run: true } => Ok(specs(usize::from(*replicas), limits.limits())),
+        NatsVerb::Streams { replicas, limits, dry_run: false } => {
             let directory = common.connection.dir.as_ref().map(Directory::at);
-            create_streams(&common.connection, directory.as_ref(), usize::from(*replicas)).await?;
+            let (replicas, limits) = (usize::from(*replicas), limits.limits());
+            create_streams(&common.connection, directory.as_ref(), replicas, limits).await?;
             out.talk("the streams are there, as asked for");
-            Ok(specs(usize::from(*replicas)))
+            Ok(specs(replicas, limits))
         }
         NatsVerb::Bootstrap(args) => bootstrap::run(args, common, out).await,
         NatsVerb::Permissions(args) => nats_permissions::run(args, common, out),
@@ -58,16 +81,17 @@ pub(crate) async fn create_streams(
     flags: &ConnectionFlags,
     directory: Option<&Directory>,
     replicas: usize,
+    limits: AuditLimits,
 ) -> Result<(), Failure> {
     let dir = directory.map(|directory| directory.path().to_path_buf());
     let flags = ConnectionFlags { dir, ..flags.clone() };
     let bus = flags.resolve(BusRole::Bootstrap)?.connect("marque bootstrap").await?;
-    bus.bootstrap_streams(replicas).await.map_err(bus_failure)?;
+    bus.bootstrap_streams_limited(replicas, limits).await.map_err(bus_failure)?;
     Ok(())
 }
 
-fn specs(replicas: usize) -> Answer {
-    let specs = streams::specs(replicas);
+fn specs(replicas: usize, limits: AuditLimits) -> Answer {
+    let specs = streams::specs_limited(replicas, limits);
     let subjects = |spec: &StreamSpec| {
         let subjects = spec.settings.get("subjects").and_then(serde_json::Value::as_array);
         let subjects = subjects.into_iter().flatten().filter_map(serde_json::Value::as_str);

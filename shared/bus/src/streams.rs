@@ -44,8 +44,33 @@ pub struct StreamSpec {
     pub settings: Value,
 }
 
+/// How much the audit stream takes before its publishers are refused; nothing that it holds is ever dropped for it.
+/// The operator's choice, which may be changed later. Without one the server's own limit is the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AuditLimits {
+    /// `max_bytes`: its messages, as the server counts them.
+    pub bytes: Option<u64>,
+    /// `max_msgs`.
+    pub messages: Option<u64>,
+}
+
+impl AuditLimits {
+    fn settings(self) -> Value {
+        let limits = LIMITS.into_iter().zip([self.bytes, self.messages]);
+        limits.filter_map(|(name, limit)| Some((name.to_owned(), Value::from(limit?)))).collect::<Map<_, _>>().into()
+    }
+}
+
+/// What pushes publishers back where a stream discards new messages, and drops old ones where it discards old.
+const LIMITS: [&str; 2] = ["max_bytes", "max_msgs"];
+
 /// Every stream as we ask for it, with this many replicas.
 pub fn specs(replicas: usize) -> Vec<StreamSpec> {
+    specs_limited(replicas, AuditLimits::default())
+}
+
+/// The same, with limits of the audit stream.
+pub fn specs_limited(replicas: usize, audit: AuditLimits) -> Vec<StreamSpec> {
     let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let strict = |name: &'static str, subject: &str, bytes_max: usize, own: Value| {
         let mut settings = json!({
@@ -77,7 +102,7 @@ pub fn specs(replicas: usize) -> Vec<StreamSpec> {
                 "duplicate_window": nanoseconds(DIRECTIVE_DUPLICATE_WINDOW),
             }),
         ),
-        strict(AUDIT, "marque.record.>", RECORD_MESSAGE_BYTES_MAX, json!({})),
+        strict(AUDIT, "marque.record.>", RECORD_MESSAGE_BYTES_MAX, audit.settings()),
         strict(
             CHECKPOINTS,
             "marque.checkpoint.*",
@@ -108,10 +133,20 @@ pub struct StreamState {
     pub last_sequence: u64,
     /// How many are held.
     pub messages: u64,
+    /// Their bytes, as the server counts them against `max_bytes`.
+    pub bytes: u64,
     /// When the stream was created, nanoseconds since 1970: its identity together with the name.
     pub created_ns: i64,
     /// Its settings, by the JetStream API's names.
     pub settings: Value,
+}
+
+impl StreamState {
+    /// Its limits, where it has any.
+    pub fn limits(&self) -> AuditLimits {
+        let limit = |name: &str| self.settings.get(name).and_then(Value::as_u64).filter(|limit| *limit > 0);
+        AuditLimits { bytes: limit(LIMITS[0]), messages: limit(LIMITS[1]) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -131,6 +166,8 @@ struct StateReply {
     #[serde(default)]
     messages: u64,
     #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
     first_seq: u64,
     #[serde(default)]
     last_seq: u64,
@@ -139,7 +176,12 @@ struct StateReply {
 impl Bus {
     /// Creates what is absent and compares what is there. Only the bootstrap role may; nothing is updated or deleted.
     pub async fn bootstrap_streams(&self, replicas: usize) -> Result<(), BusError> {
-        for spec in specs(replicas) {
+        self.bootstrap_streams_limited(replicas, AuditLimits::default()).await
+    }
+
+    /// The same, with limits of the audit stream; where it is there already, those that are named must be its own.
+    pub async fn bootstrap_streams_limited(&self, replicas: usize, audit: AuditLimits) -> Result<(), BusError> {
+        for spec in specs_limited(replicas, audit) {
             if self.find_stream(spec.name).await?.is_none() {
                 let reply =
                     self.api(&format!("$JS.API.STREAM.CREATE.{}", spec.name), spec.settings.to_string()).await?;
@@ -170,7 +212,14 @@ impl Bus {
 
     async fn compare(&self, spec: &StreamSpec) -> Result<(), BusError> {
         let state = self.stream_state(spec.name).await?;
-        let differences = differences(&spec.settings, &state.settings);
+        let mut differences = differences(&spec.settings, &state.settings);
+        for name in LIMITS {
+            // The operator's own, unless it is asked for by name.
+            let (want, have) = (spec.settings.get(name), state.settings.get(name));
+            if spec.name == AUDIT && want.is_some() && want != have {
+                differences.push(differs(name, want, have));
+            }
+        }
         if differences.is_empty() {
             return Ok(());
         }
@@ -187,6 +236,7 @@ impl Bus {
                 first_sequence: info.state.first_seq,
                 last_sequence: info.state.last_seq,
                 messages: info.state.messages,
+                bytes: info.state.bytes,
                 created_ns: unix_nanoseconds(&info.created)
                     .ok_or_else(|| BusError::Malformed("a stream without its time of creation".into()))?,
                 settings: info.config,
@@ -200,23 +250,33 @@ impl Bus {
     }
 }
 
-/// One sentence for each setting that differs. Replicas are not compared: a cluster of three asks for three.
+/// One sentence for each setting that differs. Replicas are not compared: a cluster of three asks for three. Nor are
+/// the audit stream's limits where they push publishers back: an operator sets and raises them.
 pub fn differences(asked: &Value, found: &Value) -> Vec<String> {
     let empty = Map::new();
     let asked = asked.as_object().unwrap_or(&empty);
     let found = found.as_object().unwrap_or(&empty);
+    let is = |settings: &Map<String, Value>, name: &str, value: &str| {
+        settings.get(name).and_then(Value::as_str).is_some_and(|text| text == value)
+    };
+    let pushes_back = is(found, "name", AUDIT) && is(asked, "discard", "new") && is(found, "discard", "new");
     let mut names: Vec<&String> = asked.keys().chain(found.keys()).collect();
     names.sort();
     names.dedup();
-    let shown = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
     names
         .into_iter()
         .filter(|name| !matches!(name.as_str(), "num_replicas" | "placement" | "description" | "metadata"))
+        .filter(|name| !(pushes_back && LIMITS.contains(&name.as_str())))
         .filter_map(|name| {
-            let (want, have) = (set(asked.get(name)), set(found.get(name)));
-            (want != have).then(|| format!("{name} is {}, must be {}", shown(have), shown(want)))
+            let (want, have) = (asked.get(name), found.get(name));
+            (set(want) != set(have)).then(|| differs(name, want, have))
         })
         .collect()
+}
+
+fn differs(name: &str, want: Option<&Value>, have: Option<&Value>) -> String {
+    let shown = |value: Option<&Value>| set(value).map_or_else(|| "not set".to_owned(), Value::to_string);
+    format!("{name} is {}, must be {}", shown(have), shown(want))
 }
 
 /// A setting at the server's default is as good as absent.

@@ -26,6 +26,7 @@ const SERVICE: &str = "service";
 
 struct Inner {
     pending: Mutex<BTreeMap<String, String>>,
+    warnings: Mutex<BTreeMap<String, String>>,
     checks: Mutex<Vec<Check>>,
     registry: Mutex<Registry>,
     files: Mutex<Option<Files>>,
@@ -57,6 +58,7 @@ impl Health {
         Self {
             inner: Arc::new(Inner {
                 pending: Mutex::default(),
+                warnings: Mutex::default(),
                 checks: Mutex::default(),
                 registry: Mutex::new(Registry::with_prefix("marque")),
                 files: Mutex::default(),
@@ -85,6 +87,22 @@ impl Health {
     /// It has come.
     pub fn ready(&self, what: &str) {
         locked(&self.inner.pending).remove(what);
+    }
+
+    /// Says something that an operator has to know while the service still does its duty: `/readyz` shows it, and
+    /// stays ready. Until it is [`calm`](Self::calm).
+    pub fn warn(&self, what: &str, why: &str) {
+        locked(&self.inner.warnings).insert(what.to_owned(), why.to_owned());
+    }
+
+    /// It is over.
+    pub fn calm(&self, what: &str) {
+        locked(&self.inner.warnings).remove(what);
+    }
+
+    /// What is warned of now: name and why.
+    pub fn warnings(&self) -> Vec<(String, String)> {
+        locked(&self.inner.warnings).clone().into_iter().collect()
     }
 
     /// Something that is asked at each `/readyz`: `Some(why)` while it is pending (a stale view, for example).
@@ -157,11 +175,12 @@ pub async fn serve(listen: &str, health: Health, shutdown: Shutdown) -> std::io:
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     let pending = health.what_is_pending();
+    let warned: String = health.warnings().iter().map(|(what, why)| format!("warning: {what}: {why}\n")).collect();
     if pending.is_empty() {
-        return (StatusCode::OK, "ready\n".to_owned());
+        return (StatusCode::OK, format!("ready\n{warned}"));
     }
     let lines: String = pending.iter().map(|(what, why)| format!("{what}: {why}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines)
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{lines}{warned}"))
 }
 
 async fn files(State(health): State<Health>, method: Method, uri: Uri) -> Response {
@@ -193,6 +212,18 @@ mod tests {
         assert_eq!(health.what_is_pending(), [("service".to_owned(), "starting".to_owned())]);
         health.serving();
         assert!(health.what_is_pending().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_warning_is_shown_and_leaves_it_ready() {
+        let health = Health::new();
+        health.warn("stream", "nearly full");
+        let said = readyz(State(health.clone())).await.into_response();
+        assert_eq!(said.status(), StatusCode::OK);
+        let body = axum::body::to_bytes(said.into_body(), 1000).await.unwrap();
+        assert_eq!(&body[..], b"ready\nwarning: stream: nearly full\n");
+        health.calm("stream");
+        assert!(health.warnings().is_empty());
     }
 
     #[test]

@@ -143,6 +143,38 @@ fn the_log_holds_whole_batches_and_one_root_for_each_size_wherever_the_disk_fail
     assert!(checked > 100, "{checked}");
 }
 
+/// A log in a file that has taken more than it uses.
+fn wasteful() -> Vec<u8> {
+    const WASTE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("waste");
+    let disk = TestDisk::default();
+    let store = open(disk.clone()).unwrap();
+    let txn = begin(&store.db).unwrap();
+    (0..10).for_each(|at| drop(txn.open_table(WASTE).unwrap().insert(at, &[7; 4000][..]).unwrap()));
+    txn.commit().unwrap();
+    // Behind the waste: there is something to move.
+    store.append(0, &entries(0, BEFORE)).unwrap();
+    let txn = begin(&store.db).unwrap();
+    txn.delete_table(WASTE).unwrap();
+    txn.commit().unwrap();
+    drop(store);
+    disk.bytes()
+}
+
+#[test]
+fn a_compaction_gives_room_back_and_the_log_is_the_same_wherever_the_disk_fails() {
+    let roots = foreign_roots();
+    let before = wasteful();
+    let told = || Told { size: BEFORE, stream: false, signed: Vec::new(), seals: tempfile::tempdir().unwrap() };
+    let compacted = |disk| open(disk).and_then(|mut store| store.compact());
+    let disk = TestDisk::holding(before.clone());
+    compacted(disk.clone()).unwrap();
+    assert!(disk.bytes().len() + 30_000 < before.len(), "{} of {} bytes", disk.bytes().len(), before.len());
+    holds(&roots, &told(), disk, Ending::Killed);
+    let compact = |disk| drop(compacted(disk));
+    let checked = Trial { before }.run(compact, |(), disk, ending| holds(&roots, &told(), disk, ending));
+    assert!(checked > 100, "{checked}");
+}
+
 #[test]
 fn a_log_whose_making_broke_off_was_never_handed_out() {
     let make = |disk| open(disk).is_ok_and(|store| store.append(0, &entries(0, 1)).is_ok());

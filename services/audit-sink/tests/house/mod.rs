@@ -1,6 +1,8 @@
 //! A sink's rooms on a directory, and records to put in them.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+pub mod process;
+
 use std::path::Path;
 use std::sync::Arc;
 

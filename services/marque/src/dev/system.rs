@@ -78,7 +78,7 @@ impl System {
         let nats = tokio::task::spawn_blocking(start).await;
         let nats = nats.map_err(|error| Failure::new(Code::Internal, error.to_string()))?.map_err(nats_failure)?;
         let flags = ConnectionFlags { timeout: BROKER_START_TIME, ..ConnectionFlags::default() };
-        nats::create_streams(&flags, Some(&directory), 1).await?;
+        nats::create_streams(&flags, Some(&directory), 1, marque_bus::streams::AuditLimits::default()).await?;
         // 4. The services.
         let mut system = Self {
             url,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use marque_identity::Code;
-use marque_judgement::record::{Record, judge};
+use marque_judgement::record::{Judged, Record, judge};
 use marque_ledger::{Checkpoint, Entry, Files as _, Note, TILE_WIDTH, TileId, TileKind, decode_bundle, layout};
 use marque_signing::TrustBundle;
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
 
 /// Which copy.
 #[derive(Debug, Clone, Args)]
-pub(super) struct CopyArgs {
+pub(crate) struct CopyArgs {
     /// A copy of the log, made by `marque log export`; without one, the sink's log is copied now and deleted afterwards.
     #[arg(long, value_name = "DIR")]
     log: Option<PathBuf>,
@@ -44,18 +44,30 @@ pub(super) struct Leaf {
     pub record: Record,
 }
 
+/// A leaf as it is stored, whatever it holds.
+pub(crate) struct StoredLeaf<'a> {
+    /// Its index.
+    pub leaf: u64,
+    /// Its bytes: what the leaf's hash is of.
+    pub frame: &'a [u8],
+    /// The stored message.
+    pub entry: Entry<'a>,
+    /// What is to be said of it under the bundle.
+    pub judged: Judged,
+}
+
 /// A log that can be read again and again.
-pub(super) struct LogCopy {
+pub(crate) struct LogCopy {
     folder: PathBuf,
     bundle: TrustBundle,
-    size: u64,
+    stated: Checkpoint,
     // Deleted with it, where it was taken for this command alone.
     _taken: Option<TempDir>,
 }
 
 impl LogCopy {
     /// Opens it, or takes it.
-    pub(super) async fn open(args: &CopyArgs, common: &Common, out: &Output) -> Result<Self, Failure> {
+    pub(crate) async fn open(args: &CopyArgs, common: &Common, out: &Output) -> Result<Self, Failure> {
         let (folder, taken) = match &args.log {
             Some(folder) => (folder.clone(), None),
             None => {
@@ -69,16 +81,17 @@ impl LogCopy {
                 (taken.path().to_owned(), Some(taken))
             }
         };
-        let size = size_of(&folder)?;
+        let stated = stated(&folder)?;
         let bundle = match (&args.bundle, &common.connection.dir) {
             (Some(file), _) => open_bundle(file)?,
             (None, Some(directory)) => Directory::at(directory).bundle()?,
             (None, None) => open_bundle(&folder.join(layout::BUNDLE))?,
         };
         out.talk(format!(
-            "reads {size} leaves; signatures of records are checked, `marque log verify` checks the tree"
+            "reads {} leaves; signatures of records are checked, `marque log verify` checks the tree",
+            stated.size
         ));
-        Ok(Self { folder, bundle, size, _taken: taken })
+        Ok(Self { folder, bundle, stated, _taken: taken })
     }
 
     /// The trust bundle that its records are judged under.
@@ -87,42 +100,72 @@ impl LogCopy {
     }
 
     /// Its leaves.
-    pub(super) fn size(&self) -> u64 {
-        self.size
+    pub(crate) fn size(&self) -> u64 {
+        self.stated.size
+    }
+
+    /// What its checkpoint states.
+    pub(crate) fn stated(&self) -> &Checkpoint {
+        &self.stated
     }
 
     /// Hands each valid record to `each`, in leaf order. Gives how many leaves hold none.
     pub(super) fn read(&self, mut each: impl FnMut(Leaf) -> Result<(), Failure>) -> Result<u64, Failure> {
-        let files = marque_ledger::Directory::new(&self.folder);
         let (mut seen, mut passed_over) = (HashSet::new(), 0);
-        for index in 0..self.size.div_ceil(TILE_WIDTH) {
-            let Some(id) = TileId::covering(TileKind::Entries, index, self.size) else { break };
+        self.read_every(0, |stored| {
+            match stored.judged.record {
+                Some(record) if seen.insert(record.id.clone()) => {
+                    let stored_ms = stored.entry.broker_ts_ns.div_euclid(1_000_000);
+                    each(Leaf { leaf: stored.leaf, stored_ms, record })?;
+                }
+                Some(_) | None => passed_over += 1,
+            }
+            Ok(())
+        })?;
+        Ok(passed_over)
+    }
+
+    /// Hands every leaf from `first` on to `each`, in order, whatever it holds.
+    pub(crate) fn read_every(
+        &self,
+        first: u64,
+        each: impl FnMut(StoredLeaf<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.read_from_to(first, self.stated.size, each)
+    }
+
+    /// The same, up to a leaf of the log.
+    pub(crate) fn read_from_to(
+        &self,
+        first: u64,
+        end: u64,
+        mut each: impl FnMut(StoredLeaf<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let files = marque_ledger::Directory::new(&self.folder);
+        let size = self.stated.size;
+        for index in first / TILE_WIDTH..end.min(size).div_ceil(TILE_WIDTH) {
+            let Some(id) = TileId::covering(TileKind::Entries, index, size) else { break };
             let damaged = |why: String| Failure::new(Code::LogInvalid, format!("{}: {why}", id.path()));
             let bytes = files.read(&id.path(), BUNDLE_BYTES_MAX).map_err(damaged)?;
             let bytes = bytes.ok_or_else(|| damaged("the file is missing".into()))?;
             let frames = decode_bundle(&bytes, id.width).map_err(|error| damaged(error.to_string()))?;
-            for (leaf, frame) in (index * TILE_WIDTH..).zip(frames) {
+            for (leaf, frame) in (index * TILE_WIDTH..).zip(frames).filter(|(leaf, _)| (first..end).contains(leaf)) {
                 let entry = Entry::decode(frame).map_err(|error| damaged(error.to_string()))?;
-                match judge(entry.payload, &self.bundle).record {
-                    Some(record) if seen.insert(record.id.clone()) => {
-                        each(Leaf { leaf, stored_ms: entry.broker_ts_ns.div_euclid(1_000_000), record })?;
-                    }
-                    Some(_) | None => passed_over += 1,
-                }
+                each(StoredLeaf { leaf, frame, entry, judged: judge(entry.payload, &self.bundle) })?;
             }
         }
-        Ok(passed_over)
+        Ok(())
     }
 }
 
-fn size_of(folder: &Path) -> Result<u64, Failure> {
+fn stated(folder: &Path) -> Result<Checkpoint, Failure> {
     let files = marque_ledger::Directory::new(folder);
     let bytes =
         files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX).map_err(|why| Failure::new(Code::Unavailable, why))?;
     let bytes =
         bytes.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", folder.display())))?;
     let stated = Note::parse(&bytes).and_then(|note| Checkpoint::parse(note.text()));
-    stated.map(|stated| stated.size).map_err(|error| Failure::new(error.code(), error.to_string()))
+    stated.map_err(|error| Failure::new(error.code(), error.to_string()))
 }
 
 fn open_bundle(file: &Path) -> Result<TrustBundle, Failure> {
