@@ -2,6 +2,7 @@
 //! under a fuzzer, `tests/hostile.rs` as property tests. Where bytes are taken, what must then hold is asserted.
 
 mod doors;
+mod proofs;
 
 use std::sync::OnceLock;
 
@@ -25,6 +26,7 @@ pub use doors::{
     issue_request, join_token, jwks, manifest, oidc_token, presentation, process_evidence, renew_request,
     status_request, token_inspect, vkey,
 };
+pub use proofs::{add_checkpoint, tlog_policy, tlog_proof};
 
 /// A target: its name and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -69,6 +71,9 @@ pub const TARGETS: &[Target] = &[
     ("vkey", vkey),
     ("callout_question", callout_question),
     ("token_inspect", token_inspect),
+    ("tlog_proof", tlog_proof),
+    ("tlog_policy", tlog_policy),
+    ("add_checkpoint", add_checkpoint),
 ];
 
 /// The key under which valid samples are signed: nothing else may come through.
@@ -364,6 +369,7 @@ pub fn sample(target: &str) -> Vec<u8> {
         .into_bytes(),
         "did" => key().did().url().into_bytes(),
         "subjects" => b"marque.gate.tools.crm.query".to_vec(),
+        "tlog_proof" | "tlog_policy" | "add_checkpoint" => proofs::sample(target),
         at_a_door => doors::sample(at_a_door),
     }
 }

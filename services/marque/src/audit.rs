@@ -1,7 +1,9 @@
 //! `marque audit`: what the log knows.
 
+mod check;
 mod completeness;
 pub(crate) mod explanation;
+mod prove;
 
 use std::time::Duration;
 
@@ -38,6 +40,10 @@ pub enum AuditVerb {
         /// The record's id.
         record: String,
     },
+    /// A record's proof as a file for anyone to check: C2SP tlog-proof.
+    Prove(prove::ProveArgs),
+    /// Check a proof's file. Needs no network.
+    Check(check::CheckArgs),
     /// What the broker saw against what agents signed: silence, messages without a record, gaps, forks. Exit code 1
     /// where something is missing.
     Completeness(completeness::CompletenessArgs),
@@ -126,9 +132,14 @@ pub(crate) struct Query {
 
 /// Asks.
 pub(crate) async fn run(verb: &AuditVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    if let AuditVerb::Check(args) = verb {
+        return check::run(args, common);
+    }
     let bus = common.connection.resolve(BusRole::Operator)?.connect("marque audit").await?;
     let timeout = common.connection.timeout.max(ASK_TIME);
     match verb {
+        AuditVerb::Check(args) => check::run(args, common),
+        AuditVerb::Prove(args) => prove::run(args, &bus, common, timeout, out).await,
         AuditVerb::Completeness(args) => completeness::run(args, &bus, timeout, out).await,
         AuditVerb::Query(args) => {
             let records = query(&bus, &args.question()?, timeout).await?;

@@ -13,6 +13,7 @@ pub mod directory;
 mod exit;
 mod failure;
 pub mod inspect;
+pub mod log;
 pub mod output;
 pub mod service_config;
 
@@ -27,14 +28,15 @@ mod directive;
 mod doctor;
 mod explain;
 mod lines;
-mod log;
 mod nats;
 mod nats_permissions;
 mod probe;
+mod progress;
 mod time;
 mod token;
 mod tools_arg;
 mod tour;
+pub mod trust;
 mod verify;
 
 pub use exit::Exit;

@@ -170,13 +170,14 @@ struct Link {
 }
 
 impl Histories {
-    /// Takes in what the record of a leaf says, and when the broker stored it. Leaves come in order.
-    pub fn follow(&mut self, leaf: u64, ms: i64, step: Step) {
+    /// Takes in when the broker stored a leaf, and what its record says, if anything. Leaves come in order.
+    pub fn follow(&mut self, leaf: u64, ms: i64, step: Option<Step>) {
         self.newest_ms = self.newest_ms.max(ms);
         match step {
-            Step::Act(act) => self.act(leaf, ms, &act),
-            Step::Unread => self.by_digest_only += 1,
-            Step::Heads(heads) => {
+            None => {}
+            Some(Step::Act(act)) => self.act(leaf, ms, &act),
+            Some(Step::Unread) => self.by_digest_only += 1,
+            Some(Step::Heads(heads)) => {
                 for head in heads {
                     self.keys.entry(head.agent).or_default().stated = Some((head, leaf));
                 }
