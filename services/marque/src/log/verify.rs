@@ -115,6 +115,8 @@ pub fn verify(copy: &Path, trust: &Trust, from: Option<&Checkpoint>, progress: &
 fn own_bundle(files: &marque_ledger::Directory, report: &mut Report) -> Option<TrustBundle> {
     let found = match files.read(layout::BUNDLE, BUNDLE_BYTES_MAX) {
         Ok(Some(bytes)) => match std::str::from_utf8(&bytes) {
+            // One text for each bundle: `open` forgives white space around it.
+            Ok(token) if token.trim() != token => Err("white space around the bundle".to_owned()),
             Ok(token) => TrustBundle::open(token, None).map_err(|error| error.to_string()),
             Err(_) => Err("not UTF-8".to_owned()),
         },
