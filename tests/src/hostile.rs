@@ -3,6 +3,7 @@
 
 mod doors;
 mod gatekeeper;
+mod proofs;
 
 use std::sync::OnceLock;
 
@@ -26,6 +27,7 @@ pub use doors::{
     issue_request, join_token, jwks, manifest, oidc_token, presentation, process_evidence, renew_request,
     status_request, token_inspect, vkey,
 };
+pub use proofs::{add_checkpoint, tlog_policy, tlog_proof};
 
 pub use gatekeeper::{connections_question, server_event, server_kick, server_page, statement_subject};
 
@@ -77,6 +79,9 @@ pub const TARGETS: &[Target] = &[
     ("server_kick", server_kick),
     ("connections_question", connections_question),
     ("statement_subject", statement_subject),
+    ("tlog_proof", tlog_proof),
+    ("tlog_policy", tlog_policy),
+    ("add_checkpoint", add_checkpoint),
 ];
 
 /// The key under which valid samples are signed: nothing else may come through.
@@ -372,6 +377,7 @@ pub fn sample(target: &str) -> Vec<u8> {
         .into_bytes(),
         "did" => key().did().url().into_bytes(),
         "subjects" => b"marque.gate.tools.crm.query".to_vec(),
+        "tlog_proof" | "tlog_policy" | "add_checkpoint" => proofs::sample(target),
         at_a_door => gatekeeper::sample(at_a_door).unwrap_or_else(|| doors::sample(at_a_door)),
     }
 }

@@ -3,6 +3,7 @@
 pub mod binaries;
 pub mod cast;
 pub mod dojo;
+pub mod exported;
 pub mod hostile;
 pub mod noise;
 pub mod schemas;

@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use marque_identity::Refusal;
 use marque_json::Limits;
-use marque_ledger::{TileId, TileKind};
+use marque_ledger::{TileId, TileKind, layout};
 use marque_runtime::Clock;
+use marque_runtime::http::Shown;
 use marque_signing::jws::json_code;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -115,8 +116,9 @@ impl Desk {
     }
 
     /// A file of the log in the C2SP layout, of the tree that `tree_size=` names in the query, else of the newest
-    /// checkpoint's. Gives an HTTP status and the body.
-    pub async fn file(&self, path: String, parameters: Option<String>) -> (u16, Vec<u8>) {
+    /// checkpoint's.
+    pub async fn file(&self, path: String, parameters: Option<String>) -> Shown {
+        let Some(served) = layout::served(&path) else { return Shown::refused(404, "the log has no such file") };
         let desk = self.clone();
         let read = blocking(move || {
             let reading = desk.library.read()?;
@@ -135,12 +137,15 @@ impl Desk {
             shelf.file(&path, tree_size)
         });
         match read.await {
-            Ok(bytes) => (200, bytes),
-            Err(error @ (SinkError::NotFound(_) | SinkError::Ledger(_))) => (404, format!("{error}\n").into_bytes()),
-            Err(error @ SinkError::Asked(_)) => (400, format!("{error}\n").into_bytes()),
+            Ok(body) => {
+                let layout::Served { content_type, cache_control } = served;
+                Shown { status: 200, content_type, cache_control, body }
+            }
+            Err(error @ (SinkError::NotFound(_) | SinkError::Ledger(_))) => Shown::refused(404, error),
+            Err(error @ SinkError::Asked(_)) => Shown::refused(400, error),
             Err(error) => {
                 tracing::error!(%error, "a file of the log can't be read");
-                (500, b"the log can't be read\n".to_vec())
+                Shown::refused(500, "the log can't be read")
             }
         }
     }

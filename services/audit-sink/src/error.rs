@@ -49,6 +49,9 @@ pub enum SinkError {
     /// There is no such leaf, record or file.
     #[error("{0}")]
     NotFound(String),
+    /// What is asked for is in the log, and no checkpoint covers it yet: ask again shortly.
+    #[error("{0}")]
+    NotYet(String),
     /// A task of ours ended without its answer.
     #[error("a task of the sink broke off")]
     BrokenOff,
@@ -63,7 +66,7 @@ impl SinkError {
             Self::Archive(_) => Code::LogInvalid,
             Self::Halted(_) => Code::LogHalted,
             Self::Ledger(error) => error.code(),
-            Self::Bus(_) => Code::Unavailable,
+            Self::Bus(_) | Self::NotYet(_) => Code::Unavailable,
             Self::Asked(_) => Code::Malformed,
             Self::Question(code, _) => *code,
             Self::NotFound(_) => Code::NotFound,

@@ -53,12 +53,12 @@ pub fn prove(reading: &Reading, sealer: &Sealer, request: &ProofRequest) -> Resu
     let tree_size = match request.tree_size.or(signed_size) {
         Some(size) if leaf < size && size <= reading.log.size() => size,
         Some(size) if leaf >= size => {
-            return Err(SinkError::NotFound(format!(
+            return Err(SinkError::NotYet(format!(
                 "leaf {leaf} is not under a tree of {size} leaves: ask again shortly"
             )));
         }
         Some(size) => return Err(SinkError::NotFound(format!("the log has no {size} leaves"))),
-        None => return Err(SinkError::NotFound("no checkpoint is signed yet: ask again shortly".into())),
+        None => return Err(SinkError::NotYet("no checkpoint is signed yet: ask again shortly".into())),
     };
     let entry = reading.log.entry(leaf)?;
     let proof = prove_inclusion(&reading.log, leaf, tree_size)?;

@@ -281,7 +281,7 @@ async fn a_stream_without_its_head_and_an_archive_are_a_sink_with_the_old_ones_r
         let judged = marque_judgement::record::judge(entry.payload, &bundle);
         RecordCheck { record: judged.id, verdict: judged.verdict }
     };
-    let report = verify(&Directory::new(&copy), &[log_key(&key(3))], 2, &check, &|_| {});
+    let report = verify(&Directory::new(&copy), &[log_key(&key(3))], 2, &check);
     assert!(report.is_ok() && report.leaves_checked == 320, "{report:?}");
     // 5. Purged one message too far, the stream can't be compared with the archive: refused.
     purge_to_the_last(&admin, 20).await;

@@ -106,14 +106,14 @@ async fn killed_and_started_again_it_loses_and_doubles_nothing() {
     };
     let copy = tempfile::tempdir().unwrap();
     sink.copy(copy.path(), size).await;
-    let report = verify(&Directory::new(copy.path()), &keys, 2, &check, &|_| {});
+    let report = verify(&Directory::new(copy.path()), &keys, 2, &check);
     assert!(report.is_ok(), "{:?}", report.findings);
     assert_eq!(report.verdicts["valid"], size);
     child.terminate();
     assert_eq!(child.wait(Duration::from_secs(20)).code(), Some(0), "{}", child.said());
     let exported = tempfile::tempdir().unwrap();
     assert_eq!(marque_audit_sink::export(&sink.directory.path().join("state"), exported.path()).unwrap(), size);
-    assert!(verify(&Directory::new(exported.path()), &keys, 2, &check, &|_| {}).is_ok());
+    assert!(verify(&Directory::new(exported.path()), &keys, 2, &check).is_ok());
 }
 
 /// The records of a kind, as an auditor gets them.

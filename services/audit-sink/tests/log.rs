@@ -21,7 +21,7 @@ fn verified(directory: &Path) -> Report {
         let judged = judge(entry.payload, &bundle);
         RecordCheck { record: judged.id, verdict: judged.verdict }
     };
-    verify(&Directory::new(directory), &keys, 2, &check, &|_| {})
+    verify(&Directory::new(directory), &keys, 2, &check)
 }
 
 fn root_of(messages: &[marque_bus::Stored]) -> Hash {

@@ -1,7 +1,9 @@
 //! `marque audit`: what the log knows.
 
+mod check;
 mod completeness;
 pub(crate) mod explanation;
+mod prove;
 
 use std::time::Duration;
 
@@ -39,6 +41,10 @@ pub enum AuditVerb {
         /// The record's id.
         record: String,
     },
+    /// A record's proof as a file for anyone to check: C2SP tlog-proof.
+    Prove(prove::ProveArgs),
+    /// Check a proof's file. Needs no network.
+    Check(check::CheckArgs),
     /// What the broker saw against what agents signed: silence, messages without a record, gaps, forks. Exit code 1
     /// where something is missing.
     Completeness(completeness::CompletenessArgs),
@@ -148,9 +154,12 @@ pub(crate) async fn run(verb: &AuditVerb, common: &Common, out: &Output) -> Resu
         AuditVerb::Tree(args) => forensics::tree(args, common, out).await,
         AuditVerb::Replay(args) => forensics::replay(args, common, out).await,
         AuditVerb::BlastRadius(args) => forensics::blast(args, common, out).await,
-        AuditVerb::Query(_) | AuditVerb::Explain { .. } | AuditVerb::Proof { .. } | AuditVerb::Completeness(_) => {
-            ask_sink(verb, common, out).await
-        }
+        AuditVerb::Check(args) => check::run(args, common),
+        AuditVerb::Query(_)
+        | AuditVerb::Explain { .. }
+        | AuditVerb::Proof { .. }
+        | AuditVerb::Prove(_)
+        | AuditVerb::Completeness(_) => ask_sink(verb, common, out).await,
     }
 }
 
@@ -158,6 +167,8 @@ async fn ask_sink(verb: &AuditVerb, common: &Common, out: &Output) -> Result<Ans
     let bus = common.connection.resolve(BusRole::Operator)?.connect("marque audit").await?;
     let timeout = common.connection.timeout.max(ASK_TIME);
     match verb {
+        AuditVerb::Check(args) => check::run(args, common),
+        AuditVerb::Prove(args) => prove::run(args, &bus, common, timeout, out).await,
         AuditVerb::Completeness(args) => completeness::run(args, &bus, timeout, out).await,
         AuditVerb::Query(args) => {
             let records = query(&bus, &args.question()?, timeout).await?;

@@ -131,10 +131,10 @@ pub enum Command {
     Lift(directive::LoosenArgs),
     /// End a suspension.
     Resume(directive::LoosenArgs),
-    /// Ask the audit log: query, explain, proof, completeness.
+    /// Ask the audit log: query, explain, prove, check, proof, completeness.
     #[command(subcommand)]
     Audit(audit::AuditVerb),
-    /// Copies of the audit log: export, verify.
+    /// Copies of the audit log: export, verify, serve.
     #[command(subcommand)]
     Log(log::LogVerb),
     /// Look at everything that has to work, and say what to do about what does not.

@@ -13,6 +13,7 @@ pub mod directory;
 mod exit;
 mod failure;
 pub mod inspect;
+pub mod log;
 pub mod output;
 pub mod service_config;
 
@@ -29,14 +30,15 @@ mod events;
 mod explain;
 mod forensics;
 mod lines;
-mod log;
 mod nats;
 mod nats_permissions;
 mod probe;
+mod progress;
 mod time;
 mod token;
 mod tools_arg;
 mod tour;
+pub mod trust;
 mod verify;
 
 pub use exit::Exit;

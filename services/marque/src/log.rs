@@ -1,25 +1,24 @@
-//! `marque log`: copies of the audit log. Exported from a sink, verified from the files alone.
+//! `marque log`: copies of the audit log. Exported from a sink, verified from the files alone, served to others.
+
+mod serve;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use marque_identity::{Code, Digest};
-use marque_judgement::record;
+use marque_identity::Code;
 use marque_ledger::Files as _;
-use marque_ledger::verify::{RecordCheck, Report};
-use marque_ledger::{Checkpoint, Entry, KeyKind, VerifierKey, layout, plumbing};
-use marque_signing::PublicKey;
-use marque_signing::bundle::{Role, TrustBundle, fingerprint};
+use marque_ledger::{Checkpoint, layout, plumbing};
+use marque_signing::bundle::fingerprint;
 use serde_json::json;
 
 use crate::cli::Common;
 use crate::dev::http;
-use crate::directory::{Directory, make_private};
+use crate::directory::make_private;
 use crate::events::{self, EventsArgs};
 use crate::lines::{LineAnswer, answer_each};
 use crate::output::{Answer, Output, facts};
-use crate::time::measured;
 use crate::verify::pipe;
 use crate::{Exit, Failure};
 
@@ -40,7 +39,9 @@ pub enum LogVerb {
     /// Copy a sink's log into a directory.
     Export(ExportArgs),
     /// Verify a copy: every entry, tile, record and the checkpoint. Needs no network.
-    Verify(VerifyArgs),
+    Verify(verify::VerifyArgs),
+    /// Serve a copy read-only over HTTP, in the C2SP layout, until stopped.
+    Serve(serve::ServeArgs),
     /// Check proofs: one JSON question on each line of stdin.
     VerifyProof {
         /// Read from stdin.
@@ -71,20 +72,6 @@ pub struct ExportArgs {
     dry_run: bool,
 }
 
-/// Which copy, under which bundle.
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// The copy.
-    #[arg(value_name = "DIR")]
-    log: PathBuf,
-    /// File with the trust bundle; the default is the bootstrap directory's, else the copy's own.
-    #[arg(long, value_name = "FILE")]
-    bundle: Option<PathBuf>,
-    /// The bundle's fingerprint.
-    #[arg(long, value_name = "DIGEST")]
-    pin: Option<Digest>,
-}
-
 /// Does it.
 pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     match verb {
@@ -112,19 +99,8 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
                 text,
             ))
         }
-        LogVerb::Verify(args) => {
-            // A copy that is not there is no copy that does not hold.
-            std::fs::read_dir(&args.log).map_err(|error| Failure::file(&args.log, &error))?;
-            let (bundle, trusted) = trusted_bundle(args, common)?;
-            if !trusted {
-                out.talk(
-                    "the bundle is the copy's own and was not compared: pass --pin with its fingerprint, or --dir",
-                );
-            }
-            let begun = Instant::now();
-            let report = verify(&args.log, &bundle)?;
-            Ok(verdict(&report, begun.elapsed()))
-        }
+        LogVerb::Verify(args) => verify::run(args, common),
+        LogVerb::Serve(args) => serve::run(args, common, out).await,
         LogVerb::VerifyProof { .. } => {
             let answered = answer_each(std::io::stdin().lock(), std::io::stdout().lock(), proof_answer, proof_refused);
             Ok(Answer::silent().exit(if pipe(answered)? { Exit::Yes } else { Exit::No }))
@@ -196,7 +172,7 @@ async fn fetch_when_there(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
     }
 }
 
-async fn fetch(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn fetch(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
     let got = http::get_bytes(from, &format!("/log/{path}"), FILE_TIME).await;
     let (status, body) = got.map_err(|why| {
         Failure::new(Code::Unavailable, why).hint("name the sink's page with --from HOST:PORT (its `http_listen`)")
@@ -211,70 +187,6 @@ async fn fetch(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
 fn checkpoint_size(bytes: &[u8]) -> Result<u64, Failure> {
     let stated = marque_ledger::Note::parse(bytes).and_then(|note| Checkpoint::parse(note.text()));
     stated.map(|checkpoint| checkpoint.size).map_err(|error| Failure::new(error.code(), error.to_string()))
-}
-
-/// The bundle to verify under, and whether it was compared with anything.
-fn trusted_bundle(args: &VerifyArgs, common: &Common) -> Result<(TrustBundle, bool), Failure> {
-    let open = |file: &Path, pin: Option<Digest>| {
-        let token = crate::directory::read_line(file)?;
-        TrustBundle::open(&token, pin)
-            .map_err(|error| Failure::new(error.code(), format!("{}: {error}", file.display())))
-    };
-    match (&args.bundle, &common.connection.dir) {
-        (Some(file), _) => Ok((open(file, args.pin)?, true)),
-        (None, Some(dir)) if args.pin.is_none() => Ok((Directory::at(dir).bundle()?, true)),
-        (None, _) => Ok((open(&args.log.join(layout::BUNDLE), args.pin)?, args.pin.is_some())),
-    }
-}
-
-/// Checks a copy from its files alone.
-pub(crate) fn verify(log: &Path, bundle: &TrustBundle) -> Result<Report, Failure> {
-    let files = marque_ledger::Directory::new(log);
-    let keys = checkpoint_keys(bundle)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let check = |entry: &Entry<'_>| {
-        let judged = record::judge(entry.payload, bundle);
-        RecordCheck { record: judged.id, verdict: judged.verdict }
-    };
-    Ok(marque_ledger::verify::verify(&files, &keys, threads, &check, &|_| {}))
-}
-
-/// The keys that may sign the checkpoint: the sinks', under the log's name.
-fn checkpoint_keys(bundle: &TrustBundle) -> Result<Vec<VerifierKey>, Failure> {
-    let origin = marque_ledger::origin(&bundle.trust_domain);
-    let key = |key: PublicKey| VerifierKey::new(&origin, KeyKind::Ed25519, key);
-    bundle
-        .keys(Role::Sink)
-        .into_iter()
-        .map(key)
-        .collect::<Result<_, _>>()
-        .map_err(|error| Failure::new(error.code(), error.to_string()))
-}
-
-fn verdict(report: &Report, took: Duration) -> Answer {
-    let verdicts: Vec<String> = report.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
-    let mut text = facts(&[
-        ("log", report.origin.clone()),
-        (
-            "verdict",
-            if report.is_ok() {
-                "holds".to_owned()
-            } else {
-                format!("DOES NOT HOLD: {} findings", report.findings.len())
-            },
-        ),
-        ("leaves", format!("{} of {}", report.leaves_checked, report.tree_size)),
-        ("root", report.root.clone()),
-        ("records", verdicts.join(", ")),
-        ("took", measured(took)),
-    ]);
-    for finding in report.findings.iter().take(FINDINGS_SHOWN) {
-        let leaf = finding.leaf.map(|leaf| format!(", leaf {leaf}")).unwrap_or_default();
-        text.push_str(&format!("\n  {}{leaf}: {}", finding.file, finding.what));
-    }
-    let exit = if report.is_ok() { Exit::Yes } else { Exit::No };
-    let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    Answer::yes(json!({ "valid": report.is_ok(), "report": report, "took_us": took }), text).exit(exit)
 }
 
 /// How many leaves a copy's checkpoint states.

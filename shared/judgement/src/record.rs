@@ -4,8 +4,10 @@
 //! schema.
 
 mod body;
+mod histories;
 mod judge;
 mod kind;
+mod known;
 
 use marque_identity::refusal::Code;
 use marque_identity::{Did, Digest, TaskId, TokenId, UnixMillis};
@@ -20,8 +22,10 @@ pub use body::{
     InputDigest, Issued, KeyHead, Kicked, MANIFEST_CHANGED, Outcome, Receipt, Refused, Requested, Risk, Shown, Verb,
     What,
 };
+pub use histories::{Broken, BrokenRule, Chains, FINDINGS_MAX, Histories, SETTLED_MS, Step};
 pub use judge::{Judged, VALID, judge, may_sign};
 pub use kind::RecordKind;
+pub use known::{Bad, Judge};
 
 /// `typ` of a record.
 pub const RECORD_TYPE: &str = "marque-record+jwt";

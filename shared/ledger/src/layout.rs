@@ -16,6 +16,32 @@ pub fn files(size: u64) -> impl Iterator<Item = String> {
     TileId::all(size).map(|tile| tile.path()).chain([VERDICTS, BUNDLE, CHECKPOINT].into_iter().map(str::to_owned))
 }
 
+/// How a file of the log is served over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Content-Type.
+    pub content_type: &'static str,
+    /// Cache-Control.
+    pub cache_control: &'static str,
+}
+
+/// How the file at this path is served; none where the layout has no such path, whatever lies there.
+///
+/// A tile never changes, full or partial: its path says how much it holds. All else grows with the log.
+/// Source: C2SP `tlog-tiles`.
+pub fn served(path: &str) -> Option<Served> {
+    let growing = |content_type| Served { content_type, cache_control: "no-cache" };
+    match path {
+        CHECKPOINT => Some(growing("text/plain; charset=utf-8")),
+        VERDICTS => Some(growing("application/x-ndjson")),
+        BUNDLE => Some(growing("application/jwt")),
+        tile => TileId::parse(tile).ok().map(|_| Served {
+            content_type: "application/octet-stream",
+            cache_control: "public, max-age=31536000, immutable",
+        }),
+    }
+}
+
 /// Standing of a record that is what it should be.
 pub const VALID: &str = "valid";
 /// Standing of a valid record that an earlier leaf holds already, byte for byte.
@@ -46,5 +72,23 @@ impl VerdictLine {
         let mut line = serde_json::to_string(self).unwrap_or_default();
         line.push('\n');
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serves_the_layout_and_nothing_else() {
+        for path in files(70_000) {
+            let served = served(&path).unwrap();
+            assert_eq!(served.cache_control.contains("immutable"), path.starts_with("tile/"), "{path}");
+        }
+        for path in
+            ["", "/checkpoint", "checkpoint/", "../checkpoint", "tile/../checkpoint", "marque/", "marque/x", "tile/0/1"]
+        {
+            assert_eq!(served(path), None, "{path}");
+        }
     }
 }

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use marque_ledger::layout::{BUNDLE, CHECKPOINT, VALID, VERDICTS, VerdictLine};
-use marque_ledger::verify::{RecordCheck, Report, verify};
-use marque_ledger::{Checkpoint, Edge, Entry, Files, Hash, KeyKind, TileId, TileKind, VerifierKey, encode_bundle};
+use marque_ledger::verify::{RecordCheck, Report, Verification, verify};
+use marque_ledger::{Checkpoint, Edge, Entry, Files, Hash, KeyKind, Policy, TileId, TileKind, VerifierKey, Witness};
+use marque_ledger::{cosign, encode_bundle};
 use marque_signing::SigningKey;
 
 type Log = BTreeMap<String, Vec<u8>>;
@@ -75,7 +76,7 @@ fn good(count: usize) -> Log {
 
 fn checked(log: &Log) -> Report {
     let keys = [VerifierKey::new("acme.example/audit", KeyKind::Ed25519, key().public()).unwrap()];
-    verify(&Memory(log), &keys, 2, &check, &|_| {})
+    verify(&Memory(log), &keys, 2, &check)
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn a_log_under_another_key_is_refused() {
     let log = good(3);
     let keys =
         [VerifierKey::new("acme.example/audit", KeyKind::Ed25519, SigningKey::from_seed(&[9; 32]).public()).unwrap()];
-    let report = verify(&Memory(&log), &keys, 1, &check, &|_| {});
+    let report = verify(&Memory(&log), &keys, 1, &check);
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
     assert_eq!(report.findings[0].file, CHECKPOINT);
     assert_eq!(report.leaves_checked, 3);
@@ -208,4 +209,157 @@ fn a_checkpoint_that_claims_a_huge_tree_is_bounded() {
     log.insert(CHECKPOINT.into(), checkpoint.sign(&key()).unwrap().into_bytes());
     let report = checked(&log);
     assert!(!report.is_ok() && report.findings.len() <= 1000);
+}
+
+/// Keys that any log of these tests is checked under, and what else is asked for.
+fn checked_as(log: &Log, policy: &Policy, from: Option<&Checkpoint>) -> Report {
+    let check = |entry: &Entry<'_>| (check(entry), Some(()));
+    let mut followed = Vec::new();
+    let report = Verification { policy, from, threads: 2 }.run(
+        &Memory(log),
+        Some(&check),
+        &mut |leaf, _, ()| followed.push(leaf),
+        &|_, _| {},
+    );
+    assert!(followed.windows(2).all(|pair| pair[0] < pair[1]), "each leaf in its turn");
+    assert!(followed.iter().all(|leaf| *leaf >= report.from));
+    report
+}
+
+fn trusted() -> Policy {
+    Policy::of_logs(vec![VerifierKey::new("acme.example/audit", KeyKind::Ed25519, key().public()).unwrap()])
+}
+
+fn stated(log: &Log) -> Checkpoint {
+    let note = marque_ledger::Note::parse(&log[CHECKPOINT]).unwrap();
+    Checkpoint::parse(note.text()).unwrap()
+}
+
+#[test]
+fn goes_on_from_every_earlier_checkpoint() {
+    let log = good(600);
+    for size in [0, 1, 255, 256, 257, 511, 512, 599, 600] {
+        let report = checked_as(&log, &trusted(), Some(&stated(&good(size))));
+        assert!(report.is_ok(), "{size}: {:?}", report.findings);
+        assert_eq!((report.from, report.leaves_checked), (size as u64, 600 - size as u64));
+    }
+}
+
+#[test]
+fn refuses_a_copy_that_does_not_go_on_from_the_earlier_checkpoint() {
+    let log = good(600);
+    let refused = |earlier: &Checkpoint| {
+        let findings = checked_as(&log, &trusted(), Some(earlier)).findings;
+        assert!(findings.iter().any(|finding| finding.file == CHECKPOINT), "{findings:?}");
+    };
+    let true_one = stated(&good(257));
+    refused(&Checkpoint { root: Hash::leaf(b"other"), ..true_one.clone() });
+    refused(&Checkpoint { size: 256, ..true_one.clone() });
+    refused(&Checkpoint { origin: "other.example/audit".into(), ..true_one.clone() });
+    refused(&Checkpoint { size: 601, ..true_one.clone() });
+    refused(&Checkpoint { size: 0, ..true_one });
+}
+
+#[test]
+fn looks_at_every_byte_behind_the_earlier_checkpoint() {
+    let (log, earlier) = (good(262), stated(&good(259)));
+    // Leaves 259 to 261, and all that binds them.
+    let each = log["tile/entries/001.p/6"].len() / 6;
+    let reach =
+        [("tile/entries/001.p/6", 3 * each), ("tile/0/001.p/6", 3 * 32), ("tile/1/000.p/1", 0), (CHECKPOINT, 0)];
+    for (path, first) in reach {
+        for at in first..log[path].len() {
+            let mut touched = log.clone();
+            touched.get_mut(path).unwrap()[at] ^= 1;
+            let report = checked_as(&touched, &trusted(), Some(&earlier));
+            assert!(!report.is_ok(), "{path} byte {at}");
+        }
+    }
+    let lines = String::from_utf8(log[VERDICTS].clone()).unwrap();
+    let cut = |range: std::ops::Range<usize>| {
+        let kept: String =
+            lines.lines().enumerate().filter(|(at, _)| !range.contains(at)).map(|(_, l)| format!("{l}\n")).collect();
+        let mut touched = log.clone();
+        touched.insert(VERDICTS.into(), kept.into_bytes());
+        checked_as(&touched, &trusted(), Some(&earlier)).is_ok()
+    };
+    assert!(cut(0..0));
+    assert!(!cut(2..3) && !cut(100..262) && !cut(261..262));
+}
+
+#[test]
+fn a_repetition_of_a_record_before_the_earlier_checkpoint_is_taken_as_the_index_says() {
+    let payloads: Vec<String> = ["a|one", "b|one", "a|one", "c|x"].iter().map(|text| (*text).to_owned()).collect();
+    let line = |leaf, record: &str, verdict: &str, first| {
+        VerdictLine { leaf, record: Some(record.into()), verdict: verdict.into(), first }.text()
+    };
+    let index = |verdict: &str, first| {
+        [
+            line(0, "a", "valid", None),
+            line(1, "b", "valid", None),
+            line(2, "a", verdict, first),
+            line(3, "c", "valid", None),
+        ]
+        .concat()
+    };
+    let earlier = stated(&log_of(&frames(&payloads[..2]), ""));
+    let checked = |verdict: &str, first| {
+        checked_as(&log_of(&frames(&payloads), &index(verdict, first)), &trusted(), Some(&earlier))
+    };
+    let report = checked("duplicate", Some(0));
+    assert!(report.is_ok(), "{:?}", report.findings);
+    assert_eq!(report.repeats_unchecked, 1);
+    assert!(!checked("duplicate", Some(2)).is_ok() && !checked("duplicate", None).is_ok());
+    assert!(!checked("signature_invalid", Some(0)).is_ok());
+    // All of it: then the index is held to what stands there.
+    assert!(!checked_as(&log_of(&frames(&payloads), &index("conflict", Some(0))), &trusted(), None).is_ok());
+}
+
+#[test]
+fn asks_for_the_witnesses_of_a_policy() {
+    let (log, witness) = (good(5), SigningKey::from_seed(&[8; 32]));
+    let vkey = VerifierKey::new("w.example", KeyKind::Cosignature, witness.public()).unwrap();
+    let own = trusted().logs().to_vec();
+    let known = Witness { name: "w".into(), key: vkey, url: None };
+    let policy = Policy::at_least(own, 1, vec![known]).unwrap();
+    let report = checked_as(&log, &policy, None);
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert!(report.findings[0].what.contains("witnesses") && report.findings[0].file == CHECKPOINT);
+    let mut note = marque_ledger::Note::parse(&log[CHECKPOINT]).unwrap();
+    note.add(cosign(note.text(), "w.example", &witness, marque_identity::UnixSeconds(9)).unwrap());
+    let mut seen = log.clone();
+    seen.insert(CHECKPOINT.into(), note.to_string().into_bytes());
+    let report = checked_as(&seen, &policy, None);
+    assert!(report.is_ok(), "{:?}", report.findings);
+    assert_eq!((report.witnesses[0].witness.as_str(), report.witnesses[0].at), ("w", 9));
+}
+
+#[test]
+fn a_check_that_breaks_off_is_a_finding() {
+    let log = good(300);
+    let check = |entry: &Entry<'_>| {
+        assert!(entry.stream_seq != 280, "a record that the check cannot take");
+        (check(entry), None::<()>)
+    };
+    let report = Verification { policy: &trusted(), from: None, threads: 2 }.run(
+        &Memory(&log),
+        Some(&check),
+        &mut |_, _, ()| {},
+        &|_, _| {},
+    );
+    assert!(report.findings.iter().any(|finding| finding.what.contains("broke off")), "{:?}", report.findings);
+}
+
+#[test]
+fn without_a_check_the_tree_is_checked_alone() {
+    let log = good(300);
+    let run = |log: &Log| {
+        let verification = Verification { policy: &trusted(), from: None, threads: 1 };
+        verification.run::<()>(&Memory(log), None, &mut |_, _, ()| {}, &|_, _| {})
+    };
+    let report = run(&log);
+    assert!(report.is_ok() && report.verdicts.is_empty() && report.leaves_checked == 300);
+    let mut touched = log.clone();
+    touched.get_mut("tile/entries/000").unwrap()[50] ^= 1;
+    assert!(!run(&touched).is_ok());
 }

@@ -1,17 +1,22 @@
 //! The health page: `/livez` (the process turns), `/readyz` (what is pending), `/metrics`.
 
+mod bounded;
+mod files;
+
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 
 use crate::Shutdown;
+pub use bounded::{CONNECTIONS_MAX, IDLE_MAX, LIFE_MAX};
+use files::Files;
+pub use files::{PATH_BYTES_MAX, Shown, serve_files};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -30,15 +35,6 @@ struct Inner {
     checks: Mutex<Vec<Check>>,
     registry: Mutex<Registry>,
     files: Mutex<Option<Files>>,
-}
-
-/// What a service shows beside its health page, read-only: path behind the prefix, query, to status and body.
-type Show = dyn Fn(String, Option<String>) -> Pin<Box<dyn Future<Output = (StatusCode, Vec<u8>)> + Send>> + Send + Sync;
-
-#[derive(Clone)]
-struct Files {
-    prefix: &'static str,
-    show: Arc<Show>,
 }
 
 struct Check {
@@ -124,19 +120,12 @@ impl Health {
     }
 
     /// Shows files beside the health page, read-only: `show` is given the path behind `prefix` (such as `/log/`) and
-    /// the query, and gives the HTTP status and the body.
+    /// the query.
     pub fn files<F>(&self, prefix: &'static str, show: impl Fn(String, Option<String>) -> F + Send + Sync + 'static)
     where
-        F: Future<Output = (u16, Vec<u8>)> + Send + 'static,
+        F: Future<Output = Shown> + Send + 'static,
     {
-        let show = move |path, query| {
-            let answer = show(path, query);
-            Box::pin(async move {
-                let (status, body) = answer.await;
-                (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body)
-            }) as Pin<Box<dyn Future<Output = _> + Send>>
-        };
-        *locked(&self.inner.files) = Some(Files { prefix, show: Arc::new(show) });
+        *locked(&self.inner.files) = Some(Files::new(prefix, show));
     }
 
     /// The metrics as `/metrics` shows them (OpenMetrics text).
@@ -183,17 +172,13 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{lines}{warned}"))
 }
 
-async fn files(State(health): State<Health>, method: Method, uri: Uri) -> Response {
+async fn files(State(health): State<Health>, method: Method, headers: HeaderMap, uri: Uri) -> Response {
     let files = locked(&health.inner.files).clone();
-    let Some((path, files)) = files.and_then(|files| Some((uri.path().strip_prefix(files.prefix)?.to_owned(), files)))
-    else {
-        return StatusCode::NOT_FOUND.into_response();
+    let answer = match &files {
+        Some(files) => files.answer(&method, &headers, &uri).await,
+        None => None,
     };
-    if method != Method::GET {
-        return StatusCode::METHOD_NOT_ALLOWED.into_response();
-    }
-    let (status, body) = (files.show)(path, uri.query().map(str::to_owned)).await;
-    (status, [(header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
+    answer.unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use marque_audit_sink::index::{Index, Indexed};
-use marque_audit_sink::judge::Judge;
 use marque_audit_sink::query::{Query, query};
 use marque_audit_sink::reader::Library;
 use marque_audit_sink::seal::Sealer;
@@ -14,7 +13,7 @@ use marque_audit_sink::store::{LogStore, frame};
 use marque_audit_sink::{export, files};
 use marque_bus::Stored;
 use marque_identity::{TaskId, UnixMillis, UnixSeconds};
-use marque_judgement::record::{Body, Completed, Outcome, Record, judge};
+use marque_judgement::record::{Body, Completed, Judge, Outcome, Record, VALID};
 use marque_ledger::verify::{RecordCheck, verify};
 use marque_ledger::{Directory, Entry, Hash, KeyKind, VerifierKey, prove_inclusion, root_at, verify_inclusion};
 use marque_signing::bundle::fingerprint;
@@ -232,12 +231,13 @@ fn raw_bytes(kept: &Kept) -> f64 {
 /// Microseconds a leaf over all cores: our verification of a copy, and its bare hashes and signatures.
 fn verified(copy: &Path, bundle: &TrustBundle, keys: &[VerifierKey], host: &SigningKey) -> (f64, f64) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let check = |entry: &Entry<'_>| {
-        let judged = judge(entry.payload, bundle);
-        RecordCheck { record: judged.id, verdict: judged.verdict }
+    let judge = Judge::new(bundle.clone());
+    let check = |entry: &Entry<'_>| match judge.judge(entry.payload) {
+        Ok(record) => RecordCheck { record: Some(record.id), verdict: VALID.to_owned() },
+        Err(bad) => RecordCheck { record: bad.id, verdict: bad.verdict },
     };
     let begun = Instant::now();
-    let report = verify(&Directory::new(copy), keys, cores, &check, &|_| {});
+    let report = verify(&Directory::new(copy), keys, cores, &check);
     let ours = begun.elapsed();
     assert!(report.is_ok(), "{:?}", report.findings.first());
     // The same bytes, in memory: one hash and one strict verification each.

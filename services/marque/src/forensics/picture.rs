@@ -29,8 +29,9 @@ fn branches(out: &mut String, node: &Node, indent: &str) {
     }
 }
 
+/// One line, whatever the names are: a control character could move a terminal's cursor.
 fn line(node: &Node) -> String {
-    format!("{}  {}", who(node), did(node))
+    format!("{}  {}", who(node), did(node)).replace(|c: char| c.is_control(), " ")
 }
 
 /// Who holds it; of a root also what kind of agent, and who answers for it.

@@ -74,7 +74,7 @@ pub(super) async fn tell(
         .await?;
     teller
         .step("and verified there", async {
-            let report = log::verify(&copy, &stage.bundle)?;
+            let report = log::verify::report(&copy, &stage.bundle)?;
             if !report.is_ok() {
                 let first = report.findings.first().map(|f| format!("{}: {}", f.file, f.what)).unwrap_or_default();
                 return Err(otherwise(format!("the log does not hold: {first}")));
@@ -93,7 +93,7 @@ pub(super) async fn tell(
             let cheat = home.path().join("cheat");
             copy_folder(&copy, &cheat)?;
             let file = touch_one_record(&cheat)?;
-            let report = log::verify(&cheat, &stage.bundle)?;
+            let report = log::verify::report(&cheat, &stage.bundle)?;
             let finding =
                 report.findings.first().ok_or_else(|| otherwise(format!("nobody noticed that {file} was changed")))?;
             let leaf = finding.leaf.map(|leaf| format!(", leaf {leaf}")).unwrap_or_default();

@@ -1,0 +1,71 @@
+//! `marque log serve`: a copy of the log over HTTP, for whoever reads C2SP tiles. Read-only, and only the layout's paths.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use marque_identity::Code;
+use marque_ledger::{Directory, Files as _, layout};
+use marque_runtime::Shutdown;
+use marque_runtime::http::{Shown, serve_files};
+use serde_json::json;
+
+use crate::Failure;
+use crate::cli::Common;
+use crate::dev::stop_signal;
+use crate::output::{Answer, Format, Output, facts};
+
+/// What one file may have: a full bundle is below 17 MiB, the index has some hundred bytes for each leaf.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Which copy, where.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The copy.
+    #[arg(value_name = "DIR")]
+    log: PathBuf,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: String,
+}
+
+/// Serves until it is asked to stop.
+pub(super) async fn run(args: &ServeArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    let leaves = super::size(&args.log)?;
+    let stop = stop_signal()?;
+    let files = Directory::new(&args.log);
+    let (trigger, shutdown) = Shutdown::manual();
+    let (address, served) = serve_files(&args.listen, move |path, _| file(files.clone(), path), shutdown)
+        .await
+        .map_err(|error| Failure::new(Code::Unavailable, format!("{}: {error}", args.listen)))?;
+    let url = format!("http://{address}/");
+    let text = facts(&[
+        ("log", args.log.display().to_string()),
+        ("leaves", leaves.to_string()),
+        ("url", url.clone()),
+        ("verified", "no: `marque log verify` does".to_owned()),
+    ]);
+    // Whoever reads JSON gets the one document now: there is no other moment at which it is of use.
+    if common.format() == Format::Human {
+        out.line(text);
+    } else {
+        out.answer(&Answer::yes(json!({ "url": url, "leaves": leaves, "verified": false }), ""));
+    }
+    stop.await;
+    trigger.ask();
+    // A connection that does not end by itself is cut when the command ends: what is served is all on disk.
+    drop(served);
+    Ok(Answer::silent())
+}
+
+async fn file(files: Directory, path: String) -> Shown {
+    // INVARIANT: what is opened is a path of the layout, so nothing beside the copy is reached.
+    let Some(layout::Served { content_type, cache_control }) = layout::served(&path) else {
+        return Shown::refused(404, "the log has no such file");
+    };
+    let read = tokio::task::spawn_blocking(move || files.read(&path, FILE_BYTES_MAX)).await;
+    match read {
+        Ok(Ok(Some(body))) => Shown { status: 200, content_type, cache_control, body },
+        Ok(Ok(None)) => Shown::refused(404, "this copy has no such file"),
+        Ok(Err(_)) | Err(_) => Shown::refused(500, "the file can't be read"),
+    }
+}

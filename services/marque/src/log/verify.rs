@@ -1,0 +1,257 @@
+//! `marque log verify`: a copy of the log, held to everything that its files and the caller's trust allow.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use marque_judgement::record::{Broken, Chains, Histories, Judge, Step, VALID};
+use marque_ledger::verify::{RecordCheck, Report, Verification};
+use marque_ledger::{Checkpoint, Entry, Files as _, layout};
+use marque_signing::bundle::TrustBundle;
+use serde::Serialize;
+
+use super::{CHECKPOINT_BYTES_MAX, FINDINGS_SHOWN};
+use crate::cli::Common;
+use crate::output::{Answer, facts};
+use crate::progress::Progress;
+use crate::time::{measured, utc};
+use crate::trust::{Trust, TrustFlags, read};
+use crate::{Exit, Failure};
+
+/// A trust bundle has some kilobytes.
+const BUNDLE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Which copy, whom to trust, and what was verified before.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The copy.
+    #[arg(value_name = "DIR")]
+    log: PathBuf,
+    /// Whom to trust; where nobody is named, the copy's own bundle.
+    #[command(flatten)]
+    trust: TrustFlags,
+    /// A checkpoint of this log that was verified before: the copy must go on from it, and only what lies behind it is
+    /// looked at.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// A no also where a key's chain of actions is broken.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// A copy, verified.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verified {
+    /// The copy holds.
+    pub valid: bool,
+    /// What was checked of the log, and what was found.
+    pub report: Report,
+    /// What its records say of each key's chain of actions.
+    pub chains: Chains,
+    /// What could not be checked, one sentence each.
+    pub not_checked: Vec<String>,
+}
+
+/// Does it.
+pub(super) fn run(args: &VerifyArgs, common: &Common) -> Result<Answer, Failure> {
+    // Without a statement there is nothing to verify: that is no finding about a log.
+    let checkpoint = args.log.join(layout::CHECKPOINT);
+    std::fs::metadata(&checkpoint).map_err(|error| {
+        Failure::file(&checkpoint, &error).hint("name a directory that `marque log export` has filled")
+    })?;
+    let own = args.log.join(layout::BUNDLE);
+    let trust = args.trust.read(common, own.exists().then_some(own.as_path()))?;
+    let from = args.from.as_deref().map(|file| earlier(file, &trust)).transpose()?;
+    let begun = Instant::now();
+    let progress = Progress::of("leaves");
+    let verified = verify(&args.log, &trust, from.as_ref(), &|done, of| progress.at(done, of));
+    drop(progress);
+    Ok(answer(&verified, args.strict, begun.elapsed()))
+}
+
+/// The checkpoint that was verified before, signed by a log that is trusted now.
+fn earlier(file: &Path, trust: &Trust) -> Result<Checkpoint, Failure> {
+    let note = read(file, CHECKPOINT_BYTES_MAX as usize)?;
+    Checkpoint::open(&note, trust.policy.logs()).map_err(|error| {
+        Failure::new(error.code(), format!("{}: {error}", file.display()))
+            .hint("--from takes the signed `checkpoint` file of a copy that was verified before")
+    })
+}
+
+/// Checks a copy from its files alone.
+pub fn verify(copy: &Path, trust: &Trust, from: Option<&Checkpoint>, progress: &dyn Fn(u64, u64)) -> Verified {
+    let files = marque_ledger::Directory::new(copy);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let verification = Verification { policy: &trust.policy, from, threads };
+    let judge = trust.bundle.clone().map(Judge::new);
+    let check = judge.as_ref().map(|judge| {
+        |entry: &Entry<'_>| {
+            let ms = entry.broker_ts_ns.div_euclid(1_000_000);
+            match judge.judge(entry.payload) {
+                Ok(record) => {
+                    let step = Step::of(&record);
+                    (RecordCheck { record: Some(record.id), verdict: VALID.to_owned() }, Some((ms, step)))
+                }
+                Err(bad) => (RecordCheck { record: bad.id, verdict: bad.verdict }, Some((ms, None))),
+            }
+        }
+    });
+    let mut histories = Histories::default();
+    let mut follow = |leaf, verdict: &str, (ms, step): (i64, Option<Step>)| {
+        histories.follow(leaf, ms, step.filter(|_| verdict == VALID));
+    };
+    let mut report = match &check {
+        Some(check) => verification.run(&files, Some(check), &mut follow, progress),
+        None => verification.run(&files, None, &mut follow, progress),
+    };
+    let own = own_bundle(&files, &mut report);
+    let chains = histories.finish(report.from);
+    let not_checked = not_checked(trust, &report, &chains, own.as_ref());
+    Verified { valid: report.is_ok(), report, chains, not_checked }
+}
+
+/// The bundle that lies in the copy, which must be one.
+fn own_bundle(files: &marque_ledger::Directory, report: &mut Report) -> Option<TrustBundle> {
+    let found = match files.read(layout::BUNDLE, BUNDLE_BYTES_MAX) {
+        Ok(Some(bytes)) => match std::str::from_utf8(&bytes) {
+            // One text for each bundle: `open` forgives white space around it.
+            Ok(token) if token.trim() != token => Err("white space around the bundle".to_owned()),
+            Ok(token) => TrustBundle::open(token, None).map_err(|error| error.to_string()),
+            Err(_) => Err("not UTF-8".to_owned()),
+        },
+        Ok(None) => Err("the file is missing".to_owned()),
+        Err(why) => Err(why),
+    };
+    found.map_err(|what| report.find(layout::BUNDLE, None, what)).ok()
+}
+
+/// What this check can't say, in the words of whoever relies on it.
+fn not_checked(trust: &Trust, report: &Report, chains: &Chains, own: Option<&TrustBundle>) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut say = |sentence: String| said.push(sentence);
+    if report.is_full() {
+        say(format!("what lies behind the first {} findings", report.findings.len()));
+    }
+    match (&trust.bundle, trust.compared) {
+        (None, _) => say("the records' signatures, their verdicts in the index, and the chains of actions: \
+                          there is no trust bundle (--bundle)"
+            .to_owned()),
+        (Some(_), false) => {
+            say("whether the trust bundle is the right one: it is the copy's own, and was not compared \
+                                 with anything (--pin, --bundle or --dir)"
+                .to_owned())
+        }
+        (Some(_), true) => {}
+    }
+    if let (Some(bundle), Some(own)) = (&trust.bundle, own)
+        && bundle != own
+    {
+        say("the copy's own trust bundle: records were judged under another, the one that was named".to_owned());
+    }
+    if report.witnesses.is_empty() {
+        say("whether others were shown another log: no known witness has seen this checkpoint (--policy)".to_owned());
+    }
+    say("whether the log has grown since: a copy may be old".to_owned());
+    if report.from > 0 {
+        say(format!("leaves 0 to {}: they were verified before, as --from says", report.from - 1));
+    }
+    if report.repeats_unchecked > 0 {
+        let count = report.repeats_unchecked;
+        say(format!("{count} records that the index calls repetitions of one before leaf {}", report.from));
+    }
+    if trust.bundle.is_none() {
+        return said;
+    }
+    let bad: u64 = report.verdicts.iter().filter(|(verdict, _)| *verdict != VALID).map(|(_, count)| count).sum();
+    if bad > 0 {
+        say(format!("what {bad} records say that are not valid, or repeat another: they are leaves, and no more"));
+    }
+    if chains.actions > 0 {
+        say("the signatures of the proofs that records carry: who decided has checked them, and signs for it"
+            .to_owned());
+    }
+    if chains.by_digest_only > 0 {
+        let count = chains.by_digest_only;
+        say(format!(
+            "{count} proofs that are carried by their digest only: number and predecessor are the record's word"
+        ));
+    }
+    if chains.begun_before > 0 {
+        say(format!("the beginning of {} chains, before leaf {}", chains.begun_before, report.from));
+    }
+    if chains.unsettled > 0 {
+        say(format!("{} gaps in chains that are younger than 30 s: their records may be under way", chains.unsettled));
+    }
+    if chains.findings_untold > 0 {
+        say(format!("{} more places where chains are broken: they are not listed", chains.findings_untold));
+    }
+    said
+}
+
+fn answer(verified: &Verified, strict: bool, took: Duration) -> Answer {
+    let Verified { report, chains, .. } = verified;
+    let verdicts: Vec<String> = report.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    let holds = match report.findings.len() {
+        0 => "holds".to_owned(),
+        count => format!("DOES NOT HOLD: {}", counted(count as u64, "finding")),
+    };
+    let seen: Vec<String> = report
+        .witnesses
+        .iter()
+        .map(|seen| format!("{} at {}", seen.witness, utc(marque_identity::UnixSeconds(seen.at))))
+        .collect();
+    let from = if report.from > 0 { format!(", from leaf {} on", report.from) } else { String::new() };
+    let broken = chains.findings.len() as u64 + chains.findings_untold;
+    let actions = format!("{} of {}", counted(chains.actions, "action"), counted(chains.keys, "key"));
+    let mut text = facts(&[
+        ("log", report.origin.clone()),
+        ("verdict", holds),
+        ("leaves", format!("{} of {}{from}", report.leaves_checked, report.tree_size)),
+        ("root", report.root.clone()),
+        ("witnesses", if seen.is_empty() { "none".to_owned() } else { seen.join(", ") }),
+        ("records", if verdicts.is_empty() { "not judged".to_owned() } else { verdicts.join(", ") }),
+        ("chains", if broken == 0 { actions } else { format!("{actions}; BROKEN in {}", counted(broken, "place")) }),
+        ("took", measured(took)),
+    ]);
+    for finding in report.findings.iter().take(FINDINGS_SHOWN) {
+        let leaf = finding.leaf.map(|leaf| format!(", leaf {leaf}")).unwrap_or_default();
+        text.push_str(&format!("\n  {}{leaf}: {}", finding.file, finding.what));
+    }
+    if broken > 0 {
+        text.push_str("\nchains of actions");
+        chains.findings.iter().take(FINDINGS_SHOWN).for_each(|broken| text.push_str(&in_words(broken)));
+        text.push_str(&untold(broken, &chains.findings));
+    }
+    text.push_str("\nnot checked");
+    verified.not_checked.iter().for_each(|sentence| text.push_str(&format!("\n  {sentence}")));
+    let no = !verified.valid || (strict && broken > 0);
+    let mut data = crate::output::to_value(verified);
+    data["took_us"] = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).into();
+    Answer::yes(data, text).exit(if no { Exit::No } else { Exit::Yes })
+}
+
+fn in_words(broken: &Broken) -> String {
+    let key = crate::audit::explanation::short_did(&broken.agent.to_string());
+    format!("\n  leaf {}, {key}: {}", broken.leaf, broken.what)
+}
+
+/// What stands behind those that are shown, by rule.
+fn untold(all: u64, findings: &[Broken]) -> String {
+    let Some(more) = all.checked_sub(FINDINGS_SHOWN as u64).filter(|more| *more > 0) else { return String::new() };
+    let mut rules: BTreeMap<String, u64> = BTreeMap::new();
+    for broken in findings {
+        *rules.entry(crate::output::to_value(&broken.rule).as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    let rules: Vec<String> = rules.iter().map(|(rule, count)| format!("{count} {rule}")).collect();
+    format!("\n  and {more} more; -j lists them ({})", rules.join(", "))
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The report of the copy under a bundle that is known to be right.
+pub(crate) fn report(copy: &Path, bundle: &TrustBundle) -> Result<Report, Failure> {
+    Ok(verify(copy, &Trust::of_bundle(bundle.clone())?, None, &|_, _| {}).report)
+}

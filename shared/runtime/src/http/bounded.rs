@@ -1,0 +1,96 @@
+//! A listener that holds so many connections at once, and none that is idle for long.
+
+use std::future::Future as _;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
+
+/// Connections at once; further ones wait in the system's queue.
+pub const CONNECTIONS_MAX: usize = 32;
+/// A connection on which nothing moves for so long is closed: also one whose request never ends.
+pub const IDLE_MAX: Duration = Duration::from_secs(20);
+/// A connection is closed after this, whatever moves on it: the largest file takes no longer on a slow line.
+pub const LIFE_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// The listener.
+pub(super) struct Bounded {
+    listener: TcpListener,
+    room: Arc<Semaphore>,
+}
+
+impl Bounded {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    }
+}
+
+impl Listener for Bounded {
+    type Io = Held;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Held, SocketAddr) {
+        // The semaphore is never closed: an error has no way to come.
+        let place = Arc::clone(&self.room).acquire_owned().await.ok();
+        let (stream, peer) = Listener::accept(&mut self.listener).await;
+        let (idle, ends) = (Box::pin(tokio::time::sleep(IDLE_MAX)), Instant::now() + LIFE_MAX);
+        (Held { stream, idle, ends, _place: place }, peer)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection, which gives its place back when it ends.
+pub(super) struct Held {
+    stream: TcpStream,
+    idle: Pin<Box<Sleep>>,
+    ends: Instant,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// The same outcome, unless nothing has moved for too long.
+    fn timed<T>(&mut self, cx: &mut Context<'_>, moved: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let now = Instant::now();
+        if now >= self.ends {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if moved.is_ready() {
+            self.idle.as_mut().reset((now + IDLE_MAX).min(self.ends));
+            return moved;
+        }
+        self.idle.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Held {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        self.timed(cx, read)
+    }
+}
+
+impl AsyncWrite for Held {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.timed(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
