@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use house::process::{Sink, publish};
 use house::{House, ORIGIN, bundle, key, mixed, wait_for_the_last};
-use marque_audit_sink::SinkError;
 use marque_audit_sink::archive::{Archived, archive};
 use marque_audit_sink::files::LOG_FILE;
 use marque_audit_sink::restore::restore;
+use marque_audit_sink::{AuditSink, SinkError};
 use marque_bus::async_nats;
 use marque_bus::permissions::BusRole;
 use marque_bus::streams::AUDIT;
+use marque_identity::UnixSeconds;
 use marque_ledger::verify::{RecordCheck, verify};
 use marque_ledger::{Checkpoint, Directory, KeyKind, Note, Policy, VerifierKey};
-use marque_signing::SigningKey;
+use marque_signing::{Role, ServiceKey, SigningKey};
 use marque_test_support::{Broker, DEADLINE, eventually};
 use serde_json::{Value, json};
 
@@ -162,6 +163,35 @@ async fn refuses_a_checkpoint_that_nobody_vouches_for_and_a_place_that_has_a_log
     house_at(ahead.path(), &stream, to.path().join("ahead")).await;
     late.take_in(&stream[..10]).await.unwrap();
     assert_eq!(archived(&late, &to.path().join("ahead")).unwrap(), Archived { size: 40, files: 0 });
+}
+
+/// Who has no log yet believes any sink of the bundle, or one that so many of the others have cosigned.
+#[test]
+fn believes_a_sink_that_enough_of_the_others_have_cosigned() {
+    let mut bundle = bundle();
+    let second = ServiceKey { role: Role::Sink, name: "second".into(), did: key(6).did() };
+    bundle.services.push(second);
+    let asking = |cosignatures: usize| AuditSink { cosignatures, ..AuditSink::default() }.trusted(ORIGIN, &bundle);
+    let believed = |cosignatures: usize, note: &Note| {
+        let policies = asking(cosignatures).unwrap();
+        policies.iter().any(|policy| policy.open(note.to_string().as_bytes()).is_ok())
+    };
+    let stated = Checkpoint { origin: ORIGIN.into(), size: 1, root: marque_ledger::Hash::leaf(b"a") };
+    let signed = |seed: u8| Note::parse(stated.sign(&key(seed)).unwrap().as_bytes()).unwrap();
+    let cosign = |mut note: Note, seed: u8| {
+        let name = marque_audit_sink::seal::cosigner(ORIGIN, &key(seed).did()).unwrap().name().to_owned();
+        note.add(marque_ledger::cosign(&stated.text(), &name, &key(seed), UnixSeconds(1_700_000_000)).unwrap());
+        note
+    };
+    for (own, other) in [(3, 6), (6, 3)] {
+        assert!(believed(0, &signed(own)));
+        assert!(!believed(1, &signed(own)), "nobody cosigned it");
+        assert!(!believed(1, &cosign(signed(own), own)), "nobody cosigns its own");
+        assert!(!believed(1, &cosign(signed(own), 9)), "a stranger did");
+        assert!(believed(1, &cosign(signed(own), other)));
+    }
+    assert!(!believed(0, &signed(9)), "no sink of the bundle");
+    assert!(asking(2).is_err(), "there are not so many others");
 }
 
 async fn house_at(home: &Path, stream: &[marque_bus::Stored], to: PathBuf) {
