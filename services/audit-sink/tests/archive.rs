@@ -6,13 +6,15 @@ mod house;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use house::process::{Sink, publish};
 use house::{House, ORIGIN, bundle, key, mixed, wait_for_the_last};
 use marque_audit_sink::archive::{Archived, archive};
 use marque_audit_sink::files::LOG_FILE;
 use marque_audit_sink::restore::restore;
+use marque_audit_sink::seal::Sealer;
+use marque_audit_sink::store::LogStore;
 use marque_audit_sink::{AuditSink, SinkError};
 use marque_bus::async_nats;
 use marque_bus::permissions::BusRole;
@@ -48,8 +50,8 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 open.push(path);
-            } else {
-                let bytes = std::fs::read(&path).unwrap();
+            } else if let Ok(bytes) = std::fs::read(&path) {
+                // One that was renamed or dropped meanwhile is none.
                 found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
             }
         }
@@ -225,6 +227,51 @@ async fn a_round_that_breaks_off_leaves_the_archive_of_its_checkpoint() {
     let new = tempfile::tempdir().unwrap();
     assert_eq!(restore(to.path(), new.path(), &trusted()).unwrap(), house.intake.store.head());
     wait_for_the_last(house);
+}
+
+/// Killed when so many of its files are there, again and again, on the way from one checkpoint to the next.
+#[test]
+fn a_killed_archiving_leaves_the_archive_of_its_checkpoint() {
+    let (home, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = LogStore::open(&home.path().join(LOG_FILE), ORIGIN).unwrap();
+    let sealer = Sealer::open(home.path(), ORIGIN, key(3), None).unwrap();
+    let frame = |leaf: u64| {
+        let entry = marque_ledger::Entry { stream_seq: leaf + 1, broker_ts_ns: 7, bus_subject: "a", payload: b"b" };
+        entry.encode().unwrap()
+    };
+    let grow = |upto: u64| {
+        let first = store.head().size;
+        store.append(first, &(first..upto).map(frame).collect::<Vec<_>>()).unwrap();
+        sealer.seal(&store).unwrap();
+        store.head()
+    };
+    let before = grow(1000);
+    archive(&store.view().unwrap(), &sealer.last().unwrap().note, to.path()).unwrap();
+    let after = grow(9000);
+    drop((store, sealer));
+    let had = files(to.path()).len();
+    let mut killed = 0;
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));
+        command.env_clear().arg("archive").arg(home.path()).arg(to.path());
+        command.spawn().unwrap()
+    };
+    for more in [1, 2, 5, 9, 14, 20, 30, 45] {
+        let mut child = run();
+        let until = Instant::now() + DEADLINE;
+        while files(to.path()).len() < had + more && child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "nothing is written");
+        }
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+        let new = tempfile::tempdir().unwrap();
+        let head = restore(to.path(), new.path(), &trusted()).unwrap();
+        assert!([before, after].contains(&head), "{head:?}");
+    }
+    assert!(killed >= 2, "nothing was interrupted");
+    assert!(run().wait().unwrap().success());
+    let new = tempfile::tempdir().unwrap();
+    assert_eq!(restore(to.path(), new.path(), &trusted()).unwrap(), after);
 }
 
 /// A user who may do everything in the services' account: what an operator is who changes a stream by hand.
