@@ -147,7 +147,7 @@ impl Headroom {
         if nearly_full || *raised && percent + CALM_BELOW_PERCENT > self.alarm_percent {
             let behind = state.last_sequence.saturating_sub(self.store.head().size);
             let why = format!(
-                "{percent} % full ({}; {behind} messages are not in this log yet): publishers are refused when it is full",
+                "{percent} % full ({}; {behind} messages not in this log yet): publishers are refused when it is full",
                 fullness.detail
             );
             self.health.warn(WARNING, &why);

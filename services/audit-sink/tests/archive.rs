@@ -295,8 +295,8 @@ async fn api(admin: &async_nats::Client, subject: String, body: Value) -> Value 
     reply
 }
 
-/// Drops the stream's head, as an operator with the archive in hand: for a moment only so many messages are allowed, and
-/// the old ones go.
+/// Drops the stream's head, as an operator with the archive in hand: for a moment only so many messages are allowed,
+/// and the old ones go.
 async fn purge_to_the_last(admin: &async_nats::Client, messages: u64) {
     let settings = api(admin, format!("$JS.API.STREAM.INFO.{AUDIT}"), json!({})).await["config"].clone();
     let mut cut = settings.clone();
