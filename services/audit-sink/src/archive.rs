@@ -1,9 +1,9 @@
 //! The log in a directory, as C2SP `tlog-tiles` lays it out, that grows with it: every tile of a final checkpoint, and
 //! the checkpoint last. Everything in it is under the checkpoint; nothing else is in it.
 //!
-//! Full tiles are written once. Each file is there whole or not at all, and durable before the checkpoint that needs it;
-//! what the checkpoint before needs goes only after the new one is there. Killed anywhere: the archive is that of its
-//! checkpoint. Its thief can read every record, and change none unseen.
+//! Full tiles are written once. Each file is there whole or not at all, and durable before the checkpoint that needs
+//! it; what the checkpoint before needs goes only after the new one is there. Killed anywhere: the archive is that of
+//! its checkpoint. Its thief can read every record, and change none unseen.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

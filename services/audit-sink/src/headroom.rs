@@ -145,7 +145,11 @@ impl Headroom {
         let percent = fullness.percent.unwrap_or(0);
         let nearly_full = percent >= self.alarm_percent;
         if nearly_full || *raised && percent + CALM_BELOW_PERCENT > self.alarm_percent {
-            let why = format!("{percent} % full ({}): publishers are refused when it is full", fullness.detail);
+            let behind = state.last_sequence.saturating_sub(self.store.head().size);
+            let why = format!(
+                "{percent} % full ({}; {behind} messages not in this log yet): publishers are refused when it is full",
+                fullness.detail
+            );
             self.health.warn(WARNING, &why);
             self.metrics.alarm.set(1);
             if !*raised {

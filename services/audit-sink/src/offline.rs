@@ -23,14 +23,17 @@ const BOOTSTRAP: &str = "bootstrap --from-archive DIR [--config FILE] [--set KEY
 pub fn offline(arguments: &[OsString]) -> Option<Result<String, SinkError>> {
     let (verb, rest) = arguments.split_first()?;
     Some(match (verb.to_str()?, rest) {
-        ("export", [state_dir, to]) => {
-            crate::export(state_dir.as_ref(), to.as_ref()).map(|size| format!("{size} leaves"))
-        }
+        ("export", [state_dir, to]) => export_of(state_dir.as_ref(), to.as_ref()),
         ("archive", [state_dir, to]) => archive_of(state_dir.as_ref(), to.as_ref()),
         ("compact", [state_dir]) => compact_all(state_dir.as_ref()),
         ("bootstrap", rest) => bootstrap(rest),
         _ => return None,
     })
+}
+
+fn export_of(state_dir: &Path, to: &Path) -> Result<String, SinkError> {
+    let size = crate::export(state_dir, to)?;
+    Ok(format!("{size} leaves"))
 }
 
 fn archive_of(state_dir: &Path, to: &Path) -> Result<String, SinkError> {

@@ -22,8 +22,8 @@ const BUNDLE_BYTES_MAX: u64 = 17 << 20;
 /// Leaves of one commit.
 const BATCH_TILES: u64 = 16;
 
-/// Fills a state directory that has no log. `trusted`: the checkpoint must satisfy one of these. Killed: there is no log
-/// yet, and it is begun anew.
+/// Fills a state directory that has no log. `trusted`: the checkpoint must satisfy one of these. Killed: there is no
+/// log yet, and it is begun anew.
 pub fn restore(archive: &Path, state_dir: &Path, trusted: &[Policy]) -> Result<Head, SinkError> {
     let io = |path: &Path| {
         let path = path.display().to_string();

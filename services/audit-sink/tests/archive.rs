@@ -6,20 +6,23 @@ mod house;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use house::process::{Sink, publish};
 use house::{House, ORIGIN, bundle, key, mixed, wait_for_the_last};
-use marque_audit_sink::SinkError;
 use marque_audit_sink::archive::{Archived, archive};
 use marque_audit_sink::files::LOG_FILE;
 use marque_audit_sink::restore::restore;
+use marque_audit_sink::seal::Sealer;
+use marque_audit_sink::store::LogStore;
+use marque_audit_sink::{AuditSink, SinkError};
 use marque_bus::async_nats;
 use marque_bus::permissions::BusRole;
 use marque_bus::streams::AUDIT;
+use marque_identity::UnixSeconds;
 use marque_ledger::verify::{RecordCheck, verify};
 use marque_ledger::{Checkpoint, Directory, KeyKind, Note, Policy, VerifierKey};
-use marque_signing::SigningKey;
+use marque_signing::{Role, ServiceKey, SigningKey};
 use marque_test_support::{Broker, DEADLINE, eventually};
 use serde_json::{Value, json};
 
@@ -47,8 +50,8 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 open.push(path);
-            } else {
-                let bytes = std::fs::read(&path).unwrap();
+            } else if let Ok(bytes) = std::fs::read(&path) {
+                // One that was renamed or dropped meanwhile is none.
                 found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
             }
         }
@@ -164,6 +167,35 @@ async fn refuses_a_checkpoint_that_nobody_vouches_for_and_a_place_that_has_a_log
     assert_eq!(archived(&late, &to.path().join("ahead")).unwrap(), Archived { size: 40, files: 0 });
 }
 
+/// Who has no log yet believes any sink of the bundle, or one that so many of the others have cosigned.
+#[test]
+fn believes_a_sink_that_enough_of_the_others_have_cosigned() {
+    let mut bundle = bundle();
+    let second = ServiceKey { role: Role::Sink, name: "second".into(), did: key(6).did() };
+    bundle.services.push(second);
+    let asking = |cosignatures: usize| AuditSink { cosignatures, ..AuditSink::default() }.trusted(ORIGIN, &bundle);
+    let believed = |cosignatures: usize, note: &Note| {
+        let policies = asking(cosignatures).unwrap();
+        policies.iter().any(|policy| policy.open(note.to_string().as_bytes()).is_ok())
+    };
+    let stated = Checkpoint { origin: ORIGIN.into(), size: 1, root: marque_ledger::Hash::leaf(b"a") };
+    let signed = |seed: u8| Note::parse(stated.sign(&key(seed)).unwrap().as_bytes()).unwrap();
+    let cosign = |mut note: Note, seed: u8| {
+        let name = marque_audit_sink::seal::cosigner(ORIGIN, &key(seed).did()).unwrap().name().to_owned();
+        note.add(marque_ledger::cosign(&stated.text(), &name, &key(seed), UnixSeconds(1_700_000_000)).unwrap());
+        note
+    };
+    for (own, other) in [(3, 6), (6, 3)] {
+        assert!(believed(0, &signed(own)));
+        assert!(!believed(1, &signed(own)), "nobody cosigned it");
+        assert!(!believed(1, &cosign(signed(own), own)), "nobody cosigns its own");
+        assert!(!believed(1, &cosign(signed(own), 9)), "a stranger did");
+        assert!(believed(1, &cosign(signed(own), other)));
+    }
+    assert!(!believed(0, &signed(9)), "no sink of the bundle");
+    assert!(asking(2).is_err(), "there are not so many others");
+}
+
 async fn house_at(home: &Path, stream: &[marque_bus::Stored], to: PathBuf) {
     let house = House::open(home);
     house.take_in(stream).await.unwrap();
@@ -197,6 +229,51 @@ async fn a_round_that_breaks_off_leaves_the_archive_of_its_checkpoint() {
     wait_for_the_last(house);
 }
 
+/// Killed when so many of its files are there, again and again, on the way from one checkpoint to the next.
+#[test]
+fn a_killed_archiving_leaves_the_archive_of_its_checkpoint() {
+    let (home, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = LogStore::open(&home.path().join(LOG_FILE), ORIGIN).unwrap();
+    let sealer = Sealer::open(home.path(), ORIGIN, key(3), None).unwrap();
+    let frame = |leaf: u64| {
+        let entry = marque_ledger::Entry { stream_seq: leaf + 1, broker_ts_ns: 7, bus_subject: "a", payload: b"b" };
+        entry.encode().unwrap()
+    };
+    let grow = |upto: u64| {
+        let first = store.head().size;
+        store.append(first, &(first..upto).map(frame).collect::<Vec<_>>()).unwrap();
+        sealer.seal(&store).unwrap();
+        store.head()
+    };
+    let before = grow(1000);
+    archive(&store.view().unwrap(), &sealer.last().unwrap().note, to.path()).unwrap();
+    let after = grow(9000);
+    drop((store, sealer));
+    let had = files(to.path()).len();
+    let mut killed = 0;
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));
+        command.env_clear().arg("archive").arg(home.path()).arg(to.path());
+        command.spawn().unwrap()
+    };
+    for more in [1, 2, 5, 9, 14, 20, 30, 45] {
+        let mut child = run();
+        let until = Instant::now() + DEADLINE;
+        while files(to.path()).len() < had + more && child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "nothing is written");
+        }
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+        let new = tempfile::tempdir().unwrap();
+        let head = restore(to.path(), new.path(), &trusted()).unwrap();
+        assert!([before, after].contains(&head), "{head:?}");
+    }
+    assert!(killed >= 2, "nothing was interrupted");
+    assert!(run().wait().unwrap().success());
+    let new = tempfile::tempdir().unwrap();
+    assert_eq!(restore(to.path(), new.path(), &trusted()).unwrap(), after);
+}
+
 /// A user who may do everything in the services' account: what an operator is who changes a stream by hand.
 async fn administrator(broker: &mut Broker) -> async_nats::Client {
     let conf = broker.dir().join("nats.conf");
@@ -218,8 +295,8 @@ async fn api(admin: &async_nats::Client, subject: String, body: Value) -> Value 
     reply
 }
 
-/// Drops the stream's head, as an operator with the archive in hand: for a moment only so many messages are allowed, and
-/// the old ones go.
+/// Drops the stream's head, as an operator with the archive in hand: for a moment only so many messages are allowed,
+/// and the old ones go.
 async fn purge_to_the_last(admin: &async_nats::Client, messages: u64) {
     let settings = api(admin, format!("$JS.API.STREAM.INFO.{AUDIT}"), json!({})).await["config"].clone();
     let mut cut = settings.clone();

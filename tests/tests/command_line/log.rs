@@ -59,6 +59,41 @@ async fn a_copy_holds_or_does_not_or_is_not_there() {
     stage.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_written_as_events_and_goes_on_with_the_log() {
+    let stage = Stage::start().await;
+    let home = stage.enrolled("agent");
+    let chain = stage.issued(&home);
+    // 1. From the running sink; what came meanwhile is appended, and each leaf stands there once.
+    let (ocsf, cloud) = (stage.path("ocsf.jsonl"), stage.path("cloud.jsonl"));
+    let mut upto = 0;
+    for account in 1..=3 {
+        stage.yes(&Stage::call(&home, &chain, &format!(r#"{{"account":{account}}}"#)));
+        for (format, file) in [("ocsf", &ocsf), ("cloudevents", &cloud)] {
+            upto = stage.yes(&["log", "events", "--format", format, "--out", file])["upto"].as_u64().unwrap();
+        }
+    }
+    let read = |file: &str| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let events = read(&ocsf);
+    let leaves: Vec<u64> = events.iter().map(|event| event["metadata"]["sequence"].as_u64().unwrap()).collect();
+    assert!(!leaves.is_empty() && leaves == (0..leaves.len() as u64).collect::<Vec<_>>(), "{leaves:?}");
+    assert_eq!(read(&cloud).len() as u64, upto);
+    // 2. A permit is one: who, under what, and that it was let through.
+    let permit = events.iter().find(|event| event["activity_name"] == "decided").unwrap();
+    assert_eq!(permit["actor"]["authorizations"][0]["decision"], "permit", "{permit}");
+    assert_eq!((&permit["status_id"], &permit["unmapped"]["marque"]["verdict"]), (&1.into(), &"valid".into()));
+    assert_eq!(permit["ai_agent"]["uid"], stage.did(&home));
+    assert!(permit["delegation"]["uid"].is_string());
+    // 3. Lines go to stdout where no file is named; a sink that is not there is said.
+    let lines = stage.said("human", &["log", "events", "--format", "ocsf", "--after", "1"]).lines();
+    assert_eq!(lines[0]["metadata"]["sequence"], 2);
+    stage.refused(3, &["log", "events", "--format", "ocsf", "--out", &ocsf, "--from", "127.0.0.1:1"]);
+    stage.stop().await;
+}
+
 fn files_below(folder: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
