@@ -10,6 +10,7 @@ use marque::service_config::Service;
 use marque_agent::enforce::Policy;
 use marque_agent::{AgentKey, Delegation};
 use marque_signing::PublicKey;
+use marque_test_support::eventually;
 use marque_tests::cast::{self, GATED, HOSTED};
 use marque_tests::system::TestSystem;
 use serde_json::{Value, json};
@@ -133,6 +134,7 @@ async fn a_command_acts_through_its_socket_and_sees_no_secret() {
     let gated = cast::plain_tool(&system).await;
     let home = Home::new(&system);
     let sub_agent = AgentKey::generate().unwrap();
+    let sub_agent_did = sub_agent.did();
     let script = format!(
         r#"{PRELUDE}
 out["whoami"] = ask({{"whoami": {{}}}})
@@ -170,6 +172,16 @@ print(json.dumps(out))
     let child = marque_agent::Commission::adopt(sub_agent, chain).unwrap();
     assert_eq!(child.depth(), 1);
     assert_eq!(told["widened"]["error"]["code"], "authority_widened");
+    // Which the log has by its parent's own word, before it is used.
+    assert_eq!(told["delegated"]["recorded"], true, "{told}");
+    let stated = eventually("the log has it", marque_tests::system::DEADLINE, || async {
+        let (_, found) = system.marque(&["audit", "query", "--kind", "delegated"]);
+        if found.as_array().is_some_and(|rows| !rows.is_empty()) { Ok(found) } else { Err(found.to_string()) }
+    });
+    let stated = stated.await;
+    let record = &stated[0]["record"];
+    assert_eq!((&record["by"], &record["agent"]), (&told["whoami"]["agent"], &json!(sub_agent_did)));
+    assert_eq!(record["token"], json!(child.leaf_digest()));
     // Hostile lines have their errors and stop nothing.
     let codes: Vec<&str> =
         told["hostile"].as_array().unwrap().iter().map(|answer| answer["error"]["code"].as_str().unwrap()).collect();

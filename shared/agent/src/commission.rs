@@ -188,16 +188,16 @@ impl Commission {
     }
 }
 
-fn link_digest(token: &str) -> Digest {
+pub(crate) fn link_digest(token: &str) -> Digest {
     sha256(token.rsplit_once('.').map_or(token, |(signing_input, _)| signing_input).as_bytes())
 }
 
 /// TRUST: read without a check of signatures; nothing is permitted on it, enforcement points verify the chain.
-fn payload(token: &str) -> Result<Vec<u8>, AgentError> {
+pub(crate) fn payload(token: &str) -> Result<Vec<u8>, AgentError> {
     let payload = Compact::split(token).and_then(|compact| compact.payload());
     payload.map_err(|_| AgentError::ChainUnreadable("a token is not a JWS in compact form"))
 }
 
-fn claims(payload: &[u8]) -> Result<Claims<'_>, AgentError> {
+pub(crate) fn claims(payload: &[u8]) -> Result<Claims<'_>, AgentError> {
     Claims::parse(payload).map_err(|_| AgentError::ChainUnreadable("a token's claims are no JSON object"))
 }

@@ -6,6 +6,7 @@ use marque_bus::BusError;
 use marque_credential::CredentialError;
 use marque_identity::{Code, Did, Refusal};
 use marque_json::JsonError;
+use marque_judgement::record::SealError;
 use marque_signing::{JwsError, jws};
 
 use crate::Denial;
@@ -50,6 +51,9 @@ pub enum AgentError {
     /// A request could not be signed.
     #[error("the request could not be signed")]
     Sign(#[from] JwsError),
+    /// A statement could not be signed.
+    #[error("the statement could not be signed")]
+    State(#[from] SealError),
 }
 
 /// Why a call has no answer of the tool.
@@ -98,6 +102,7 @@ impl AgentError {
             Self::NotTheHolder { .. } => Code::PossessionUnproven,
             Self::Derive(error) => error.code(),
             Self::Sign(error) => error.code(),
+            Self::State(error) => error.code(),
         }
     }
 }

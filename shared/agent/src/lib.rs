@@ -26,6 +26,7 @@ pub mod enforce;
 mod error;
 mod evidence;
 mod key;
+mod statement;
 
 pub use actor::{Actor, CALL_TIMEOUT, SignedAction, Why};
 pub use agent::{ADMISSION_TIME, Agent, CommissionRequest, RuntimeClaim};

@@ -83,7 +83,10 @@ async fn answer(line: &[u8], holding: &Holding) -> Value {
     let answered = async {
         Ok::<_, Failure>(match line::read(line)? {
             Asked::Call { subject, args, why, gate } => line::reply(holding.call(&subject, args, why, gate).await?),
-            Asked::Delegate { to, grant } => json!({ "chain": holding.delegate(&to, grant).await? }),
+            Asked::Delegate { to, grant } => {
+                let (chain, recorded) = holding.delegate(&to, grant).await?;
+                json!({ "chain": chain, "recorded": recorded })
+            }
             Asked::Whoami => {
                 let commission = holding.commission().await;
                 json!({

@@ -127,9 +127,13 @@ impl Holding {
         Ok(outcome)
     }
 
-    /// A child of the commission, minted offline.
-    pub(super) async fn delegate(&self, to: &PublicKey, grant: Delegation) -> Result<String, Failure> {
-        Ok(self.commission().await.delegate(to, grant)?)
+    /// A child of the commission, and whether the log has our word on it. Where it has not, whoever verifies the child
+    /// first records it.
+    pub(super) async fn delegate(&self, to: &PublicKey, grant: Delegation) -> Result<(String, bool), Failure> {
+        let live = self.live.read().await;
+        let child = live.commission.delegate(to, grant)?;
+        let recorded = live.commission.record_delegation(&live.bus, &child).await.is_ok();
+        Ok((child, recorded))
     }
 
     /// Renews the commission whenever little of its life is left, and the connection where it is lost. Never ends.
