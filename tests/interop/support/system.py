@@ -88,6 +88,11 @@ class System:
             raise CommandFailed(arguments, said.get("error", done.stderr))
         return said
 
+    def begin(self, *arguments):
+        """A command that goes on until it is ended, in NDJSON: its process, to be ended by whoever began it."""
+        command = [self._marque, "-o", "ndjson", "--dir", str(self.directory), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())
+
     def records(self, **by):
         """Records of the audit log, the oldest first."""
         flags = [word for name, value in by.items() for word in (f"--{name}", value)]
