@@ -99,6 +99,11 @@ impl Bus {
         self.publish_stored(&subjects::record(kind, key), compact.as_bytes(), None, RECORD_DEADLINE).await
     }
 
+    /// The same by who may not read the stream: an id that only its signer can know needs no reading back.
+    pub async fn publish_own_record(&self, kind: &str, by: &Did, compact: &str) -> Result<(), BusError> {
+        self.publish_unread(&subjects::record(kind, Some(by)), compact.as_bytes(), RECORD_DEADLINE).await
+    }
+
     /// The same for any captured subject, with a deadline and an optional time to live (the stream must allow it).
     pub async fn publish_stored(
         &self,
