@@ -205,6 +205,8 @@ fn heard(role: BusRole) -> Vec<String> {
 fn api(role: BusRole) -> Vec<String> {
     let info = |stream: &str| format!("$JS.API.STREAM.INFO.{stream}");
     let get = |stream: &str| format!("$JS.API.DIRECT.GET.{stream}");
+    // The last message of such a subject, by a request that names it: no private key, no payload.
+    let public_keys = || format!("{}.{}", get(SEALING_KEYS), subjects::SEALING_PUBLIC_ALL);
     let streams = [DIRECTIVES, AUDIT, CHECKPOINTS, PROOFS, SEALED, SEALING_KEYS];
     match role {
         BusRole::Bootstrap => streams.iter().flat_map(|s| [info(s), format!("$JS.API.STREAM.CREATE.{s}")]).collect(),
@@ -217,8 +219,7 @@ fn api(role: BusRole) -> Vec<String> {
         BusRole::Verifier | BusRole::Host => {
             let mut all: Vec<String> =
                 [DIRECTIVES, AUDIT, PROOFS, CHECKPOINTS].iter().flat_map(|s| [info(s), get(s)]).collect();
-            // The last message of such a subject, by a request that names it: no private key, no payload.
-            all.push(format!("{}.{}", get(SEALING_KEYS), subjects::SEALING_PUBLIC_ALL));
+            all.push(public_keys());
             all
         }
         BusRole::Sink => {
@@ -241,6 +242,7 @@ fn api(role: BusRole) -> Vec<String> {
             all.extend([
                 get(SEALED),
                 get(SEALING_KEYS),
+                public_keys(),
                 format!("$JS.API.STREAM.PURGE.{SEALED}"),
                 format!("$JS.API.STREAM.MSG.DELETE.{SEALING_KEYS}"),
             ]);
