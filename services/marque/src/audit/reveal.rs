@@ -81,7 +81,9 @@ pub(super) fn lines(revealed: &Value) -> Vec<String> {
             lines
         }
         Some("erased") => vec!["sealed     erased: the key or the payload is there no more".to_owned()],
-        Some("not_kept") => vec!["sealed     not kept: no signature vouched for what was presented".to_owned()],
+        Some("not_kept") => vec![
+            "sealed     not kept: no signature vouched for what was presented, or it could not be stored".to_owned(),
+        ],
         Some(state) => vec![format!("sealed     {state}: {}", text("why").unwrap_or_default())],
         None => Vec::new(),
     }
