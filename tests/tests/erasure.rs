@@ -210,6 +210,9 @@ async fn what_was_said_of_a_data_subject_is_erased_and_every_proof_holds() {
     let streams = system.directory().path().join("nats");
     let on_disk = |bytes: &[u8]| holds_raw(&streams, bytes);
     assert!(on_disk(&private));
+    let (code, dry) = system.marque(&["audit", "erase", JANE, "--reason", "not yet", "--dry-run"]);
+    assert_eq!((code, &dry["subject"]), (0, &json!(jane)), "{dry}");
+    assert_eq!(explained(&system, &about_jane)["revealed"]["state"], "revealed", "a dry run erases nothing");
     let (code, erased) = system.marque(&["audit", "erase", JANE, "--reason", "asked for under article 17"]);
     assert_eq!((code, &erased["keys"], &erased["payloads"]), (0, &json!(1), &json!(2)), "{erased}");
     assert!(!on_disk(&private));

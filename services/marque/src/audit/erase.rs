@@ -57,7 +57,9 @@ pub(super) async fn run(args: &EraseArgs, common: &Common, out: &Output) -> Resu
     bus.publish_own_record(RecordKind::Erased.as_str(), &record.by, &compact).await.map_err(bus_failure)?;
     out.talk("recorded; erasing");
     // 2. The keys, and what was sealed for them.
-    let erasure = bus.erase_subject(&subject).await.map_err(bus_failure)?;
+    let erasure = bus.erase_subject(&subject).await.map_err(|error| {
+        bus_failure(error).hint("it is recorded, but not done, or not all of it: run the same command again")
+    })?;
     let salt = base64url(&*salt);
     let text = facts(&[
         ("record", record.id.clone()),

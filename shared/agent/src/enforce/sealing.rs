@@ -21,9 +21,11 @@ pub enum DataSubject {
 }
 
 /// Why a payload is not stored.
+///
+/// Its text names no bus subject: that bears the data subject's digest, which can be guessed, and would end in telemetry.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UnkeptError {
-    #[error(transparent)]
+    #[error("the broker: {}", .0.code())]
     Bus(#[from] BusError),
     #[error(transparent)]
     Sealed(#[from] SealedError),
@@ -49,7 +51,8 @@ impl DataSubject {
 }
 
 /// Seals a record's payload for a data subject and stores it. Nothing is remembered between two calls: a key that was
-/// erased a moment ago is not sealed for again.
+/// erased is not sealed for again. In a cluster a replica that lags may still show it for a moment; what is sealed for it
+/// then is erased from the start.
 pub(super) async fn keep(bus: &Bus, subject: &Digest, record: &str, payload: &Payload) -> Result<(), UnkeptError> {
     let key = key_of(bus, subject).await?;
     bus.publish_sealed(subject, record, &payload.seal(&key)?).await?;
