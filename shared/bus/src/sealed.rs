@@ -54,8 +54,15 @@ impl Bus {
     /// Makes `public` a data subject's key, if it has none: its private half is stored first, so that no payload is
     /// ever sealed for a key that nobody has. Lost: another's came first, and the private half stays unused.
     pub async fn offer_sealing_key(&self, subject: &Digest, public: &str, private: &[u8]) -> Result<Claim, BusError> {
-        self.publish_unread(&subjects::sealing_private(subject, public), private, RECORD_DEADLINE).await?;
-        self.claim_subject(&subjects::sealing_public(subject), public.as_bytes()).await
+        let place = subjects::sealing_private(subject, public);
+        // Won or lost it is there: the place bears the name of this very key.
+        self.claim_subject(&place, private).await?;
+        let claim = self.claim_subject(&subjects::sealing_public(subject), public.as_bytes()).await?;
+        if claim == Claim::Won {
+            // An erasure may have come between the two, and taken it.
+            self.claim_subject(&place, private).await?;
+        }
+        Ok(claim)
     }
 
     /// Stores the sealed payload of a record.
@@ -77,14 +84,16 @@ impl Bus {
     /// Deletes a data subject's keys, then its payloads. The public key goes first: what is sealed from then on is
     /// sealed for a new one. Killed halfway and done again it ends the same.
     pub async fn erase_subject(&self, subject: &Digest) -> Result<Erasure, BusError> {
-        if let Some(public) = self.read_last(SEALING_KEYS, &subjects::sealing_public(subject)).await? {
-            self.overwrite(&public).await?;
-        }
         let mut keys = 0;
+        // Until a round finds nothing: a key may be offered meanwhile.
         loop {
+            let public = self.read_last(SEALING_KEYS, &subjects::sealing_public(subject)).await?;
+            if let Some(public) = &public {
+                self.overwrite(public).await?;
+            }
             let private = subjects::sealing_private_all(subject);
             let held = self.read_matching(SEALING_KEYS, &private, 1, KEYS_MAX).await?.messages;
-            if held.is_empty() {
+            if public.is_none() && held.is_empty() {
                 break;
             }
             for key in &held {

@@ -63,6 +63,25 @@ async fn a_permit_s_record_leaves_out_what_its_payload_has() {
 }
 
 #[tokio::test]
+async fn many_that_come_first_at_once_seal_for_one_key() {
+    let stage = Stage::set().await;
+    let (_served, ran) = stage.serve_counting_with(erasable()).await;
+    let actors: Vec<_> = (0..8).map(|_| stage.actor(of_customers())).collect();
+    let args = json!({ "customer": SECRET, "region": "eu" });
+    let calls = actors.iter().map(|actor| actor.call(TOOL, &args, Why::because(SECRET)));
+    for answer in futures::future::join_all(calls).await {
+        let id = answer.unwrap().record.unwrap();
+        let (record, _) = stage.decided(&id).await;
+        assert!(revealed(&stage, &id).await.of(&record).is_ok());
+    }
+    assert_eq!(ran.load(Ordering::SeqCst), 8);
+    let operator = stage.broker.connect(BusRole::Operator).await;
+    let subject = subject_digest(&DOMAIN.parse().unwrap(), SECRET);
+    assert!(operator.sealing_key(&subject).await.unwrap().is_some());
+    assert_eq!(operator.erase_subject(&subject).await.unwrap().payloads, 8);
+}
+
+#[tokio::test]
 async fn a_denial_s_record_repeats_no_argument() {
     let stage = Stage::set().await;
     let (_served, _) = stage.serve_counting_with(erasable()).await;

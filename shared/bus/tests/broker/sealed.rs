@@ -84,3 +84,25 @@ async fn an_erasure_leaves_no_key_on_the_disk_and_touches_nobody_else() {
     assert_eq!(state.messages, 1);
     assert!(subjects::sealed_subject(&subjects::sealed(&JOHN, "r3")) == Some(JOHN));
 }
+
+/// Whatever comes between, a key that payloads are sealed for is one that operators have.
+#[tokio::test]
+async fn no_erasure_leaves_a_public_key_without_its_private_half() {
+    let broker = Broker::start().await;
+    let (host, operator) = (broker.connect(BusRole::Host).await, broker.connect(BusRole::Operator).await);
+    for round in 0..40 {
+        let (one, other) = (format!("XONE{round}"), format!("XOTHER{round}"));
+        let (first, second, erased) = tokio::join!(
+            host.offer_sealing_key(&JANE, &one, PRIVATE),
+            host.offer_sealing_key(&JANE, &other, PRIVATE),
+            operator.erase_subject(&JANE),
+        );
+        let claims = [first.unwrap(), second.unwrap()];
+        erased.unwrap();
+        if let Some(public) = operator.sealing_key(&JANE).await.unwrap() {
+            let public = std::str::from_utf8(&public.payload).unwrap();
+            let private = operator.sealing_private(&JANE, public).await.unwrap();
+            assert!(private.is_some(), "round {round}, {public}: {claims:?}");
+        }
+    }
+}
