@@ -95,6 +95,7 @@ pub fn decided(at: usize, agent: u8, seq: u64, prev: Option<Digest>, proof: &str
         constraint: None,
         side_effecting: true,
         input: None,
+        sealed: None,
     };
     let key = SigningKey::from_seed(&[VERIFIER; 32]);
     let record = Record {

@@ -8,14 +8,16 @@ mod proofs;
 use std::sync::OnceLock;
 
 use marque_credential::{Constraint, IdentityCredential, Tools};
-use marque_identity::{Did, Digest, TaskId, TrustDomain, UnixSeconds};
+use marque_identity::{Did, Digest, TaskId, TrustDomain, UnixMillis, UnixSeconds};
 use marque_json::{Json, Limits};
 use marque_judgement::record::{Record, judge};
+use marque_judgement::sealed::Payload;
 use marque_judgement::{
     Audience, Call, ChainLimits, ProofPolicy, TrustAnchor, VerifiedChain, check_proof, verify_chain,
 };
 use marque_ledger::{Checkpoint, Entry, Hash, Note, TileId, VerifierKey, decode_bundle, encode_bundle};
 use marque_revocation::{Ack, DirectiveRequest, Heartbeat, Opener, SignedDirective};
+use marque_signing::xkey::{PublicXkey, SealingKey};
 use marque_signing::{Algorithms, Compact, PublicKey, SigningKey, TrustBundle, jws};
 
 use crate::vectors::token::{
@@ -47,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     ("heartbeat", heartbeat),
     ("ack", ack),
     ("record", record),
+    ("payload", payload),
     ("bundle", bundle),
     ("checkpoint", checkpoint),
     ("note", note),
@@ -302,6 +305,41 @@ pub fn leaf_frame(data: &[u8]) {
     let _ = Hash::leaf(data);
 }
 
+/// A sealed payload as it is found, and as whoever knows the data subject's public key might seal it.
+pub fn payload(data: &[u8]) {
+    let key = reader();
+    let _ = (Payload::reader(data), Payload::open(data, &key));
+    let sender = SealingKey::from_seed(&[2; 32]);
+    let boxed = sender.seal(data, &public(&key)).expect("a box");
+    let sealed = [key.public().as_bytes(), sender.public().as_bytes(), &boxed].concat();
+    assert_eq!(Payload::reader(&sealed), Some(key.public().as_str()));
+    let payload = Payload::open(&sealed, &key).expect("sealed for this key");
+    assert_eq!(payload.commitment(), marque_signing::sha256(data));
+    // A record that commits to whatever it is.
+    let decided = serde_json::json!({
+        "kind": "decided", "decision": "permit", "epoch": 1, "staleness_bound_ms": 1, "side_effecting": false,
+        "sealed": { "commitment": payload.commitment() },
+    });
+    let body = serde_json::from_value(decided).expect("a decided body");
+    let record = Record::new(UnixMillis(1), Did::from_key_bytes([7; 32]), body);
+    assert!(payload.of(&record).is_err(), "the record names another proof");
+}
+
+fn reader() -> SealingKey {
+    SealingKey::from_seed(&[1; 32])
+}
+
+fn public(key: &SealingKey) -> PublicXkey {
+    PublicXkey::parse(&key.public()).expect("its own text")
+}
+
+/// A payload's frame: version, salt, four parts.
+fn framed() -> Vec<u8> {
+    let parts = [b"0190".as_slice(), b"a.b.c", b"{}", b"no"];
+    let part = |part: &[u8]| [&u32::try_from(part.len()).expect("short").to_be_bytes(), part].concat();
+    [vec![1], vec![9; 32], parts.map(part).concat()].concat()
+}
+
 /// A line of `marque log verify-proof --stdin`.
 pub fn proof_plumbing(data: &[u8]) {
     let answer = marque_ledger::plumbing::answer(&text(data));
@@ -368,6 +406,7 @@ pub fn sample(target: &str) -> Vec<u8> {
             let entry = Entry { stream_seq: 7, broker_ts_ns: 1, bus_subject: "marque.record.decided.none", payload: b"x" };
             entry.encode().expect("an entry")
         }
+        "payload" => framed(),
         "proof_plumbing" => br#"{"kind":"inclusion","leafIdx":0,"treeSize":1,"leafHash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","root":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","proof":[]}"#.to_vec(),
         "verify_plumbing" => serde_json::json!({
             "chain": [leaf.compact], "trust_anchors": [{"iss": ISSUER, "jwk": Who::ControlPlane.jwk()}],

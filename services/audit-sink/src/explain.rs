@@ -223,7 +223,8 @@ fn path_link(reading: &Reading, token: Digest) -> Result<PathLink, SinkError> {
         | Body::Kicked(_)
         | Body::Disconnected(_)
         | Body::Risk(_)
-        | Body::Heads(_) => None,
+        | Body::Heads(_)
+        | Body::Erased(_) => None,
     };
     link.claims = carried.and_then(|carried| claims(carried, token));
     Ok(link)

@@ -238,7 +238,8 @@ pub(crate) fn fields(record: &Record, post: &mut impl FnMut(Field, &[u8])) {
         | Body::Connected(_)
         | Body::Disconnected(_)
         | Body::Risk(_)
-        | Body::Heads(_) => {}
+        | Body::Heads(_)
+        | Body::Erased(_) => {}
     }
 }
 
@@ -256,6 +257,9 @@ pub(crate) fn action_id(decided: &Decided) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Claims {
         jti: String,
+    }
+    if let Some(sealed) = &decided.sealed {
+        return sealed.action.clone();
     }
     let signed = decided.decision == Verb::Permit || decided.seq.is_some();
     let proof = decided.proof.as_ref().and_then(Carried::compact).filter(|_| signed)?;

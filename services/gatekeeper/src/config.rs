@@ -46,6 +46,9 @@ pub struct GatekeeperConfig {
     pub staleness_ms: u64,
     /// How many questions are answered at once.
     pub requests_max: usize,
+    /// Tools whose arguments are kept out of the log, so that they can be erased: names, or `nats:` patterns, as the
+    /// verifier and the tool hosts have them. What an agent states of its own calls of them is refused.
+    pub erasable: Vec<String>,
 }
 
 impl Default for GatekeeperConfig {
@@ -60,6 +63,7 @@ impl Default for GatekeeperConfig {
             // The standard tier's (PROTOCOL §6): rides out a leader crash; a tool's own bound holds all the same.
             staleness_ms: 15_000,
             requests_max: 256,
+            erasable: Vec::new(),
         }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! The broker lets an agent publish on `marque.record.<kind>.<its own key>` alone, which comes here.
 
+use marque_agent::enforce::Policy;
 use marque_bus::service::Request;
 use marque_bus::{Reply, subjects};
 use marque_identity::{Code, Did, Refusal};
-use marque_judgement::record::{RECORD_BYTES_MAX, Record, RecordKind, Verdict, may_sign};
-use marque_signing::TrustBundle;
+use marque_judgement::record::{Body, RECORD_BYTES_MAX, Record, RecordKind, Requested, Verdict, may_sign};
+use marque_signing::{TrustBundle, jws};
 use serde_json::json;
 
 use crate::metrics::Metrics;
@@ -19,6 +20,8 @@ const KINDS: [RecordKind; 2] = [RecordKind::Delegated, RecordKind::Requested];
 pub(crate) struct Scribe {
     pub(crate) records: Records,
     pub(crate) bundle: TrustBundle,
+    /// Which tools are erasable.
+    pub(crate) of_tools: Policy,
     pub(crate) metrics: Metrics,
 }
 
@@ -33,6 +36,7 @@ impl Scribe {
     /// 1. the bus subject: a kind that agents state, and whose key
     /// 2. a record, signed by that key
     /// 3. of that kind, and such as its signer may state
+    /// 4. not of a tool whose arguments are kept out of the log: its proof has them
     async fn judge_and_store(&self, request: &Request) -> Result<Reply, Refusal> {
         // 1
         let (kind, key) = addressed(&request.subject)
@@ -51,8 +55,28 @@ impl Scribe {
         if record.kind() != kind || !may_sign(&self.bundle, &record) {
             return Err(Refusal::new(Code::NotAuthorized, "the record states what its signer may not"));
         }
+        // 4
+        if let Body::Requested(requested) = &record.body
+            && self.is_erasable(&record, requested)
+        {
+            return Err(Refusal::new(Code::NotAuthorized, "what this tool is called with is kept out of the log"));
+        }
         let stored = self.records.forward(&record, compact).await?;
         Ok(json!({ "sequence": stored.sequence, "duplicate": stored.duplicate }).to_string().into_bytes().into())
+    }
+}
+
+impl Scribe {
+    /// Whether the record or the proof in it names an erasable tool.
+    fn is_erasable(&self, record: &Record, requested: &Requested) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Claims {
+            aat_tool: String,
+        }
+        let proof = requested.proof.compact();
+        let claims = proof.and_then(|proof| jws::unverified_payload::<Claims>(proof, RECORD_BYTES_MAX).ok());
+        let named = [record.tool.as_deref(), claims.as_ref().map(|claims| claims.aat_tool.as_str())];
+        named.into_iter().flatten().any(|tool| self.of_tools.erasable(tool).is_some())
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use marque_agent::enforce::Chains;
+use marque_agent::enforce::{Chains, DataSubject, Policy};
 use marque_bus::async_nats::Message;
 use marque_bus::callout::{Answerer, QUEUE_GROUP, Questions, SERVER_XKEY};
 use marque_bus::permissions::system;
@@ -77,8 +77,12 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         () = buses.connected() => {}
         () = shutdown.requested() => return Ok(()),
     }
+    let of_tools = Policy::new(bundle.trust_domain.clone());
+    let of_tools = config.gatekeeper.erasable.iter().fold(of_tools, |policy, pattern| {
+        policy.erasing(pattern, DataSubject::Agent) // whose data it is does not matter here: nothing is kept
+    });
     let gatekeeper =
-        Gatekeeper::build(&buses, secrets, bundle, bounds, clock, &health).await.map_err(Failure::fatal)?;
+        Gatekeeper::build(&buses, secrets, bundle, bounds, of_tools, clock, &health).await.map_err(Failure::fatal)?;
     gatekeeper.serve(&buses, &health, &shutdown).await.map_err(Failure::fatal)
 }
 
@@ -158,6 +162,7 @@ impl Gatekeeper {
         secrets: Secrets,
         bundle: TrustBundle,
         bounds: Bounds,
+        of_tools: Policy,
         clock: marque_runtime::Clock,
         health: &Health,
     ) -> Result<Self, BusError> {
@@ -197,7 +202,7 @@ impl Gatekeeper {
             clock,
             metrics: metrics.clone(),
         };
-        let scribe = Arc::new(Scribe { records, bundle, metrics });
+        let scribe = Arc::new(Scribe { records, bundle, of_tools, metrics });
         let service = Self::answer(bus, &registry, feed, bounds).await?;
         Ok(Self { door, registry, warden, scribe, applied: to_carry_out, service, bounds })
     }

@@ -2,8 +2,10 @@
 
 mod check;
 mod completeness;
+mod erase;
 pub(crate) mod explanation;
 mod prove;
+mod reveal;
 
 use std::time::Duration;
 
@@ -55,6 +57,9 @@ pub enum AuditVerb {
     /// Which past actions would have been decided otherwise: at a time, under a policy, without a token. With none of
     /// these: which decisions the log does not bear out. Exit code 1 where there are any.
     Replay(forensics::ReplayArgs),
+    /// Forget a data subject: delete its keys, so that what erasable tools were called with is read by nobody any more.
+    /// The log and every proof stand as before.
+    Erase(erase::EraseArgs),
     /// Everything that rested on a token, a key or a manifest, from some leaf on.
     BlastRadius(forensics::BlastArgs),
 }
@@ -154,6 +159,7 @@ pub(crate) async fn run(verb: &AuditVerb, common: &Common, out: &Output) -> Resu
         AuditVerb::Tree(args) => forensics::tree(args, common, out).await,
         AuditVerb::Replay(args) => forensics::replay(args, common, out).await,
         AuditVerb::BlastRadius(args) => forensics::blast(args, common, out).await,
+        AuditVerb::Erase(args) => erase::run(args, common, out).await,
         AuditVerb::Check(args) => check::run(args, common),
         AuditVerb::Query(_)
         | AuditVerb::Explain { .. }
@@ -177,8 +183,12 @@ async fn ask_sink(verb: &AuditVerb, common: &Common, out: &Output) -> Result<Ans
             Ok(Answer::yes(records, text))
         }
         AuditVerb::Explain { record } => {
-            let explained = explain(&bus, record, timeout).await?;
-            let text = explanation::in_full(&explained);
+            let mut explained = explain(&bus, record, timeout).await?;
+            let mut text = explanation::in_full(&explained);
+            if let Some(revealed) = reveal::of(&bus, &explained).await {
+                text = [text].into_iter().chain(reveal::lines(&revealed)).collect::<Vec<_>>().join("\n");
+                explained["revealed"] = revealed;
+            }
             Ok(Answer::yes(explained, text))
         }
         AuditVerb::Proof { record } => {
@@ -186,9 +196,11 @@ async fn ask_sink(verb: &AuditVerb, common: &Common, out: &Output) -> Result<Ans
             let text = serde_json::to_string_pretty(&proof).unwrap_or_default();
             Ok(Answer::yes(proof, text))
         }
-        AuditVerb::Timeline(_) | AuditVerb::Tree(_) | AuditVerb::Replay(_) | AuditVerb::BlastRadius(_) => {
-            Err(Failure::new(Code::Internal, "this is answered out of a copy"))
-        }
+        AuditVerb::Timeline(_)
+        | AuditVerb::Tree(_)
+        | AuditVerb::Replay(_)
+        | AuditVerb::BlastRadius(_)
+        | AuditVerb::Erase(_) => Err(Failure::new(Code::Internal, "no sink answers this")),
     }
 }
 

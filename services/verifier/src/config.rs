@@ -1,9 +1,10 @@
 //! The verifier's configuration, and the policy that it makes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use marque_agent::enforce::{
-    Policy, STALENESS_CRITICAL, STALENESS_MAX_MS, STALENESS_MIN_MS, STALENESS_STANDARD, Tier, ToolRule,
+    DataSubject, Policy, STALENESS_CRITICAL, STALENESS_MAX_MS, STALENESS_MIN_MS, STALENESS_STANDARD, Tier, ToolRule,
 };
 use marque_identity::TrustDomain;
 use marque_runtime::{Common, ConfigError};
@@ -31,6 +32,10 @@ pub struct VerifierConfig {
     pub critical: Vec<String>,
     /// Tools whose proofs are accepted once in the whole cluster: names, or `nats:` patterns.
     pub side_effecting: Vec<String>,
+    /// Tools whose arguments and reasons are kept out of the log, so that they can be erased: names, or `nats:`
+    /// patterns, each with the argument that names the data subject; empty: the agent is.
+    /// Where several match, a name in its place counts before a wildcard.
+    pub erasable: BTreeMap<String, String>,
     /// How old the view of the directives may be for a critical tool, milliseconds.
     pub staleness_critical_ms: u64,
     /// The same for all others.
@@ -46,6 +51,7 @@ impl Default for VerifierConfig {
         Self {
             critical: Vec::new(),
             side_effecting: Vec::new(),
+            erasable: BTreeMap::new(),
             staleness_critical_ms: millis(STALENESS_CRITICAL),
             staleness_standard_ms: millis(STALENESS_STANDARD),
             // Below the SDK's 30 s, so that the agent hears what became of its call.
@@ -88,7 +94,14 @@ impl VerifierConfig {
         let rule = |pattern: &String, tier, side_effecting| ToolRule { pattern: pattern.clone(), tier, side_effecting };
         let critical = self.critical.iter().map(|pattern| rule(pattern, Some(Tier::Critical), false));
         let side_effecting = self.side_effecting.iter().map(|pattern| rule(pattern, None, true));
-        Ok(critical.chain(side_effecting).fold(Policy::new(domain).with_bounds(bounds.0, bounds.1), Policy::with))
+        let policy = Policy::new(domain).with_bounds(bounds.0, bounds.1);
+        let policy = critical.chain(side_effecting).fold(policy, Policy::with);
+        let of = |argument: &String| match argument.as_str() {
+            "" => DataSubject::Agent,
+            argument => DataSubject::Argument(argument.to_owned()),
+        };
+        // Backwards a name comes before a wildcard in its place.
+        Ok(self.erasable.iter().rev().fold(policy, |policy, (pattern, argument)| policy.erasing(pattern, of(argument))))
     }
 
     /// How long the gate waits for a tool.
@@ -114,12 +127,18 @@ mod tests {
         let config = VerifierConfig {
             critical: vec!["nats:gated.pay.>".into()],
             side_effecting: vec!["nats:gated.*.send".into()],
+            erasable: [("nats:gated.crm.>", "customer"), ("nats:gated.>", "")]
+                .map(|(pattern, argument)| (pattern.to_owned(), argument.to_owned()))
+                .into(),
             ..VerifierConfig::default()
         };
         let policy = config.policy(domain()).unwrap();
         assert_eq!(policy.demand("nats:gated.pay.list").staleness_bound, STALENESS_CRITICAL);
         assert!(policy.demand("nats:gated.mail.send").side_effecting);
         assert_eq!(policy.demand("nats:gated.mail.read").staleness_bound, STALENESS_STANDARD);
+        assert_eq!(policy.erasable("nats:gated.crm.query"), Some(&DataSubject::Argument("customer".into())));
+        assert_eq!(policy.erasable("nats:gated.mail.send"), Some(&DataSubject::Agent));
+        assert_eq!(policy.erasable("nats:other.mail.send"), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod policy;
 mod presentation;
 pub mod reply;
 mod ruling;
+mod sealing;
 mod seen;
 pub mod wire;
 
@@ -23,3 +24,4 @@ pub use policy::{
 };
 pub use presentation::{Chain, Presentation, Received};
 pub use ruling::{Asked, Denied, Outcome, Permitted, Ruling};
+pub use sealing::DataSubject;

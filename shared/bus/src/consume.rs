@@ -43,20 +43,42 @@ impl Bus {
     /// At most `messages_max` messages of `stream` from `from_sequence` on. The answering replica may lag: what lies
     /// behind the last message returned is not known from it.
     pub async fn read(&self, stream: &str, from_sequence: u64, messages_max: usize) -> Result<Batch, BusError> {
+        self.read_matching(stream, ">", from_sequence, messages_max).await
+    }
+
+    /// The same of the messages on subjects that `pattern` matches.
+    pub async fn read_matching(
+        &self,
+        stream: &str,
+        pattern: &str,
+        from_sequence: u64,
+        messages_max: usize,
+    ) -> Result<Batch, BusError> {
         let batch = messages_max.clamp(1, BATCH_MESSAGES_MAX);
+        let pattern = serde_json::Value::from(pattern);
         // `next_by_subj` makes a message at the sequence optional: the next one held is the answer.
         let request = format!(
-            r#"{{"seq":{},"next_by_subj":">","batch":{batch},"max_bytes":{BATCH_BYTES_MAX}}}"#,
+            r#"{{"seq":{},"next_by_subj":{pattern},"batch":{batch},"max_bytes":{BATCH_BYTES_MAX}}}"#,
             from_sequence.max(1)
         );
         self.direct_get(&format!("$JS.API.DIRECT.GET.{stream}"), request).await
     }
 
+    /// The last message that `stream` holds on `subject`, by a request whose own subject names it: for whoever may
+    /// read some of a stream's subjects alone.
+    pub(crate) async fn read_last_by_subject(&self, stream: &str, subject: &str) -> Result<Option<Stored>, BusError> {
+        let api = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
+        self.last(stream, &api, String::new()).await
+    }
+
     /// The last message that `stream` holds on `subject`.
     pub async fn read_last(&self, stream: &str, subject: &str) -> Result<Option<Stored>, BusError> {
         let request = format!(r#"{{"last_by_subj":{}}}"#, serde_json::Value::from(subject));
-        let api = format!("$JS.API.DIRECT.GET.{stream}");
-        let message = self.ask(&api, HeaderMap::new(), request.into(), READ_TIMEOUT).await?;
+        self.last(stream, &format!("$JS.API.DIRECT.GET.{stream}"), request).await
+    }
+
+    async fn last(&self, stream: &str, api: &str, request: String) -> Result<Option<Stored>, BusError> {
+        let message = self.ask(api, HeaderMap::new(), request.into(), READ_TIMEOUT).await?;
         match status(&message) {
             None => stored(message).map(Some),
             Some(404) => Ok(None),

@@ -12,6 +12,7 @@ pub mod feed;
 pub mod permissions;
 pub mod publish;
 pub mod request;
+pub mod sealed;
 pub mod service;
 pub mod streams;
 pub mod subjects;
@@ -22,6 +23,7 @@ pub use error::BusError;
 pub use feed::{Counted, Feed, FeedOptions};
 pub use publish::{Claim, Recorded};
 pub use request::{CallError, Reply, WireRefusal};
+pub use sealed::Erasure;
 pub use service::{Endpoint, Request, RunningService, Service};
 pub use streams::{StreamSpec, StreamState};
 

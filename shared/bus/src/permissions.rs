@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use marque_signing::{PublicKey, nkey};
 
-use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS};
+use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS, SEALED, SEALING_KEYS};
 use crate::subjects::{self, SUBJECTS, Subject, SubjectKind};
 
 /// A user of the broker, by what it is there for.
@@ -205,7 +205,9 @@ fn heard(role: BusRole) -> Vec<String> {
 fn api(role: BusRole) -> Vec<String> {
     let info = |stream: &str| format!("$JS.API.STREAM.INFO.{stream}");
     let get = |stream: &str| format!("$JS.API.DIRECT.GET.{stream}");
-    let streams = [DIRECTIVES, AUDIT, CHECKPOINTS, PROOFS];
+    // The last message of such a subject, by a request that names it: no private key, no payload.
+    let public_keys = || format!("{}.{}", get(SEALING_KEYS), subjects::SEALING_PUBLIC_ALL);
+    let streams = [DIRECTIVES, AUDIT, CHECKPOINTS, PROOFS, SEALED, SEALING_KEYS];
     match role {
         BusRole::Bootstrap => streams.iter().flat_map(|s| [info(s), format!("$JS.API.STREAM.CREATE.{s}")]).collect(),
         // Whoever publishes a record reads it back where the broker says `duplicate`.
@@ -215,7 +217,10 @@ fn api(role: BusRole) -> Vec<String> {
         BusRole::Callout => vec!["_INBOX.>".into(), system::AUTH_REPLIES.into()],
         BusRole::Kicker => vec![system::KICK_ALL.into(), system::CONNECTIONS.into()],
         BusRole::Verifier | BusRole::Host => {
-            [DIRECTIVES, AUDIT, PROOFS, CHECKPOINTS].iter().flat_map(|s| [info(s), get(s)]).collect()
+            let mut all: Vec<String> =
+                [DIRECTIVES, AUDIT, PROOFS, CHECKPOINTS].iter().flat_map(|s| [info(s), get(s)]).collect();
+            all.push(public_keys());
+            all
         }
         BusRole::Sink => {
             let mut all: Vec<String> =
@@ -233,6 +238,14 @@ fn api(role: BusRole) -> Vec<String> {
         BusRole::Operator => {
             let mut all: Vec<String> = streams.iter().map(|s| info(s)).collect();
             all.extend([get(CHECKPOINTS), get(DIRECTIVES), "$SRV.>".into()]);
+            // Explaining an erasable action, and erasing. No other stream lets anything be deleted.
+            all.extend([
+                get(SEALED),
+                get(SEALING_KEYS),
+                public_keys(),
+                format!("$JS.API.STREAM.PURGE.{SEALED}"),
+                format!("$JS.API.STREAM.MSG.DELETE.{SEALING_KEYS}"),
+            ]);
             all
         }
         BusRole::Agent => Vec::new(),

@@ -99,6 +99,11 @@ impl Bus {
         self.publish_stored(&subjects::record(kind, key), compact.as_bytes(), None, RECORD_DEADLINE).await
     }
 
+    /// The same by who may not read the stream: an id that only its signer can know needs no reading back.
+    pub async fn publish_own_record(&self, kind: &str, by: &Did, compact: &str) -> Result<(), BusError> {
+        self.publish_unread(&subjects::record(kind, Some(by)), compact.as_bytes(), RECORD_DEADLINE).await
+    }
+
     /// The same for any captured subject, with a deadline and an optional time to live (the stream must allow it).
     pub async fn publish_stored(
         &self,
@@ -136,14 +141,38 @@ impl Bus {
         if ours { Ok(Recorded { sequence, duplicate: true }) } else { Err(moved) }
     }
 
+    /// The same for bytes that nobody else can have published before: a duplicate is our own earlier try, and is not
+    /// read back.
+    pub async fn publish_unread(&self, subject: &str, payload: &[u8], deadline: Duration) -> Result<(), BusError> {
+        let until = Instant::now() + deadline;
+        self.publish_acked(subject, payload, HeaderMap::new(), None, until).await.map(drop)
+    }
+
     async fn publish_with(
+        &self,
+        subject: &str,
+        payload: &[u8],
+        headers: HeaderMap,
+        ttl: Option<Duration>,
+        deadline: Duration,
+    ) -> Result<Recorded, BusError> {
+        let until = Instant::now() + deadline;
+        let ack = self.publish_acked(subject, payload, headers, ttl, until).await?;
+        if ack.duplicate {
+            self.compare_stored(&ack.stream, ack.seq, payload, until).await?;
+        }
+        Ok(Recorded { sequence: ack.seq, duplicate: ack.duplicate })
+    }
+
+    /// Stored, or a duplicate of what is; an error otherwise.
+    async fn publish_acked(
         &self,
         subject: &str,
         payload: &[u8],
         mut headers: HeaderMap,
         ttl: Option<Duration>,
-        deadline: Duration,
-    ) -> Result<Recorded, BusError> {
+        until: Instant,
+    ) -> Result<Ack, BusError> {
         if !subjects::is_publishable(subject) {
             return Err(BusError::SubjectInvalid(subject.to_owned()));
         }
@@ -151,18 +180,24 @@ impl Bus {
         if let Some(ttl) = ttl {
             headers.insert("Nats-TTL", format!("{}s", ttl.as_secs().max(1)));
         }
-        let payload = Bytes::copy_from_slice(payload);
-        let until = Instant::now() + deadline;
-        let ack = self.publish_until(subject, headers, payload.clone(), until).await?;
-        match ack.error {
-            Some(error) if error.says_moved() => return Err(BusError::SequenceMoved(error.description)),
-            Some(error) => return Err(BusError::Refused(format!("{subject}: {}", error.description))),
-            None => {}
+        let mut ack = self.publish_until(subject, headers, Bytes::copy_from_slice(payload), until).await?;
+        match ack.error.take() {
+            Some(error) if error.says_moved() => Err(BusError::SequenceMoved(error.description)),
+            Some(error) => Err(BusError::Refused(format!("{subject}: {}", error.description))),
+            None => Ok(ack),
         }
-        if ack.duplicate {
-            self.compare_stored(&ack.stream, ack.seq, &payload, until).await?;
+    }
+
+    /// Publishes on a subject that has no message yet; lost, if it has another's.
+    pub(crate) async fn claim_subject(&self, subject: &str, claim: &[u8]) -> Result<Claim, BusError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
+        let until = Instant::now() + CLAIM_DEADLINE;
+        match self.publish_until(subject, headers, Bytes::copy_from_slice(claim), until).await?.error {
+            None => Ok(Claim::Won),
+            Some(error) if error.says_taken() => Ok(Claim::Lost),
+            Some(error) => Err(BusError::Refused(format!("{subject}: {}", error.description))),
         }
-        Ok(Recorded { sequence: ack.seq, duplicate: ack.duplicate })
     }
 
     /// Claims a proof's digest in the proof stream, which the first one gets. An error is undecided: deny.

@@ -18,12 +18,20 @@ pub const AUDIT: &str = "MARQUE_AUDIT";
 pub const CHECKPOINTS: &str = "MARQUE_CHECKPOINTS";
 /// Claims on proofs.
 pub const PROOFS: &str = "MARQUE_PROOFS";
+/// What the records of erasable actions leave out, sealed.
+pub const SEALED: &str = "MARQUE_SEALED";
+/// The keys that it is sealed for.
+pub const SEALING_KEYS: &str = "MARQUE_SEALING_KEYS";
 
 /// The server counts headers as well: our limit on a directive, and room for them.
 const DIRECTIVE_MESSAGE_BYTES_MAX: usize = marque_revocation::DIRECTIVE_BYTES_MAX + 1024;
 /// C2SP tlog-tiles: an entry is at most 65,535 bytes, our framing included.
 const RECORD_MESSAGE_BYTES_MAX: usize = 60_000;
 const CHECKPOINT_BYTES_MAX: usize = 16 * 1024;
+/// As much as the server lets pass (`max_payload` 64 KB): a proof and its arguments came in one such message.
+const SEALED_BYTES_MAX: usize = 64 * 1024;
+/// A public key is 56 characters, a private one 32 bytes; and headers.
+const KEY_BYTES_MAX: usize = 512;
 /// A claim is a nonce, and headers.
 const CLAIM_BYTES_MAX: usize = 512;
 /// Twice the widest window in which a proof is accepted (30 s to either side), and room.
@@ -120,6 +128,20 @@ pub fn specs_limited(replicas: usize, audit: AuditLimits) -> Vec<StreamSpec> {
                 "max_msgs_per_subject": 1,
                 "discard_new_per_subject": true,
             }),
+        ),
+        // What may have to be erased: payloads by purging a data subject's, keys one by one, so that the server
+        // overwrites their bytes. No message takes another's place.
+        strict(
+            SEALED,
+            "marque.sealed.*.*",
+            SEALED_BYTES_MAX,
+            json!({ "deny_purge": false, "max_msgs_per_subject": 1, "discard_new_per_subject": true }),
+        ),
+        strict(
+            SEALING_KEYS,
+            "marque.sealing.>",
+            KEY_BYTES_MAX,
+            json!({ "deny_delete": false, "max_msgs_per_subject": 1, "discard_new_per_subject": true }),
         ),
     ]
 }

@@ -138,6 +138,8 @@ pub const CHECKPOINTS_ALL: &str = "marque.checkpoint.*";
 pub const WITNESS_ALL: &str = "marque.witness.*";
 /// What the proof stream captures.
 pub const PROOFS_ALL: &str = "marque.proof.*";
+/// The public keys that payloads are sealed for.
+pub const SEALING_PUBLIC_ALL: &str = "marque.sealing.public.*";
 /// Search the audit log.
 pub const AUDIT_QUERY: &str = "marque.audit.query";
 /// Explain one action.
@@ -213,6 +215,41 @@ pub fn proof_claim(id: &Digest) -> String {
     format!("marque.proof.{id}")
 }
 
+/// The public key that a data subject's payloads are sealed for.
+pub fn sealing_public(subject: &Digest) -> String {
+    format!("marque.sealing.public.{subject}")
+}
+
+/// One private key of a data subject, by its public half.
+pub fn sealing_private(subject: &Digest, public: &str) -> String {
+    format!("marque.sealing.private.{subject}.{public}")
+}
+
+/// Every private key of a data subject.
+pub fn sealing_private_all(subject: &Digest) -> String {
+    sealing_private(subject, "*")
+}
+
+/// The sealed payload of a record about a data subject.
+pub fn sealed(subject: &Digest, record: &str) -> String {
+    format!("marque.sealed.{subject}.{record}")
+}
+
+/// Every sealed payload about a data subject.
+pub fn sealed_all(subject: &Digest) -> String {
+    sealed(subject, "*")
+}
+
+/// The sealed payload of a record, whoever it is about.
+pub fn sealed_of(record: &str) -> String {
+    format!("marque.sealed.*.{record}")
+}
+
+/// The data subject of a sealed payload's subject.
+pub fn sealed_subject(subject: &str) -> Option<Digest> {
+    subject.strip_prefix("marque.sealed.")?.split('.').next()?.parse().ok()
+}
+
 /// Whether a text can stand as one token of a subject: not empty, no `.`, no wildcard, printable ASCII without space.
 pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'.' | b'*' | b'>'))
@@ -279,6 +316,9 @@ mod tests {
             witness(&did),
             audit_tile(&did),
             proof_claim(&Digest([1; 32])),
+            sealing_public(&Digest([1; 32])),
+            sealing_private(&Digest([1; 32]), "XA"),
+            sealed(&Digest([1; 32]), "0190"),
             gate("tools.crm.query"),
             committed(HEARTBEAT).unwrap(),
         ] {

@@ -142,6 +142,7 @@ fn frame(decision: Verb, basis: &Basis, claimed: &Claimed, presented: &Presented
         constraint: None,
         side_effecting: false,
         input: Some(InputDigest::of(presented.input)),
+        sealed: None,
     }
 }
 

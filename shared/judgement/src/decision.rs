@@ -108,7 +108,16 @@ impl Permit {
 
     /// Step 12 has failed, or could not be learned: the permit becomes a denial.
     pub fn withdraw(self, code: Code, message: impl Into<String>) -> Denial {
-        let refusal = ChainRefusal::at("12", code, message);
+        self.withdrawn(ChainRefusal::at("12", code, message))
+    }
+
+    /// Step 14: what an erasable tool's record leaves out could not be stored: the permit becomes a denial.
+    pub fn unkept(self) -> Denial {
+        let message = "what its record leaves out could not be stored, so nothing was done";
+        self.withdrawn(ChainRefusal::at("14", Code::NotRecorded, message))
+    }
+
+    fn withdrawn(self, refusal: ChainRefusal) -> Denial {
         Denial {
             refusal,
             directive: None,

@@ -140,7 +140,8 @@ impl Hindsight {
             | Body::Kicked(_)
             | Body::Disconnected(_)
             | Body::Risk(_)
-            | Body::Heads(_) => {}
+            | Body::Heads(_)
+            | Body::Erased(_) => {}
         }
     }
 

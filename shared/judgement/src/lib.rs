@@ -15,6 +15,7 @@ pub mod proof;
 pub mod record;
 mod refusal;
 pub mod replay;
+pub mod sealed;
 
 pub use cache::ChainCache;
 pub use call::{Audience, Call, check_call};

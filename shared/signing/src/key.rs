@@ -11,6 +11,13 @@ use crate::decoded;
 use crate::encoding::{base64url, base64url_32, decode_array};
 use crate::sha256;
 
+/// 32 bytes of the system's randomness, wiped when they are dropped: a seed, a salt.
+pub fn random_32() -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    getrandom::fill(bytes.as_mut()).map_err(|_| KeyError::Randomness)?;
+    Ok(bytes)
+}
+
 /// Why bytes are no key of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -188,9 +195,7 @@ pub struct SigningKey(ed25519_dalek::SigningKey);
 impl SigningKey {
     /// A new key from the system's randomness.
     pub fn generate() -> Result<Self, KeyError> {
-        let mut seed = Zeroizing::new([0u8; 32]);
-        getrandom::fill(seed.as_mut()).map_err(|_| KeyError::Randomness)?;
-        Ok(Self::from_seed(&seed))
+        Ok(Self::from_seed(&*random_32()?))
     }
 
     /// The key of an RFC 8032 seed.

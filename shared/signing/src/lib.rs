@@ -16,7 +16,7 @@ pub mod xkey;
 pub use bundle::{Anchor, BundleError, Operator, Role, ServiceKey, TrustBundle};
 pub use encoding::{base64url, base64url_decode};
 pub use jws::{Algorithms, Compact, JwsError};
-pub use key::{Jwk, KeyError, PublicKey, SignatureError, SigningKey};
+pub use key::{Jwk, KeyError, PublicKey, SignatureError, SigningKey, random_32};
 
 use marque_identity::Digest;
 use sha2::Digest as _;

@@ -64,6 +64,11 @@ impl PublicXkey {
         }
         nkeys::XKey::from_public_key(text).map(Self).map_err(|_| SealError)
     }
+
+    /// The text, `X…`.
+    pub fn text(&self) -> String {
+        self.0.public_key()
+    }
 }
 
 impl fmt::Debug for PublicXkey {

@@ -3,9 +3,9 @@
 use marque_credential::{EvidenceDigest, EvidenceKind};
 use marque_identity::{Blame, Code, Did, Digest, Epoch, UnixMillis, UnixSeconds};
 use marque_judgement::record::{
-    Body, Carried, Completed, Connected, Connection, Decided, Delegated, DirectiveIssued, Disconnected, Heads,
-    InputDigest, Issued, KeyHead, Kicked, Outcome, Receipt, Record, RecordKind, Refused, Requested, Risk, Shown, Verb,
-    What,
+    Body, Carried, Completed, Connected, Connection, Decided, Delegated, DirectiveIssued, Disconnected, Erased, Heads,
+    InputDigest, Issued, KeyHead, Kicked, Outcome, Receipt, Record, RecordKind, Refused, Requested, Risk, Sealed,
+    Shown, Verb, What,
 };
 use marque_revocation::{Closed, ClosedConnection};
 use marque_tests::vectors::token::{ISSUER, NOW, Who};
@@ -112,6 +112,10 @@ fn acted() -> Vec<Body> {
             constraint: Some(r#"{"constraint_type":"exact","value":5}"#.into()),
             side_effecting: true,
             input: Some(input()),
+            sealed: Some(Sealed {
+                commitment: Some(SHA256),
+                action: Some("01a20ed6-7ebd-74c4-ba7b-6d3d3727502e".into()),
+            }),
         })),
         Body::Completed(Completed {
             decided: "01a20ed6-7ebd-74c4-ba7b-6d3d3727502e".into(),
@@ -123,6 +127,7 @@ fn acted() -> Vec<Body> {
         }),
         Body::Risk(Risk { signal: "key_cloned".into(), message: "two proofs with one number".into() }),
         Body::Heads(Heads { tree_size: 7, heads: vec![KeyHead { agent: did(), seq: 3, proof: SHA256, leaf: 6 }] }),
+        Body::Erased(Erased { commitment: SHA256, reason: "asked for".into() }),
     ]
 }
 

@@ -59,7 +59,7 @@ impl Folding<'_, '_> {
             Body::Kicked(kicked) => self.kicked(kicked),
             Body::Heads(heads) => self.heads(heads),
             Body::Risk(risk) if risk.signal == cloned::SIGNAL => self.raised(record),
-            Body::Risk(_) | Body::Receipt(_) => Ok(()),
+            Body::Risk(_) | Body::Receipt(_) | Body::Erased(_) => Ok(()),
         }
     }
 

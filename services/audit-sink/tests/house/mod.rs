@@ -165,6 +165,7 @@ pub fn decided(agent: Did, links: &[Digest], tool: &str, verb: Verb) -> Record {
         constraint: None,
         side_effecting: true,
         input: None,
+        sealed: None,
     };
     let record = Record::new(UnixMillis(1_700_000_000_000), key(2).did(), Body::Decided(Box::new(decided)));
     Record { tool: Some(tool.into()), ..about(record, agent, links) }

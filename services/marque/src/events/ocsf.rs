@@ -175,7 +175,8 @@ fn add_record(event: &mut Value, record: &Record) {
         | Body::Kicked(_)
         | Body::Disconnected(_)
         | Body::Risk(_)
-        | Body::Heads(_) => {}
+        | Body::Heads(_)
+        | Body::Erased(_) => {}
     }
 }
 
@@ -206,7 +207,7 @@ fn told(record: &Record) -> Told {
         Body::Risk(risk) => Told { code: Some(risk.signal.clone()), ..plain(Status::Unknown, Severity::High) },
         // It stands outside whether it will be permitted.
         Body::Requested(_) => plain(Status::Unknown, Severity::Informational),
-        Body::Directive(_) => plain(Status::Success, Severity::Low),
+        Body::Directive(_) | Body::Erased(_) => plain(Status::Success, Severity::Low),
         Body::Issued(_)
         | Body::Delegated(_)
         | Body::Receipt(_)

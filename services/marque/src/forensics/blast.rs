@@ -151,7 +151,8 @@ impl<'d> Tainted<'d> {
             | Body::Kicked(_)
             | Body::Disconnected(_)
             | Body::Risk(_)
-            | Body::Heads(_) => return,
+            | Body::Heads(_)
+            | Body::Erased(_) => return,
         };
         let Some(token) = record.token else { return };
         let is = match self.doubt {
@@ -224,7 +225,8 @@ impl Sums {
             | Body::Kicked(_)
             | Body::Disconnected(_)
             | Body::Risk(_)
-            | Body::Heads(_) => {}
+            | Body::Heads(_)
+            | Body::Erased(_) => {}
         }
         self.agents.extend(record.agent.map(|agent| agent.to_string()));
         self.tasks.extend(record.task.as_ref().map(ToString::to_string));

@@ -116,5 +116,6 @@ fn told(body: &Body) -> (String, Option<String>) {
         Body::Disconnected(ended) => (ended.reason.clone(), None),
         Body::Risk(risk) => (risk.signal.clone(), None),
         Body::Heads(heads) => (format!("{} chains", heads.heads.len()), None),
+        Body::Erased(erased) => (erased.reason.clone(), None),
     }
 }

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use marque_bus::{Bus, Claim, Feed};
-use marque_identity::{Code, Did, Refusal};
+use marque_identity::{Code, Did, Digest, Refusal};
 use marque_judgement::action::{self, Presented};
 use marque_judgement::record::{self, Body, Completed, InputDigest, Record, Refused};
 use marque_judgement::{
-    Audience, Basis, Call, Decision, DecisionPolicy, Denial, Now, ReplayGuard, VerifiedChain, decide,
+    Audience, Basis, Call, Claimed, Decision, DecisionPolicy, Denial, Now, ReplayGuard, VerifiedChain, decide, sealed,
 };
 use marque_runtime::Clock;
 use marque_signing::{SigningKey, TrustBundle};
@@ -18,6 +18,7 @@ use super::observer::{Observer, Unobserved};
 use super::policy::{Demand, Policy};
 use super::presentation::{Presentation, Received};
 use super::ruling::{Asked, Denied, Outcome, Permitted, Ruling};
+use super::sealing;
 use super::seen::SeenLinks;
 
 /// Decides whether an action may run, and records it first. Cheap to clone; clones share everything.
@@ -104,7 +105,7 @@ impl EnforcementPoint {
     /// 2. The decision (6 to 8, then 9 to 11, 7i), in one look at the view.
     /// 3. For a side-effecting tool, the proof is claimed for the whole cluster (12).
     /// 4. The records: *delegated* for each link not seen before, *decided*, and *risk* where a denial calls for it. No
-    ///    ack, no permit.
+    ///    ack, no permit. Of an erasable tool, what the record leaves out is stored before it.
     /// 5. Time and the view once more (4i, 9 to 11): the ack took time; a token may have expired and a directive may
     ///    have come meanwhile.
     pub async fn decide(&self, asked: Asked<'_>) -> Ruling {
@@ -167,7 +168,16 @@ impl EnforcementPoint {
             input: received.payload,
             audience: presentation.audience.as_deref(),
         };
-        let record = action::decided(&decision, &chain, &presented);
+        let (decision, record) = match inner.policy.erasable(tool) {
+            None => {
+                let record = action::decided(&decision, &chain, &presented);
+                (decision, record)
+            }
+            Some(of) => {
+                let subject = of.of(inner.policy.domain(), &presentation.args, chain.leaf().holder());
+                self.withhold(decision, &chain, &presented, &subject).await
+            }
+        };
         let stored = self.publish(&record).await;
         let permit = match decision {
             Decision::Permit(permit) => permit,
@@ -190,6 +200,7 @@ impl EnforcementPoint {
             links: record.links.clone(),
             basis: *permit.basis(),
             since: Instant::now(),
+            erasable: inner.policy.erasable(tool).is_some(),
             record: record.id,
         };
 
@@ -202,6 +213,40 @@ impl EnforcementPoint {
                 denied(denial, Some(id))
             }
         }
+    }
+
+    /// The *decided* record of an erasable tool, once what it leaves out is stored. Where that fails there is no permit.
+    /// A denial of what bears no signature that holds leaves nothing: anybody could have sent it, in anyone's name.
+    async fn withhold(
+        &self,
+        decision: Decision,
+        chain: &VerifiedChain,
+        presented: &Presented<'_>,
+        subject: &Digest,
+    ) -> (Decision, Record) {
+        let signed = match &decision {
+            Decision::Permit(_) => true,
+            Decision::Deny(denial) => *denial.claimed() != Claimed::default(),
+        };
+        let mut record = action::decided(&decision, chain, presented);
+        if !signed {
+            sealed::redact(&mut record);
+            return (decision, record);
+        }
+        let kept = match sealed::withhold(&mut record, presented.proof, presented.input) {
+            Ok(payload) => sealing::keep(&self.inner.bus, subject, &record.id, &payload).await,
+            Err(error) => Err(error.into()),
+        };
+        let Err(error) = kept else { return (decision, record) };
+        tracing::error!(id = record.id, %error, "what a record leaves out was not stored");
+        self.inner.observer.unrecorded();
+        let denial = match decision {
+            Decision::Permit(permit) => permit.unkept(),
+            Decision::Deny(denial) => denial,
+        };
+        let mut record = action::denial(&denial, chain, presented);
+        sealed::unkept(&mut record, presented.proof);
+        (Decision::Deny(denial), record)
     }
 
     /// One look at the view: the decision, and what was in force.
@@ -246,9 +291,13 @@ impl EnforcementPoint {
         received: Received<'_>,
     ) -> Ruling {
         let basis = self.basis(self.inner.policy.demand(tool));
+        let erasable = self.inner.policy.erasable(tool).is_some();
         if refusal.code == Code::ChainUnknown {
             // Nothing is decided: the caller sends the same proof again with the whole chain.
-            let record = self.refuse(&refusal, received).await;
+            let record = match erasable {
+                true => self.refuse_input(&refusal, None).await,
+                false => self.refuse(&refusal, received).await,
+            };
             return Ruling::Denied(Denied { refusal, record, basis });
         }
         let bytes = received.bytes();
@@ -260,7 +309,10 @@ impl EnforcementPoint {
             input: &bytes,
             audience: presentation.and_then(|presentation| presentation.audience.as_deref()),
         };
-        let record = action::refused(&refusal, &basis, &presented);
+        let mut record = action::refused(&refusal, &basis, &presented);
+        if erasable {
+            sealed::redact(&mut record);
+        }
         let stored = self.publish(&record).await;
         Ruling::Denied(Denied { refusal, record: stored.is_ok().then_some(record.id), basis })
     }
@@ -276,7 +328,11 @@ impl EnforcementPoint {
 
     /// Stores the *refused* record of a request that names no action. Gives its id, if it was stored.
     pub async fn refuse(&self, refusal: &Refusal, received: Received<'_>) -> Option<String> {
-        let body = Refused::of(refusal, &self.inner.service, Some(&received.bytes()));
+        self.refuse_input(refusal, Some(&received.bytes())).await
+    }
+
+    async fn refuse_input(&self, refusal: &Refusal, input: Option<&[u8]>) -> Option<String> {
+        let body = Refused::of(refusal, &self.inner.service, input);
         let record = Record::new(self.inner.clock.unix_millis(), self.inner.by, Body::Refused(body));
         self.publish(&record).await.ok().map(|()| record.id)
     }
@@ -284,12 +340,12 @@ impl EnforcementPoint {
     /// Stores the *completed* record of a permitted action. Where it is not acknowledged the tool has run all the
     /// same: telemetry and [`Observer::unrecorded`] tell, and the *decided* record stands without its end.
     pub async fn complete(&self, permitted: Permitted, outcome: Outcome<'_>) {
-        let Permitted { record: decided, agent, task, tool, token, links, since, .. } = permitted;
+        let Permitted { record: decided, agent, task, tool, token, links, since, erasable, .. } = permitted;
         let duration_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         let completed = match outcome {
             Outcome::Answered(reply) => {
                 let InputDigest { sha256, bytes } = InputDigest::of(reply);
-                let (reply_sha256, reply_bytes) = (Some(sha256), Some(bytes));
+                let (reply_sha256, reply_bytes) = ((!erasable).then_some(sha256), Some(bytes));
                 Completed {
                     decided,
                     outcome: record::Outcome::Ok,

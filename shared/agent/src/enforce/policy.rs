@@ -5,6 +5,8 @@ use std::time::Duration;
 use marque_bus::subjects;
 use marque_identity::TrustDomain;
 
+use super::sealing::DataSubject;
+
 /// Staleness bound of critical tools (PROTOCOL §6).
 pub const STALENESS_CRITICAL: Duration = Duration::from_secs(2);
 /// Staleness bound of all others: rides out the 4 to 8 s that a crashed stream leader takes (PROTOCOL §6).
@@ -53,18 +55,33 @@ pub struct Policy {
     critical: Duration,
     standard: Duration,
     rules: Vec<ToolRule>,
+    erasable: Vec<(String, DataSubject)>,
 }
 
 impl Policy {
     /// The policy without rules: every tool standard, none side-effecting.
     pub fn new(domain: TrustDomain) -> Self {
-        Self { domain, critical: STALENESS_CRITICAL, standard: STALENESS_STANDARD, rules: Vec::new() }
+        Self {
+            domain,
+            critical: STALENESS_CRITICAL,
+            standard: STALENESS_STANDARD,
+            rules: Vec::new(),
+            erasable: Vec::new(),
+        }
     }
 
     /// The same with one rule more. Where several match, the stricter demand of each holds.
     #[must_use]
     pub fn with(mut self, rule: ToolRule) -> Self {
         self.rules.push(rule);
+        self
+    }
+
+    /// The same with erasable tools more: their arguments and reasons are kept out of the log, sealed for the data
+    /// subject. Where several patterns match a tool, the first says whose data it is.
+    #[must_use]
+    pub fn erasing(mut self, pattern: impl Into<String>, of: DataSubject) -> Self {
+        self.erasable.push((pattern.into(), of));
         self
     }
 
@@ -91,6 +108,11 @@ impl Policy {
             Tier::Critical => self.critical,
             Tier::Standard => self.standard,
         }
+    }
+
+    /// Whose data the arguments of `tool` are, if it is erasable.
+    pub fn erasable(&self, tool: &str) -> Option<&DataSubject> {
+        self.erasable.iter().find(|(pattern, _)| matches(pattern, tool)).map(|(_, of)| of)
     }
 
     /// What is demanded for `tool`.
@@ -134,6 +156,15 @@ mod tests {
         assert_eq!(demand("nats:tools.pay.send"), (STALENESS_CRITICAL, true));
         assert_eq!(demand("read_file"), (STALENESS_CRITICAL, false));
         assert_eq!(demand("nats:tools.mail.read"), (STALENESS_STANDARD, false));
+    }
+
+    #[test]
+    fn the_first_pattern_that_matches_says_whose_data_it_is() {
+        let customer = DataSubject::Argument("customer".into());
+        let policy = policy().erasing("nats:tools.crm.*", customer.clone()).erasing("nats:tools.>", DataSubject::Agent);
+        assert_eq!(policy.erasable("nats:tools.crm.query"), Some(&customer));
+        assert_eq!(policy.erasable("nats:tools.mail.send"), Some(&DataSubject::Agent));
+        assert_eq!(policy.erasable("read_file"), None);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Permitted {
     pub(super) links: Vec<Digest>,
     pub(super) basis: Basis,
     pub(super) since: Instant,
+    /// A reply's digest could be guessed as its arguments' could.
+    pub(super) erasable: bool,
 }
 
 /// A denial: an answer with reasons.

@@ -3,6 +3,7 @@
 
 mod chains;
 mod directives;
+mod erasable;
 mod hostile;
 mod permits;
 mod replay;

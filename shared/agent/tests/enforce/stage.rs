@@ -60,7 +60,21 @@ pub(crate) fn crm() -> Tools {
 
 impl Stage {
     pub(crate) async fn set() -> Self {
-        let broker = Broker::start().await;
+        Self::on(Broker::start().await).await
+    }
+
+    /// On a broker that lacks this stream.
+    pub(crate) async fn set_without(stream: &str) -> Self {
+        let broker = Broker::start_empty(false);
+        let bootstrap = broker.connect(BusRole::Bootstrap).await;
+        for spec in streams::specs(1).into_iter().filter(|spec| spec.name != stream) {
+            let create = format!("$JS.API.STREAM.CREATE.{}", spec.name);
+            bootstrap.request(&create, Default::default(), spec.settings.to_string(), BEAT_EVERY * 100).await.unwrap();
+        }
+        Self::on(broker).await
+    }
+
+    async fn on(broker: Broker) -> Self {
         let issuer = SigningKey::from_seed(&[1; 32]);
         let broadcaster = TestBroadcaster::new(broker.connect(BusRole::Broadcaster).await);
         let service = |role, did| ServiceKey { role, name: format!("{role:?}"), did };

@@ -2,7 +2,7 @@
 
 use super::{Subject, SubjectKind};
 use crate::permissions::BusRole::{self, Agent, Broadcaster, Gatekeeper, Host, Issuer, Operator, Sink, Verifier};
-use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS};
+use crate::streams::{AUDIT, CHECKPOINTS, DIRECTIVES, PROOFS, SEALED, SEALING_KEYS};
 
 /// Who may question the audit log: it tells of every agent.
 const AUDITORS: &[BusRole] = &[Operator];
@@ -193,6 +193,31 @@ pub const SUBJECTS: &[Subject] = &[
         &[Verifier, Host],
         &[Verifier, Host],
         "The claim on a proof, by which it is accepted once in the whole cluster.",
+    ),
+    record("record.erased", "marque.record.erased.{key}", &[Operator], "What is held about a data subject is erased."),
+    stream(
+        "sealing.public",
+        "marque.sealing.public.{subject}",
+        SEALING_KEYS,
+        &[Verifier, Host],
+        &[Verifier, Host, Operator],
+        "The public key that a data subject's payloads are sealed for.",
+    ),
+    stream(
+        "sealing.private",
+        "marque.sealing.private.{subject}.{key}",
+        SEALING_KEYS,
+        &[Verifier, Host],
+        &[Operator],
+        "Its private half; whoever has it reads the payloads.",
+    ),
+    stream(
+        "sealed",
+        "marque.sealed.{subject}.{record}",
+        SEALED,
+        &[Verifier, Host],
+        &[Operator],
+        "What the record of an erasable action leaves out, sealed for its data subject.",
     ),
     service("audit.query", "marque.audit.query", AUDITORS, &[Sink], "Search the audit log."),
     service("audit.explain", "marque.audit.explain", AUDITORS, &[Sink], "Explain one action."),

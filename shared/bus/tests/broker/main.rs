@@ -6,5 +6,6 @@ mod feed;
 mod nonce;
 mod permissions;
 mod records;
+mod sealed;
 mod service;
 mod streams;

@@ -43,6 +43,8 @@ pub enum Body {
     Risk(Risk),
     /// Where keys' chains of actions ended.
     Heads(Heads),
+    /// What is held about a data subject is erased.
+    Erased(Erased),
 }
 
 impl Body {
@@ -62,6 +64,7 @@ impl Body {
             Self::Disconnected(_) => RecordKind::Disconnected,
             Self::Risk(_) => RecordKind::Risk,
             Self::Heads(_) => RecordKind::Heads,
+            Self::Erased(_) => RecordKind::Erased,
         }
     }
 }
@@ -233,9 +236,38 @@ pub struct Decided {
     pub constraint: Option<String>,
     /// Whether the tool has side effects.
     pub side_effecting: bool,
-    /// The arguments as received, or what was presented where nothing could be read.
+    /// The arguments as received, or what was presented where nothing could be read; absent for an erasable tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputDigest>,
+    /// Of an erasable tool: what stands for the arguments and the reason, which are not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
+}
+
+/// What a *decided* record of an erasable tool keeps of what it leaves out (`sealed` says how). The proof stands in it
+/// by its plain digest, which nobody can guess: it has the agent's signature in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sealed {
+    /// SHA-256 of the payload, which begins with 32 random bytes; absent where none is kept, because no signature
+    /// vouched for what was presented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub commitment: Option<Digest>,
+    /// The `jti` of the proof, by which other actions name this one as their cause; absent where it is no UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+}
+
+/// An operator erases what is held about a data subject: its keys, and what was sealed for them. Stored before anything
+/// is erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Erased {
+    /// SHA-256 of 32 random bytes and the data subject's digest. Who is told the random bytes finds the erasure by it;
+    /// nobody else learns whom it was about.
+    #[schemars(with = "String")]
+    pub commitment: Digest,
+    /// Why, in words that stay in the log for ever.
+    pub reason: String,
 }
 
 /// How an action ended.

@@ -79,7 +79,8 @@ impl Step {
                 | Body::Connected(_)
                 | Body::Kicked(_)
                 | Body::Disconnected(_)
-                | Body::Risk(_),
+                | Body::Risk(_)
+                | Body::Erased(_),
                 _,
             ) => None,
         }

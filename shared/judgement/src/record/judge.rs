@@ -50,6 +50,7 @@ pub fn may_sign(bundle: &TrustBundle, record: &Record) -> bool {
         RecordKind::Connected | RecordKind::Kicked | RecordKind::Disconnected => any(&[Role::Gatekeeper]),
         RecordKind::Risk => any(&[Role::Sink, Role::Risk, Role::Gatekeeper, Role::Issuer, Role::Verifier, Role::Host]),
         RecordKind::Heads => any(&[Role::Sink]),
+        RecordKind::Erased => bundle.operators.iter().any(|operator| operator.did == record.by),
     }
 }
 

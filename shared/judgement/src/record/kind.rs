@@ -36,11 +36,13 @@ pub enum RecordKind {
     Risk,
     /// Where keys' chains of actions ended.
     Heads,
+    /// What is held about a data subject is erased.
+    Erased,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Issued,
         Self::Refused,
         Self::Delegated,
@@ -54,6 +56,7 @@ impl RecordKind {
         Self::Disconnected,
         Self::Risk,
         Self::Heads,
+        Self::Erased,
     ];
 
     /// The text on the wire and in bus subjects.
@@ -72,6 +75,7 @@ impl RecordKind {
             Self::Disconnected => "disconnected",
             Self::Risk => "risk",
             Self::Heads => "heads",
+            Self::Erased => "erased",
         }
     }
 }

@@ -35,6 +35,7 @@ fn decided(seq: u64, prev: Option<Digest>, proof: Carried) -> Record {
         constraint: None,
         side_effecting: false,
         input: None,
+        sealed: None,
     };
     let record = Record::new(UnixMillis(1), SigningKey::from_seed(&[2; 32]).did(), Body::Decided(Box::new(decided)));
     Record { agent: Some(agent()), ..record }
