@@ -36,7 +36,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     }
     if !crate::hold::Hold::is_given() {
         tracing::warn!(
-            "this kernel is older than 6.5: a process number that is given anew before the first look shows not"
+            "this kernel is older than 6.5: a number that is given anew before the first look does not show"
         );
     }
     let (path, host) = (config.attestor.socket()?, config.attestor.host_of(&bundle, &key.did())?);

@@ -143,8 +143,8 @@ pub struct EnrolArgs {
 pub struct RenewArgs {
     #[command(flatten)]
     home: HomeArgs,
-    /// The socket of this machine's attestor, which is asked for a statement on this process: needed where the blueprint
-    /// demands `process`.
+    /// The socket of this machine's attestor, which is asked for a statement on this process: needed where the
+    /// blueprint demands `process`.
     #[arg(long, value_name = "SOCKET")]
     attestor: Option<PathBuf>,
     /// An attestor's fresh statement on this process: a file, or `-` for stdin.

@@ -175,8 +175,8 @@ impl Agent {
         self
     }
 
-    /// The same, which asks the attestor on this socket for a statement on this process whenever it renews. Needed where
-    /// the blueprint demands `process`.
+    /// The same, which asks the attestor on this socket for a statement on this process whenever it renews. Needed
+    /// where the blueprint demands `process`.
     #[must_use]
     pub fn with_attestor(mut self, socket: impl Into<PathBuf>) -> Self {
         self.attestor = Some(socket.into());

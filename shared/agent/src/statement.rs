@@ -8,11 +8,11 @@ use crate::commission::{claims, link_digest, payload};
 use crate::{AgentError, Commission, answer};
 
 impl Commission {
-    /// States in the log that `child`, a chain out of [`delegate`](Self::delegate), was handed on: signed by the holder,
-    /// stored by the gatekeeper. `bus` is the holder's own connection.
+    /// States in the log that `child`, a chain out of [`delegate`](Self::delegate), was handed on: signed by the
+    /// holder, stored by the gatekeeper. `bus` is the holder's own connection.
     ///
-    /// Nothing depends on it: a link that no record brought is recorded by whoever verifies it first, and until then the
-    /// parent's word is marked as claimed.
+    /// Nothing depends on it: a link that no record brought is recorded by whoever verifies it first, and until then
+    /// the parent's word is marked as claimed.
     pub async fn record_delegation(&self, bus: &Bus, child: &str) -> Result<(), AgentError> {
         let link = child.strip_prefix(self.chain()).and_then(|rest| rest.strip_prefix('~'));
         let link = link.filter(|link| !link.contains('~'));

@@ -57,7 +57,8 @@ enum Renewal {
 }
 
 impl Holding {
-    /// A ready chain, in a file or (`-`) on stdin. A file is read again before the chain ends: a parent renews it there.
+    /// A ready chain, in a file or (`-`) on stdin. A file is read again before the chain ends: a parent renews it
+    /// there.
     pub(super) async fn ready(held: HeldKey, file: &str, common: &Common) -> Result<Self, Failure> {
         let commission = Commission::adopt(held.key().clone(), tools_arg::chain(file)?)?;
         let bus = connect(&common.connection, held.key(), commission.chain()).await?;
