@@ -1,41 +1,64 @@
 //! A proof of a running sink's log, and its page.
 
+use std::io::{Read as _, Write as _};
+use std::time::Instant;
+
+use marque_agent::CommissionRequest;
 use marque_agent::enforce::Policy;
 use marque_ledger::TlogProof;
 use marque_tests::cast::{self, call};
-use marque_tests::system::TestSystem;
-use serde_json::Value;
+use marque_tests::system::{DEADLINE, TestSystem};
+use serde_json::{Value, json};
 
 use super::answered;
+
+/// What `audit prove` says of a record that is on its way into the log.
+fn proven(system: &TestSystem, record: &str) -> Value {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let (code, said) = system.marque(&["audit", "prove", record]);
+        if code == 0 {
+            return said;
+        }
+        assert!(code == 6 && Instant::now() < until, "{said}");
+    }
+}
+
+/// The record that issued a token.
+fn issued(system: &TestSystem, token: &str) -> String {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let (code, rows) = system.marque(&["audit", "query", "--token", token, "--kind", "issued"]);
+        if let Some(id) = rows[0]["record"]["id"].as_str() {
+            return id.to_owned();
+        }
+        assert!(code == 0 && Instant::now() < until, "{rows}");
+    }
+}
+
+/// The head of an answer to a HEAD.
+fn head_of(address: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "HEAD {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut head = String::new();
+    stream.read_to_string(&mut head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    head.to_ascii_lowercase()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_was_just_stored_is_proven_and_checked_offline() {
     let system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
     let bus = cast::carrier(&system).await;
     let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
-    let commission = cast::commission(&cast::enrol(&system).await).await;
-    call(&commission, &bus, 1).await.unwrap();
-    let agent = commission.key().did().to_string();
-    let ids = |rows: Value| -> Vec<String> {
-        rows.as_array().unwrap().iter().map(|row| row["record"]["id"].as_str().unwrap().to_owned()).collect()
-    };
-    // The index follows the stream: the record is asked for until it is there.
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    let record = loop {
-        let (code, rows) = system.marque(&["audit", "query", "--agent", &agent, "--kind", "decided"]);
-        assert_eq!(code, 0, "{rows}");
-        if let Some(record) = ids(rows).pop() {
-            break record;
-        }
-        assert!(std::time::Instant::now() < until, "the decision is not in the log");
-        tokio::task::yield_now().await;
-    };
-    // Asked for at once: no checkpoint may cover it yet.
-    let (code, proven) = system.marque(&["audit", "prove", &record]);
-    assert_eq!(code, 0, "{proven}");
-    let text = proven["proof"].as_str().unwrap();
+    let agent = cast::enrol(&system).await;
+    let commission = cast::commission(&agent).await;
+    let record = call(&commission, &bus, 1).await.unwrap().record.unwrap();
+    // Asked for at once: the sink may not have it yet, and no checkpoint may cover it.
+    let said = proven(&system, &record);
+    let text = said["proof"].as_str().unwrap();
     let proof = TlogProof::parse(text.as_bytes()).unwrap();
-    assert_eq!(proof.index, proven["leaf"].as_u64().unwrap());
+    assert_eq!(proof.index, said["leaf"].as_u64().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.tlog-proof");
     std::fs::write(&file, text).unwrap();
@@ -47,7 +70,31 @@ async fn a_record_that_was_just_stored_is_proven_and_checked_offline() {
     let (code, by_leaf) = system.marque(&["audit", "prove", "--leaf", &proof.index.to_string()]);
     assert_eq!((code, by_leaf["leaf"].as_u64()), (0, Some(proof.index)));
     assert_eq!(system.marque(&["audit", "prove", "no-such-record"]).0, 6);
-    // The same log, taken home: it holds, and its files say how long they may be kept.
+    // An entry that is too large for the sink's answer comes from its page, or from a file.
+    let values: Vec<String> = (0..60).map(|at| format!("{at}{}", "x".repeat(320))).collect();
+    let wide =
+        json!({ format!("nats:{}", cast::HOSTED): { "note": { "constraint_type": "one_of", "values": values } } });
+    let request = CommissionRequest::new("urn:task:wide".parse().unwrap(), "to be long", cast::tools(wide));
+    let root = agent.commission(&request).await.unwrap().root_digest().to_string();
+    let large = issued(&system, &root);
+    let said = proven(&system, &large);
+    let text = said["proof"].as_str().unwrap();
+    let entry = TlogProof::parse(text.as_bytes()).unwrap().extra.unwrap();
+    assert!(entry.len() > 30_000, "{} bytes pass in the answer", entry.len());
+    std::fs::write(&file, text).unwrap();
+    assert_eq!(answered(&["audit", "check", &file.display().to_string(), "--bundle", &bundle]).0, 0);
+    let entry_file = folder.path().join("entry");
+    std::fs::write(&entry_file, &entry).unwrap();
+    let entry_file = entry_file.display().to_string();
+    assert_eq!(system.marque(&["audit", "prove", &large, "--entry", &entry_file]).0, 0);
+    assert_eq!(system.marque(&["audit", "prove", &record, "--entry", &entry_file]).0, 1, "another's entry");
+    // The sink's page says how long its files may be kept.
+    let page = system.directory().sink_page().unwrap();
+    for (path, kept) in [("checkpoint", "no-cache"), ("tile/0/000.p/1", "public, max-age=31536000, immutable")] {
+        let head = head_of(&page, &format!("/log/{path}"));
+        assert!(head.contains(&format!("cache-control: {kept}\r\n")), "{head}");
+    }
+    // The same log, taken home: it holds, and no chain in it is broken.
     let copy = folder.path().join("copy").display().to_string();
     let (code, copied) = system.marque(&["log", "export", &copy]);
     assert_eq!(code, 0, "{copied}");

@@ -254,14 +254,15 @@ impl Histories {
                 }
             }
             // 3. The end, where the sink has said how far it goes.
-            if let Some((head, leaf)) = &chain.stated {
-                if head.leaf >= from && !chain.has(head.seq, &head.proof) {
-                    let what = format!("the sink states action {} with a proof that no record has", head.seq);
-                    broken(*leaf, head.seq, BrokenRule::Head, what);
-                }
+            if let Some((head, leaf)) = &chain.stated
+                && head.leaf >= from
+                && !chain.has(head.seq, &head.proof)
+            {
+                let what = format!("the sink states action {} with a proof that no record has", head.seq);
+                broken(*leaf, head.seq, BrokenRule::Head, what);
             }
         }
-        found.sort_by(|a, b| (a.leaf, a.seq, a.rule).cmp(&(b.leaf, b.seq, b.rule)));
+        found.sort_by_key(|broken| (broken.leaf, broken.seq, broken.rule));
         chains.findings_untold = found.len().saturating_sub(FINDINGS_MAX) as u64;
         found.truncate(FINDINGS_MAX);
         chains.findings = found;

@@ -94,3 +94,46 @@ impl AsyncWrite for Held {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+    use tokio::io::AsyncReadExt as _;
+
+    async fn listening() -> (Bounded, SocketAddr) {
+        let bounded = Bounded::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = bounded.local_addr().unwrap();
+        (bounded, address)
+    }
+
+    #[tokio::test]
+    async fn holds_so_many_connections_and_takes_the_next_when_one_ends() {
+        let (mut bounded, address) = listening().await;
+        let (mut clients, mut held) = (Vec::new(), Vec::new());
+        for _ in 0..CONNECTIONS_MAX {
+            clients.push(TcpStream::connect(address).await.unwrap());
+            held.push(bounded.accept().await.0);
+        }
+        // One more is there, and waits for a place.
+        clients.push(TcpStream::connect(address).await.unwrap());
+        {
+            let next = std::pin::pin!(bounded.accept());
+            assert!(next.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        held.pop();
+        held.push(bounded.accept().await.0);
+        assert_eq!(held.len(), CONNECTIONS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nothing_moves_ends() {
+        let (mut bounded, address) = listening().await;
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let (mut held, _) = bounded.accept().await;
+        let begun = Instant::now();
+        let ended = held.read_u8().await.unwrap_err();
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= IDLE_MAX);
+    }
+}
