@@ -1,4 +1,4 @@
-"""The log in the hands of others: a reader of C2SP tiles (`aics-tlog`) and a witness (`witness-log`) of their own make."""
+"""The log in the hands of others: a reader of C2SP tiles (`aics-tlog`), and a witness (`witness-log`)."""
 
 import base64
 import contextlib

@@ -64,7 +64,13 @@ impl TrustFlags {
                 (bundle, self.pin.is_some())
             }
             (None, _, Some(own)) => (Some(open(own, self.pin)?), self.pin.is_some()),
-            (None, _, None) => (None, false),
+            (None, Some(dir), None) => (Some(open(&Directory::at(dir).bundle_file(), self.pin)?), true),
+            (None, None, None) if self.pin.is_some() => {
+                return Err(
+                    Failure::usage("--pin is the fingerprint of a bundle, and none is named").hint("--bundle FILE")
+                );
+            }
+            (None, None, None) => (None, false),
         };
         let policy = match (policy, &bundle) {
             (Some(policy), _) => policy,

@@ -130,8 +130,8 @@ pub struct Verification<'a> {
 impl Verification<'_> {
     /// Checks a log. Without `check` no record is judged, and the index is not compared.
     ///
-    /// `follow` is handed in leaf order what `check` has kept, with how the record stands in the log; `progress` is told
-    /// how many leaves are done, and of how many.
+    /// `follow` is handed in leaf order what `check` has kept, with how the record stands in the log; `progress` is
+    /// told how many leaves are done, and of how many.
     pub fn run<K: Send>(
         &self,
         files: &(impl Files + Sync),

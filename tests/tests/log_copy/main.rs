@@ -4,6 +4,7 @@
 
 mod live;
 mod proofs;
+mod rate;
 mod served;
 mod tampering;
 mod verifying;

@@ -112,6 +112,7 @@ fn exit_codes_tell_a_no_from_a_mistake() {
     let proof = exported.proof(1);
     let key = sink_vkey().to_string();
     assert_eq!(desk.check(&proof, &[]).0, 2, "nobody is trusted");
+    assert_eq!(desk.check(&proof, &["--key", &key, "--pin", &"00".repeat(32)]).0, 2, "a pin of no bundle");
     assert_eq!(answered(&["audit", "check", "/nonexistent", "--key", &key]).0, 6);
     assert_eq!(desk.check(&proof, &["--policy", "/nonexistent"]).0, 6);
     let bare = TlogProof { extra: None, ..proof.clone() };

@@ -1,4 +1,4 @@
-//! `marque audit check`: a proof's file, checked offline: whose checkpoint, who has seen it, and what stands in the leaf.
+//! `marque audit check`: a proof's file, checked offline: whose checkpoint, who has seen it, what stands in the leaf.
 
 use std::path::PathBuf;
 

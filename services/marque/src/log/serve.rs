@@ -1,4 +1,4 @@
-//! `marque log serve`: a copy of the log over HTTP, for whoever reads C2SP tiles. Read-only, and only the layout's paths.
+//! `marque log serve`: a copy of the log over HTTP, for whoever reads C2SP tiles. Read-only, only the layout's paths.
 
 use std::path::PathBuf;
 

@@ -2,11 +2,12 @@
 //! Source: PROTOCOL §4 (`seq`, `prev`), LOG.md rule 9.
 //!
 //! Fed with the log's valid records in leaf order; what is broken shows at the end, since records of actions that were
-//! under way beside each other may stand in another order than their numbers. A gap, a fork or a wrong `prev` is evidence
-//! about a key or about what the broker never stored: an agent can make one at will, so it is no fault of the log.
+//! under way beside each other may stand in another order than their numbers. A gap, a fork or a wrong `prev` is
+//! evidence about a key or about what the broker never stored: an agent can make one at will, so it is no fault of the
+//! log.
 //!
-//! TRUST: number and predecessor of a decided action are the enforcement point's word, who checked the proof's signature;
-//! it is not checked here again. Of an agent's own statement they are its word.
+//! TRUST: number and predecessor of a decided action are the enforcement point's word, who checked the proof's
+//! signature; it is not checked here again. Of an agent's own statement they are its word.
 
 use std::collections::{BTreeMap, HashMap};
 
