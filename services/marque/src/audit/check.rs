@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use marque_identity::refusal::quoted;
 use marque_identity::{Code, UnixMillis};
 use marque_judgement::record::{Judge, RECORD_BYTES_MAX, VALID};
 use marque_ledger::{ENTRY_BYTES_MAX, Entry, Hash, PROOF_BYTES_MAX, TlogProof, Witnessed};
@@ -15,6 +14,10 @@ use crate::output::{Answer, facts};
 use crate::time::{utc, utc_millis};
 use crate::trust::{Trust, TrustFlags, ledger_failure, read};
 use crate::{Exit, Failure};
+
+/// A longer text is shown to people by its beginning.
+const TEXT_BYTES_SHOWN: usize = 400;
+const TEXT_CHARS_KEPT: usize = 60;
 
 /// Which proof, and whom to trust.
 #[derive(Debug, Args)]
@@ -127,7 +130,7 @@ fn text(proof: &TlogProof, witnessed: &Witnessed, leaf: &Entry<'_>, judged: &Jud
         ("witnesses", if seen.is_empty() { "none asked for, or none known".to_owned() } else { seen.join(", ") }),
         ("leaf", proof.index.to_string()),
         ("stored", utc_millis(UnixMillis(leaf.broker_ts_ns.div_euclid(1_000_000)))),
-        ("bus subject", quoted(leaf.bus_subject)),
+        ("bus subject", printable(leaf.bus_subject)),
         ("record", standing),
     ]);
     format!("{lines}\n{said}")
@@ -135,6 +138,38 @@ fn text(proof: &TlogProof, witnessed: &Witnessed, leaf: &Entry<'_>, judged: &Jud
 
 /// JSON for people; a string's control characters are escaped in it.
 fn indented(record: &Value) -> String {
-    let text = serde_json::to_string_pretty(record).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&shortened(record)).unwrap_or_default();
     text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A carried token is nothing for people to read.
+fn shortened(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.len() > TEXT_BYTES_SHOWN => {
+            let begin: String = text.chars().take(TEXT_CHARS_KEPT).collect();
+            Value::String(format!("{begin}… ({} bytes; -j shows all)", text.len()))
+        }
+        Value::Array(elements) => elements.iter().map(shortened).collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), shortened(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+/// A bus subject is whatever the stream took: none of it may steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_shown_no_control_characters_and_no_whole_tokens() {
+        assert_eq!(printable("marque.record\u{1b}[2J"), "marque.record\u{fffd}[2J");
+        let shown =
+            indented(&json!({ "proof": "a".repeat(5000), "why": "b\u{1b}[2J", "of": [{ "link": "é".repeat(900) }] }));
+        assert!(shown.len() < 500 && !shown.contains('\u{1b}') && shown.contains("5000 bytes"), "{shown}");
+        assert_eq!(shortened(&json!({ "n": [1, null, "short"] })), json!({ "n": [1, null, "short"] }));
+    }
 }

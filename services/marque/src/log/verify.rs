@@ -165,7 +165,8 @@ fn not_checked(trust: &Trust, report: &Report, chains: &Chains, own: Option<&Tru
     }
     let bad: u64 = report.verdicts.iter().filter(|(verdict, _)| *verdict != VALID).map(|(_, count)| count).sum();
     if bad > 0 {
-        say(format!("what {bad} records say that are not valid, or repeat another: they are leaves, and no more"));
+        let bad = counted(bad, "record");
+        say(format!("what {bad} state, not being valid or repeating another: they are leaves, and no more"));
     }
     if chains.actions > 0 {
         say("the signatures of the proofs that records carry: who decided has checked them, and signs for it"
