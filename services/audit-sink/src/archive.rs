@@ -47,9 +47,8 @@ pub fn archive(log: &LogView, note: &str, to: &Path) -> Result<Archived, SinkErr
         if before.origin != stated.origin {
             return Err(SinkError::Archive(format!("it holds log `{}`, not `{}`", before.origin, stated.origin)));
         }
-        if before.size <= log.size() {
-            agrees(log, before, "the archive")?;
-        }
+        // One that states more than the log has can't be compared: it is another's, was touched, or the log is old.
+        agrees(log, before, "the archive")?;
         if before.size >= stated.size {
             return Ok(Archived { size: before.size, files: 0 });
         }
@@ -63,9 +62,13 @@ pub fn archive(log: &LogView, note: &str, to: &Path) -> Result<Archived, SinkErr
         files += 1;
     }
     write(to, CHECKPOINT, note.as_bytes())?;
-    // 3. Partial tiles that only the checkpoint before had.
-    if let Some(before) = before {
-        partials(before.size).try_for_each(|id| drop_others(to, id, stated.size))?;
+    // 3. Partial tiles that the checkpoint has not: of the one before, and of rounds that broke off on their way.
+    let begun = before.map_or(0, |before| before.size);
+    for kind in kinds() {
+        let tiles = |size| TileId::count(kind, size) / marque_ledger::TILE_WIDTH;
+        for index in tiles(begun)..=tiles(stated.size) {
+            drop_others(to, TileId { kind, index, width: 1 }, stated.size)?;
+        }
     }
     Ok(Archived { size: stated.size, files })
 }
@@ -92,13 +95,9 @@ fn read_checkpoint(of: &Path) -> Result<Option<Checkpoint>, SinkError> {
     }
 }
 
-/// The tiles of a log of this size that are not full.
-fn partials(size: u64) -> impl Iterator<Item = TileId> {
-    let levels = (0..8).map(TileKind::Hashes).chain([TileKind::Entries]);
-    levels.filter_map(move |kind| {
-        let last = TileId::count(kind, size) / marque_ledger::TILE_WIDTH;
-        TileId::covering(kind, last, size)
-    })
+/// What tiles are of.
+fn kinds() -> impl Iterator<Item = TileKind> {
+    (0..8).map(TileKind::Hashes).chain([TileKind::Entries])
 }
 
 /// Drops every partial tile at a tile's place but the one that a log of this size has there.

@@ -18,6 +18,8 @@ use crate::reader::Reading;
 pub const CAUSES_MAX: usize = 32;
 /// Actions that followed, in one answer.
 pub const FOLLOWED_MAX: usize = 64;
+/// Characters of another action's own words; its leaf has them whole.
+const WORDS_MAX: usize = 128;
 /// Actions under one name that are looked at: an honest agent uses each once.
 const NAMESAKES_MAX: usize = 16;
 
@@ -84,6 +86,13 @@ pub fn followed(reading: &Reading, leaf: u64, record: &Record) -> Result<Vec<Bes
     Ok(all)
 }
 
+fn first_words(text: &str) -> String {
+    match text.char_indices().nth(WORDS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 fn of(record: &Record) -> Option<&Decided> {
     if let Body::Decided(decided) = &record.body { Some(decided) } else { None }
 }
@@ -101,7 +110,7 @@ fn beside(reading: &Reading, leaf: u64, same_task_as: &Record) -> Result<Option<
         agent: record.agent.map(|agent| agent.to_string()),
         tool: record.tool.clone(),
         decision: decision(decided.decision).to_owned(),
-        why: decided.why.clone(),
-        cause: decided.cause.clone(),
+        why: decided.why.as_deref().map(first_words),
+        cause: decided.cause.clone().filter(|cause| cause.len() <= WORDS_MAX),
     }))
 }

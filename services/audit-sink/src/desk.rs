@@ -45,6 +45,16 @@ impl Halted {
         });
     }
 
+    /// Adds what was found out since.
+    pub fn tell_more(&self, more: &str) {
+        self.0.send_if_modified(|why| {
+            why.as_mut().is_some_and(|why| {
+                why.push_str(more);
+                true
+            })
+        });
+    }
+
     /// Why, if it has.
     pub fn why(&self) -> Option<String> {
         self.0.borrow().clone()

@@ -253,6 +253,7 @@ fn fitting(mut answer: Explanation) -> Explanation {
     if size(&answer) > ANSWER_BYTES_MAX {
         answer.path.iter_mut().for_each(|link| (link.claims, link.narrowed) = (None, None));
         answer.followed.clear();
+        answer.causes.clear();
         answer.completed.iter_mut().for_each(|row| row.record = None);
         answer.directive.iter_mut().for_each(|row| row.record = None);
     }

@@ -52,14 +52,17 @@ impl Shelf<'_> {
     }
 }
 
-/// The newest final checkpoint of a state directory. A sink that was stopped before its first one was final has signed
-/// one at the most.
+/// The newest final checkpoint of a state directory; of a sink that was stopped before any was final, the newest that it
+/// signed.
 pub(crate) fn newest_note(state_dir: &Path) -> Result<String, SinkError> {
     let read = |name: &str| {
         let path = state_dir.join(name);
         std::fs::read_to_string(&path).map_err(|source| SinkError::Io { path: path.display().to_string(), source })
     };
-    read(FINAL_FILE).or_else(|_| read(CHECKPOINT_FILE))
+    match read(FINAL_FILE) {
+        Err(SinkError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => read(CHECKPOINT_FILE),
+        read => read,
+    }
 }
 
 /// Writes the log of a stopped sink, or of a copy of its state directory, into a directory. Gives the tree's size.

@@ -87,7 +87,11 @@ impl Outside {
         loop {
             let (_, signed) = *sizes.borrow_and_update();
             if signed > asked {
-                match this.ask(last).await {
+                let asking = tokio::select! {
+                    _ = stopped.wait_for(|stop| *stop) => return,
+                    asking = this.ask(last) => asking,
+                };
+                match asking {
                     // What is final by now need not be cosigned any more.
                     Ok(size) => (last, asked) = (size, signed),
                     Err(error) => {

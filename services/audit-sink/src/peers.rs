@@ -5,8 +5,8 @@
 //! cosignature, an answer. A sender is known by the bus subject, which the broker lets no other publish on, and believed
 //! by the signature.
 //!
-//! A sink with another root for the same size means that one of the two logs is not the stream's: ours halts, keeps both
-//! notes, and says at which leaf they part.
+//! A sink with another root for the same size means that one of the two logs is not the stream's: ours halts, keeps what
+//! it states and what the other signed, and says at which leaf they part.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::SinkError;
+use crate::desk::Halted;
 use crate::intake::blocking;
 use crate::keep::keep;
 use crate::metrics::Metrics;
@@ -72,12 +73,20 @@ pub struct Peers {
     own: Did,
     others: Vec<Peer>,
     state_dir: PathBuf,
+    halted: Halted,
+}
+
+/// A checkpoint that a peer signed, and its note: the evidence, should it be another's log.
+#[derive(Clone)]
+struct Asked {
+    theirs: Checkpoint,
+    note: String,
 }
 
 /// What a message of a peer is.
 enum Told {
     /// It asks for our cosignature.
-    Asks(Checkpoint),
+    Asks(Asked),
     /// It has cosigned.
     Answers,
 }
@@ -91,6 +100,7 @@ impl Peers {
         clock: Clock,
         metrics: Metrics,
         state_dir: PathBuf,
+        halted: Halted,
     ) -> Result<Self, SinkError> {
         let own = sealer.verifier().key().did();
         let other = |key: PublicKey| {
@@ -100,7 +110,7 @@ impl Peers {
         };
         let sinks = bundle.keys(Role::Sink).into_iter().filter(|key| key.did() != own);
         let others = sinks.map(other).collect::<Result<_, _>>()?;
-        Ok(Self { sealer, store, clock, metrics, own, others, state_dir })
+        Ok(Self { sealer, store, clock, metrics, own, others, state_dir, halted })
     }
 
     /// Asks and answers until `stopped`. An error is final: the log halts.
@@ -114,15 +124,15 @@ impl Peers {
         let mut again = tokio::time::interval(TELL_AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         // The newest checkpoint of each that our log does not reach yet.
-        let mut ahead: HashMap<Did, Checkpoint> = HashMap::new();
+        let mut ahead: HashMap<Did, Asked> = HashMap::new();
         let mut told = 0;
         loop {
             tokio::select! {
                 () = asked_to_stop(&mut stopped) => return Ok(()),
                 message = messages.next() => {
                     let Some(message) = message else { return Ok(()) };
-                    if let Some((peer, Told::Asks(theirs))) = self.hear(message.subject.as_str(), &message.payload)? {
-                        ahead.insert(peer.did, theirs);
+                    if let Some((peer, Told::Asks(asked))) = self.hear(message.subject.as_str(), &message.payload)? {
+                        ahead.insert(peer.did, asked);
                         self.answer(bus, &mut ahead).await?;
                     }
                 }
@@ -159,7 +169,7 @@ impl Peers {
         let Some(peer) = peer.filter(|_| payload.len() <= NOTE_BYTES_MAX) else { return Ok(None) };
         let Ok(note) = Note::parse(payload) else { return Ok(None) };
         if let Ok(theirs) = Checkpoint::open(payload, std::slice::from_ref(&peer.log)) {
-            return Ok(Some((peer, Told::Asks(theirs))));
+            return Ok(Some((peer, Told::Asks(Asked { theirs, note: note.to_string() }))));
         }
         let key = &peer.cosigner;
         for line in note.signatures().iter().filter(|line| line.name == key.name() && line.key_id == key.key_id()) {
@@ -171,21 +181,18 @@ impl Peers {
     }
 
     /// Cosigns what our log has reached.
-    async fn answer(&self, bus: &Bus, ahead: &mut HashMap<Did, Checkpoint>) -> Result<(), SinkError> {
+    async fn answer(&self, bus: &Bus, ahead: &mut HashMap<Did, Asked>) -> Result<(), SinkError> {
         let size = self.store.head().size;
         // The smallest first: a cosignature says that none is larger.
-        let mut reached: Vec<(Did, Checkpoint)> = ahead
-            .iter()
-            .filter(|(_, theirs)| theirs.size <= size)
-            .map(|(did, theirs)| (*did, theirs.clone()))
-            .collect();
-        reached.sort_by_key(|(_, theirs)| theirs.size);
-        for (did, theirs) in reached {
+        let reached = ahead.iter().filter(|(_, asked)| asked.theirs.size <= size);
+        let mut reached: Vec<(Did, Asked)> = reached.map(|(did, asked)| (*did, asked.clone())).collect();
+        reached.sort_by_key(|(_, asked)| asked.theirs.size);
+        for (did, asked) in reached {
             let (sealer, store, now) = (Arc::clone(&self.sealer), Arc::clone(&self.store), self.clock.unix());
-            let asked = theirs.clone();
-            match blocking(move || sealer.cosign(&store, &asked, now)).await? {
+            let theirs = asked.theirs.clone();
+            match blocking(move || sealer.cosign(&store, &theirs, now)).await? {
                 Cosigned::Line(line) => {
-                    let mut note = Note::new(theirs.text())?;
+                    let mut note = Note::new(asked.theirs.text())?;
                     note.add(line);
                     self.tell(bus, note.to_string()).await;
                     self.metrics.cosigned();
@@ -193,32 +200,36 @@ impl Peers {
                 // Ours is not back where it was signed: it goes on waiting.
                 Cosigned::NotYet => continue,
                 Cosigned::Older => {}
-                Cosigned::Parted { ours } => return Err(self.parted(bus, &did, &theirs, ours).await),
+                Cosigned::Parted { ours } => return Err(self.parted(bus, &did, &asked, ours).await),
             }
             ahead.remove(&did);
         }
         Ok(())
     }
 
-    /// Keeps what both state, and finds the leaf.
-    async fn parted(&self, bus: &Bus, peer: &Did, theirs: &Checkpoint, ours: Hash) -> SinkError {
-        let size = theirs.size;
-        let kept = self.state_dir.join(format!("parted-{size}"));
+    /// Halts at once; keeps what ours states and what the other signed; then finds the leaf.
+    async fn parted(&self, bus: &Bus, peer: &Did, asked: &Asked, ours: Hash) -> SinkError {
+        let theirs = &asked.theirs;
+        let kept = self.state_dir.join(format!("parted-{}", theirs.size));
+        let why = format!(
+            "sink {peer} signed root {} for size {}, ours is {ours}; both are kept in {}",
+            theirs.root,
+            theirs.size,
+            kept.display()
+        );
+        self.halted.set(&why);
         let stated = Checkpoint { root: ours, ..theirs.clone() };
-        let text = format!("ours\n{}theirs, by {peer}\n{}", stated.text(), theirs.text());
-        if let Err(error) = keep(&kept, &text) {
+        let text = format!("ours\n{}\ntheirs, signed by {peer}\n{}", stated.text(), asked.note);
+        if let Err(error) = keep(&kept, text) {
             tracing::error!(%error, "what both logs state can't be kept");
         }
-        let leaf = match self.leaf_of_parting(bus, peer, size).await {
-            Ok(Some(leaf)) => format!("they part at leaf {leaf}"),
-            Ok(None) => "no leaf differs: one root is not its tiles'".to_owned(),
-            Err(error) => format!("the leaf is not known yet: {error}"),
+        let leaf = match self.leaf_of_parting(bus, peer, theirs.size).await {
+            Ok(Some(leaf)) => format!(": they part at leaf {leaf}"),
+            Ok(None) => ": no leaf differs, one root is not its tiles'".to_owned(),
+            Err(error) => format!(": the leaf is not known, {error}"),
         };
-        SinkError::Halted(format!(
-            "sink {peer} signed root {} for size {size}, ours is {ours}: {leaf}; both are kept in {}",
-            theirs.root,
-            kept.display()
-        ))
+        self.halted.tell_more(&leaf);
+        SinkError::Halted(why + &leaf)
     }
 
     async fn leaf_of_parting(&self, bus: &Bus, peer: &Did, size: u64) -> Result<Option<u64>, SinkError> {

@@ -117,6 +117,12 @@ impl Sealer {
         }
         let policy = policy.unwrap_or_else(|| Policy::of_logs(vec![verifier.clone()]));
         let finality = Finality::open(state_dir, policy)?;
+        if let Some(signed) = finality.last() {
+            let known = unproven.insert(signed.checkpoint.size, signed.checkpoint.clone());
+            if known.is_some_and(|known| known.root != signed.checkpoint.root) {
+                return Err(SinkError::Halted(format!("two roots are signed for size {}", signed.checkpoint.size)));
+            }
+        }
         let size_of = |signed: &Option<Signed>| signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
         if let Some(signed) = last.as_ref().filter(|_| size_of(&finality.last()) < size_of(&last)) {
             // Killed between signing and finality, or while it waited for its witnesses.

@@ -150,7 +150,9 @@ impl Sink {
         metrics.indexed(0, index.upto());
         let store = Arc::new(store);
         let (seals, log, counts) = (Arc::clone(&sealer), Arc::clone(&store), metrics.clone());
-        let peers = Peers::new(&bundle, seals, log, clock, counts, state_dir.clone()).map_err(refused)?;
+        let halted = Halted::default();
+        let stops = halted.clone();
+        let peers = Peers::new(&bundle, seals, log, clock, counts, state_dir.clone(), stops).map_err(refused)?;
         let room = RoomMetrics::default();
         health.metrics(|registry| room.register(registry));
         let headroom = Headroom {
@@ -164,7 +166,6 @@ impl Sink {
         };
         let judge = Arc::new(Judge::new(bundle));
         let library = Library { store, index: Arc::new(index), judge };
-        let halted = Halted::default();
         let seen = halted.clone();
         health.check("log", move || seen.why());
         let desk = Desk {

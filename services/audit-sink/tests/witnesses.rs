@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use futures::StreamExt as _;
 use marque_audit_sink::SinkError;
+use marque_audit_sink::desk::Halted;
 use marque_audit_sink::metrics::Metrics;
 use marque_audit_sink::outside::Outside;
 use marque_audit_sink::peers::{Peers, Tile, TileRequest};
@@ -64,6 +65,7 @@ struct Replica {
     did: Did,
     store: Arc<LogStore>,
     sealer: Arc<Sealer>,
+    halted: Halted,
     directory: tempfile::TempDir,
 }
 
@@ -76,7 +78,7 @@ impl Replica {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(LogStore::open(&directory.path().join("audit.redb"), ORIGIN).unwrap());
         let sealer = Arc::new(Sealer::open(directory.path(), ORIGIN, key(seed), Some(policy)).unwrap());
-        Self { did: key(seed).did(), store, sealer, directory }
+        Self { did: key(seed).did(), store, sealer, halted: Halted::default(), directory }
     }
 
     /// Leaves up to this size, one of them another's.
@@ -88,7 +90,7 @@ impl Replica {
 
     fn peers(&self) -> Peers {
         let (sealer, store, state) = (self.sealer.clone(), self.store.clone(), self.directory.path().to_owned());
-        Peers::new(&bundle(), sealer, store, Clock::new(), Metrics::default(), state).unwrap()
+        Peers::new(&bundle(), sealer, store, Clock::new(), Metrics::default(), state, self.halted.clone()).unwrap()
     }
 
     fn final_size(&self) -> u64 {
@@ -172,7 +174,11 @@ async fn a_sink_that_has_another_root_halts_and_names_the_leaf() {
     let end = tokio::time::timeout(DEADLINE, running).await.expect("it halts").unwrap();
     let SinkError::Halted(why) = end.unwrap_err() else { panic!("it does not halt") };
     assert!(why.contains("size 700") && why.contains("they part at leaf 433"), "{why}");
+    assert_eq!(a.halted.why().as_deref(), Some(why.as_str()));
     let kept = std::fs::read_to_string(a.directory.path().join("parted-700")).unwrap();
+    // What the other signed is there as it signed it: evidence for whoever has its key.
+    let (_, note) = kept.split_once(&format!("theirs, signed by {}\n", b.did)).unwrap();
+    assert_eq!(Checkpoint::open(note.as_bytes(), &[log_key(4)]).unwrap().root, b.store.head().root);
     for root in [a.store.head().root, b.store.head().root] {
         assert!(kept.contains(&root.to_base64()), "{kept}");
     }

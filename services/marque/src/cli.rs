@@ -53,7 +53,7 @@ impl Common {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionFlags {
-    /// The directory that `marque bootstrap` made: bundle, keys and passwords are read from it.
+    /// The directory that `marque bootstrap` made: bundle and keys are read from it.
     #[arg(long, global = true, env = "MARQUE_DIR", value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// NATS server URLs, comma-separated.
@@ -105,7 +105,7 @@ pub enum Command {
     Dev(dev::DevArgs),
     /// Tell the whole story on a running system, each step measured.
     Tour(tour::TourArgs),
-    /// Make a directory of keys, trust bundle, passwords and configurations.
+    /// Make a directory of keys, trust bundle and configurations.
     Bootstrap(bootstrap::BootstrapArgs),
     /// The broker: its configuration, its streams.
     #[command(subcommand)]
@@ -131,10 +131,10 @@ pub enum Command {
     Lift(directive::LoosenArgs),
     /// End a suspension.
     Resume(directive::LoosenArgs),
-    /// Ask the audit log: query, explain, prove, check, proof, completeness.
+    /// Ask the audit log: query, explain, prove, check, completeness; timeline, tree, replay, blast-radius; erase.
     #[command(subcommand)]
     Audit(audit::AuditVerb),
-    /// Copies of the audit log: export, verify, serve.
+    /// Copies of the audit log: export, verify, serve, events.
     #[command(subcommand)]
     Log(log::LogVerb),
     /// Look at everything that has to work, and say what to do about what does not.

@@ -202,10 +202,17 @@ fn pretty(data: &Value) -> String {
     serde_json::to_string_pretty(data).unwrap_or_else(|_| data.to_string())
 }
 
+/// Words that others chose, as a terminal may be shown them: without the control characters by which they could move its
+/// cursor, name its window or begin a line of their own.
+pub fn tame(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 /// Rows under a heading, each column as wide as its widest cell.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| tame(cell)).collect()).collect();
     let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -222,6 +229,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
 /// `name  value` lines, the values under each other.
 pub fn facts(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let lines: Vec<String> = pairs.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
+    let tamed = |value: &str| value.lines().map(tame).collect::<Vec<_>>().join("\n");
+    let lines: Vec<String> = pairs.iter().map(|(name, value)| format!("{name:<width$}  {}", tamed(value))).collect();
     lines.join("\n")
 }

@@ -39,6 +39,8 @@ struct Deleted {
     purged: u64,
 }
 
+/// Rounds of an erasure: each key that is offered meanwhile takes one more.
+const ERASE_ROUNDS_MAX: usize = 64;
 /// JetStream: no message with this sequence.
 const NO_MESSAGE: u32 = 10_037;
 /// JetStream: the sequence was deleted before.
@@ -61,6 +63,11 @@ impl Bus {
         if claim == Claim::Won {
             // An erasure may have come between the two, and taken it.
             self.claim_subject(&place, private).await?;
+            // Or taken the public one since: then nothing may be sealed for this key, whose private half may outlive it.
+            let standing = self.sealing_key(subject).await?;
+            if standing.is_none_or(|standing| standing.payload != public.as_bytes()) {
+                return Ok(Claim::Lost);
+            }
         }
         Ok(claim)
     }
@@ -86,7 +93,10 @@ impl Bus {
     pub async fn erase_subject(&self, subject: &Digest) -> Result<Erasure, BusError> {
         let mut keys = 0;
         // Until a round finds nothing: a key may be offered meanwhile.
-        loop {
+        for round in 0.. {
+            if round == ERASE_ROUNDS_MAX {
+                return Err(BusError::Unavailable("keys are offered as fast as they are erased".into()));
+            }
             let public = self.read_last(SEALING_KEYS, &subjects::sealing_public(subject)).await?;
             if let Some(public) = &public {
                 self.overwrite(public).await?;

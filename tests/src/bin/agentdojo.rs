@@ -1,4 +1,4 @@
-//! Runs AgentDojo suite files against a live broker with the four services; one JSON line a suite.
+//! Runs AgentDojo suite files against a live broker with the services; one JSON line a suite.
 //!
 //! `agentdojo [--check] FILE…`; with `--check` it ends with 1 where a suite falls short of what is expected.
 

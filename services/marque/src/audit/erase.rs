@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::cli::Common;
 use crate::directive::ask::Who;
 use crate::output::{Answer, Output, facts};
-use crate::{Failure, bus_failure};
+use crate::{Exit, Failure, bus_failure};
 
 /// A reason's length, as a directive's.
 const REASON_BYTES_MAX: usize = marque_revocation::REASON_BYTES_MAX;
@@ -37,8 +37,10 @@ pub struct EraseArgs {
 
 /// Erases.
 pub(super) async fn run(args: &EraseArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
-    if args.reason.trim().is_empty() || args.reason.len() > REASON_BYTES_MAX {
-        return Err(Failure::usage(format!("--reason must say why, in at most {REASON_BYTES_MAX} bytes")));
+    let unfit = args.reason.trim().is_empty() || args.reason.chars().any(char::is_control);
+    if unfit || args.reason.len() > REASON_BYTES_MAX {
+        let needed = format!("--reason must say why, in at most {REASON_BYTES_MAX} bytes of one line");
+        return Err(Failure::usage(needed));
     }
     let who = Who::from_flags(args.key.as_deref(), common)?;
     let subject = subject_digest(&who.domain, &args.subject);
@@ -55,12 +57,14 @@ pub(super) async fn run(args: &EraseArgs, common: &Common, out: &Output) -> Resu
     let compact = record.seal(&who.key).map_err(|error| internal(&error))?;
     let bus = common.connection.resolve(BusRole::Operator)?.connect("marque audit erase").await?;
     bus.publish_own_record(RecordKind::Erased.as_str(), &record.by, &compact).await.map_err(bus_failure)?;
-    out.talk("recorded; erasing");
+    let salt = base64url(&*salt);
+    // Said before anything is erased: without it nobody could show whom the record is about.
+    out.talk(format!("recorded as {}, receipt {salt}; erasing", record.id));
     // 2. The keys, and what was sealed for them.
     let erasure = bus.erase_subject(&subject).await.map_err(|error| {
-        bus_failure(error).hint("it is recorded, but not done, or not all of it: run the same command again")
+        let hint = "it is recorded, but not done, or not all of it: run the same command again";
+        Failure { exit: Exit::OutcomeUnknown, ..bus_failure(error).hint(hint) }
     })?;
-    let salt = base64url(&*salt);
     let text = facts(&[
         ("record", record.id.clone()),
         ("keys", erasure.keys.to_string()),

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::output::tame;
+
 /// An explanation in one line: who handed what to whom, what decided, where it stands.
 pub(crate) fn in_short(explained: &Value) -> String {
     let path: Vec<String> = links(explained).map(holder).collect();
@@ -10,7 +12,7 @@ pub(crate) fn in_short(explained: &Value) -> String {
     let code = text(decided, "code").map(|code| format!(": {code}")).unwrap_or_default();
     let why = explained.pointer("/claimed/why").and_then(Value::as_str);
     let why = why.map(|why| format!("; it said \u{201c}{why}\u{201d}")).unwrap_or_default();
-    format!("{}; {}{step}{code}{why}", path.join(" \u{2192} "), text(decided, "decision").unwrap_or("?"))
+    tame(&format!("{}; {}{step}{code}{why}", path.join(" \u{2192} "), text(decided, "decision").unwrap_or("?")))
 }
 
 /// An explanation for a person who reads it to its end.
@@ -59,7 +61,7 @@ pub(crate) fn in_full(explained: &Value) -> String {
         Some(_) => format!("log        leaf {leaf}, proven under a signed checkpoint"),
         None => format!("log        leaf {leaf}, not yet under a checkpoint"),
     });
-    lines.join("\n")
+    lines.iter().map(|line| tame(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// What a link has less than the one before.

@@ -129,7 +129,11 @@ impl<'d> Tainted<'d> {
         Self { doubt, tokens, children: BTreeMap::new() }
     }
 
+    /// TRUST: links of whoever has verified the chain. What an agent asks for names any links it likes.
     fn learn(&mut self, record: &Record) {
+        if matches!(record.body, Body::Requested(_)) {
+            return;
+        }
         for pair in record.links.windows(2) {
             self.children.entry(pair[0]).or_default().insert(pair[1]);
         }
@@ -179,7 +183,8 @@ impl<'d> Tainted<'d> {
     fn touches(&self, record: &Record) -> bool {
         let of_key = matches!(self.doubt, Doubt::Key(key) if record.agent == Some(*key) || record.by == *key);
         let mut tokens = record.links.iter().chain(&record.token);
-        of_key || tokens.any(|token| self.tokens.contains(token))
+        let asks = matches!(record.body, Body::Requested(_));
+        of_key || !asks && tokens.any(|token| self.tokens.contains(token))
     }
 }
 

@@ -91,6 +91,9 @@ impl LogCopy {
             "reads {} leaves; signatures of records are checked, `marque log verify` checks the tree",
             stated.size
         ));
+        if args.bundle.is_none() && common.connection.dir.is_none() {
+            out.talk("the bundle is the copy's own and was compared with nothing: pass --bundle, or --dir");
+        }
         Ok(Self { folder, bundle, stated, _taken: taken })
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::tree::Node;
 use crate::audit::explanation::short_did;
+use crate::output::tame;
 
 /// Height of a row, width of a level, and of a box, in pixels.
 const ROW: usize = 64;
@@ -31,7 +32,7 @@ fn branches(out: &mut String, node: &Node, indent: &str) {
 
 /// One line, whatever the names are: a control character could move a terminal's cursor.
 fn line(node: &Node) -> String {
-    format!("{}  {}", who(node), did(node)).replace(|c: char| c.is_control(), " ")
+    tame(&format!("{}  {}", who(node), did(node)))
 }
 
 /// Who holds it; of a root also what kind of agent, and who answers for it.
@@ -68,7 +69,7 @@ pub(super) fn dot(roots: &[Node]) -> String {
 }
 
 fn dot_node(out: &mut String, node: &Node) {
-    let label = format!("{}\n{}", who(node), did(node));
+    let label = format!("{}\n{}", tame(&who(node)), tame(&did(node)));
     let _ = writeln!(out, "  {} [label={}];", quoted(&node.token), quoted(&label));
     for child in &node.children {
         let _ = writeln!(out, "  {} -> {};", quoted(&node.token), quoted(&child.token));

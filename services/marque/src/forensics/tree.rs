@@ -100,9 +100,13 @@ struct Growing {
 }
 
 impl Growing {
+    /// TRUST: links of whoever has verified the chain. What an agent asks for names any links it likes.
     fn take(&mut self, leaf: u64, record: &Record) {
+        if matches!(record.body, Body::Requested(_)) {
+            return;
+        }
         for pair in record.links.windows(2) {
-            self.parents.insert(pair[1], pair[0]);
+            self.parents.entry(pair[1]).or_insert(pair[0]);
         }
         record.links.iter().for_each(|link| {
             self.node(*link);
@@ -114,7 +118,7 @@ impl Growing {
                 (node.blueprint, node.sponsor) = (Some(blueprint), Some(sponsor));
             }
             (Body::Delegated(delegated), Some(token)) => {
-                self.parents.insert(token, delegated.parent);
+                self.parents.entry(token).or_insert(delegated.parent);
                 self.node(delegated.parent);
                 self.bring(token, leaf, record, Some(&delegated.link));
             }

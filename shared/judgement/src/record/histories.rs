@@ -227,7 +227,7 @@ impl Histories {
             let mut due = 1;
             for (seq, standing) in &chain.proofs {
                 let (first, last) = (due, seq - 1);
-                due = seq + 1;
+                due = seq.saturating_add(1);
                 if first > last {
                     continue;
                 }
