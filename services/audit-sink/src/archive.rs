@@ -36,8 +36,8 @@ pub struct Archived {
     pub files: u64,
 }
 
-/// Brings an archive to a checkpoint of this log. One that is further already stays as it is; one of another log is
-/// refused and not touched.
+/// Brings an archive to a checkpoint of this log. One that states more than the log has, or another log, is refused
+/// and not touched.
 pub fn archive(log: &LogView, note: &str, to: &Path) -> Result<Archived, SinkError> {
     let stated = Checkpoint::parse(Note::parse(note.as_bytes())?.text())?;
     // 1. Everything that is shown is this log's: the checkpoint, and what the archive holds already.

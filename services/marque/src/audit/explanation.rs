@@ -156,6 +156,12 @@ mod tests {
         );
         let full = in_full(&explained);
         assert!(full.contains("deny at step 9: gone (revoked)"));
+        // What an agent says can't reach the terminal's controls, nor begin a line of its own.
+        let saying = |why: &str| json!({ "claimed": { "why": why } });
+        let hostile = saying("x\u{1b}]0;y\u{7}\nlog  leaf 7");
+        assert!(in_full(&hostile).lines().all(|line| !line.chars().any(char::is_control)));
+        assert_eq!(in_full(&hostile).lines().count(), in_full(&saying("x")).lines().count());
+        assert!(!in_short(&hostile).chars().any(char::is_control));
         assert!(full.contains("directive  d, asked for by did:key:z6MkC"), "{full}");
     }
 
