@@ -68,6 +68,8 @@ class Parties(unittest.IsolatedAsyncioTestCase):
         session = session or self.session
         link = await self.link_of(serves(session))
         await self.serve(link, session, **options)
+        # The caller is another connection: the broker must know by then who serves.
+        await link.nats.flush()
         return link
 
     async def caller(self, *sessions, **options):
