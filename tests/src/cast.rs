@@ -8,8 +8,9 @@ use marque_agent::enforce::{Enforcer, Invocation, Policy, ServedTool};
 use marque_agent::{
     Agent, AgentError, AgentKey, Answer, CallError, Commission, CommissionRequest, Delegation, RuntimeClaim, Why,
 };
+use marque_bus::async_nats::HeaderMap;
 use marque_bus::permissions::BusRole;
-use marque_bus::{Bus, Presented};
+use marque_bus::{Bus, Presented, subjects};
 use marque_credential::Tools;
 use marque_identity::Code;
 use marque_signing::SigningKey;
@@ -162,6 +163,18 @@ pub async fn call(commission: &Commission, bus: &Bus, n: u64) -> Result<Answer, 
 /// A call of the gated tool.
 pub async fn call_gated(commission: &Commission, bus: &Bus, n: u64) -> Result<Answer, CallError> {
     commission.on(bus).call_via_gate(GATED, &json!({ "account": n }), Why::because("the test says so")).await
+}
+
+/// The verifier's answer to an AuthZEN question about one call of an agent's.
+pub async fn decide(bus: &Bus, commission: &Commission, tool: &str, args: &Value, proof: &str) -> Value {
+    let question = json!({
+        "subject": { "type": "agent", "id": commission.key().did() },
+        "action": { "name": "call" },
+        "resource": { "type": "tool", "id": tool },
+        "context": { "chain": commission.chain(), "proof": proof, "args": args },
+    });
+    let asked = bus.request(subjects::VERIFIER_DECIDE, HeaderMap::new(), question.to_string(), DEADLINE).await;
+    serde_json::from_slice(&asked.expect("the verifier answers").payload).expect("it answers in JSON")
 }
 
 /// The code of a denial; panics where the call was permitted or not decided.

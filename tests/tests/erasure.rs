@@ -99,14 +99,7 @@ async fn control(system: &TestSystem, commission: &Commission) {
     let args = json!({ "account": 1, "note": CONTROL });
     let audience = Some(format!("nats://{}/{HOSTED}", system.domain()));
     let proof = commission.on(&bus).prove(&tool, args.to_string().as_bytes(), audience, None, Why::because(CONTROL));
-    let question = json!({
-        "subject": { "type": "agent", "id": commission.key().did() },
-        "action": { "name": "call" },
-        "resource": { "type": "tool", "id": tool },
-        "context": { "chain": commission.chain(), "proof": proof.unwrap().proof, "args": args },
-    });
-    let answer = bus.request(subjects::VERIFIER_DECIDE, HeaderMap::new(), question.to_string(), DEADLINE).await;
-    let answer: Value = serde_json::from_slice(&answer.unwrap().payload).unwrap();
+    let answer = cast::decide(&bus, commission, &tool, &args, &proof.unwrap().proof).await;
     assert_eq!(answer["decision"], json!(true), "{answer}");
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marque_ledger::layout::CHECKPOINT;
-use marque_ledger::{Checkpoint, Note, TileId, TileKind, root_at};
+use marque_ledger::{Checkpoint, TileId, TileKind, root_at};
 use tokio::sync::watch;
 
 use crate::SinkError;
@@ -39,7 +39,7 @@ pub struct Archived {
 /// Brings an archive to a checkpoint of this log. One that states more than the log has, or another log, is refused
 /// and not touched.
 pub fn archive(log: &LogView, note: &str, to: &Path) -> Result<Archived, SinkError> {
-    let stated = Checkpoint::parse(Note::parse(note.as_bytes())?.text())?;
+    let stated = Checkpoint::stated(note.as_bytes())?;
     // 1. Everything that is shown is this log's: the checkpoint, and what the archive holds already.
     agrees(log, &stated, "the checkpoint")?;
     let before = read_checkpoint(to)?;
@@ -90,7 +90,7 @@ fn read_checkpoint(of: &Path) -> Result<Option<Checkpoint>, SinkError> {
     use marque_ledger::Files as _;
     let read = marque_ledger::Directory::new(of).read(CHECKPOINT, CHECKPOINT_BYTES_MAX);
     match read.map_err(|why| SinkError::Archive(format!("{CHECKPOINT}: {why}")))? {
-        Some(note) => Ok(Some(Checkpoint::parse(Note::parse(&note)?.text())?)),
+        Some(note) => Ok(Some(Checkpoint::stated(&note)?)),
         None => Ok(None),
     }
 }
@@ -119,13 +119,13 @@ fn drop_others(of: &Path, id: TileId, size: u64) -> Result<(), SinkError> {
     };
     drop()
         .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-        .map_err(|source| SinkError::Io { path: folder.display().to_string(), source })
+        .map_err(SinkError::at(folder))
 }
 
 fn write(to: &Path, path: &str, bytes: &[u8]) -> Result<(), SinkError> {
     let file = to.join(path);
     if let Some(folder) = file.parent() {
-        make_folder(folder).map_err(|source| SinkError::Io { path: folder.display().to_string(), source })?;
+        make_folder(folder).map_err(SinkError::at(folder))?;
     }
     keep(&file, bytes)
 }

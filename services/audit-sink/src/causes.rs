@@ -10,7 +10,7 @@ use marque_judgement::record::{Body, Decided, Record};
 use serde::Serialize;
 
 use crate::SinkError;
-use crate::index::{action_id, decision};
+use crate::index::action_id;
 use crate::postings::Field;
 use crate::reader::Reading;
 
@@ -109,7 +109,7 @@ fn beside(reading: &Reading, leaf: u64, same_task_as: &Record) -> Result<Option<
         record: record.id.clone(),
         agent: record.agent.map(|agent| agent.to_string()),
         tool: record.tool.clone(),
-        decision: decision(decided.decision).to_owned(),
+        decision: decided.decision.as_str().to_owned(),
         why: decided.why.as_deref().map(first_words),
         cause: decided.cause.clone().filter(|cause| cause.len() <= WORDS_MAX),
     }))

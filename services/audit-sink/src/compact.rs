@@ -63,7 +63,7 @@ pub(crate) fn give_back(db: &mut Database) -> Result<(), SinkError> {
 }
 
 fn on_disk(path: &Path) -> Result<u64, SinkError> {
-    let found = std::fs::metadata(path).map_err(|source| SinkError::Io { path: path.display().to_string(), source })?;
+    let found = std::fs::metadata(path).map_err(SinkError::at(path))?;
     Ok(found.blocks() * BLOCK_BYTES)
 }
 

@@ -1,7 +1,7 @@
 //! What the sink is told beside what every service is.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use marque_identity::Did;
@@ -102,11 +102,8 @@ impl AuditSink {
 
     /// When a checkpoint of this key under this origin is final; none where it is when it is signed.
     pub fn policy(&self, origin: &str, own: &Did, bundle: &TrustBundle) -> Result<Option<Policy>, ConfigError> {
-        let wrong = |error: &dyn std::fmt::Display| ConfigError::Value(error.to_string());
         if let Some(path) = &self.policy_file {
-            let text = std::fs::read_to_string(path);
-            let text = text.map_err(|source| ConfigError::File { path: path.clone(), source })?;
-            let policy = Policy::parse(&text).map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
+            let policy = policy_in(path)?;
             let named = policy.logs().iter().any(|log| log.name() == origin && log.key().did() == *own);
             return if named {
                 Ok(Some(policy))
@@ -134,12 +131,8 @@ impl AuditSink {
     /// When a checkpoint of any sink of this bundle is to be believed, by someone who has no log yet: one of these must
     /// hold for it. The policy's file where there is one; else so many other sinks must have cosigned it.
     pub fn trusted(&self, origin: &str, bundle: &TrustBundle) -> Result<Vec<Policy>, ConfigError> {
-        let wrong = |error: &dyn std::fmt::Display| ConfigError::Value(error.to_string());
         if let Some(path) = &self.policy_file {
-            let text = std::fs::read_to_string(path);
-            let text = text.map_err(|source| ConfigError::File { path: path.clone(), source })?;
-            let policy = Policy::parse(&text).map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
-            return Ok(vec![policy]);
+            return Ok(vec![policy_in(path)?]);
         }
         let (logs, witnesses) = sinks(origin, bundle).map_err(|error| wrong(&error))?;
         if self.cosignatures == 0 {
@@ -167,6 +160,16 @@ impl AuditSink {
         let allowed = HEADS_INTERVAL_MS_MIN..=HEADS_INTERVAL_MS_MAX;
         interval("audit_sink.heads_interval_ms", self.heads_interval_ms, allowed)
     }
+}
+
+fn wrong(error: &dyn std::fmt::Display) -> ConfigError {
+    ConfigError::Value(error.to_string())
+}
+
+fn policy_in(path: &Path) -> Result<Policy, ConfigError> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+    Policy::parse(&text).map_err(|error| wrong(&format!("{}: {error}", path.display())))
 }
 
 /// A bundle's sinks, as logs of this origin and as witnesses of each other.

@@ -54,7 +54,7 @@ impl Derived {
             Err(error) if !is_spoilt(&error) => return Err(error),
             Err(error) => tracing::warn!(%error, "the {name} can't be read: it is rebuilt"),
         }
-        std::fs::remove_file(path).map_err(|source| SinkError::Io { path: path.display().to_string(), source })?;
+        std::fs::remove_file(path).map_err(SinkError::at(path))?;
         Self::open_as(path, plan)
     }
 

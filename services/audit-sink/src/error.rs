@@ -1,5 +1,7 @@
 //! Why the sink can't go on, or can't answer.
 
+use std::path::Path;
+
 use marque_identity::refusal::{Code, Refusal};
 use marque_ledger::LedgerError;
 
@@ -58,6 +60,12 @@ pub enum SinkError {
 }
 
 impl SinkError {
+    /// What befell a file, or a folder.
+    pub(crate) fn at(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io { path: path.clone(), source }
+    }
+
     /// The stable reason.
     pub fn code(&self) -> Code {
         match self {

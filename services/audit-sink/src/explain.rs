@@ -9,13 +9,12 @@
 
 use marque_identity::Digest;
 use marque_judgement::record::{Body, Carried, Decided, Record};
-use marque_signing::Compact;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::SinkError;
+use crate::carried::claims;
 use crate::causes::{Beside, causes, followed};
-use crate::index::decision;
 use crate::narrowed::Narrowed;
 use crate::postings::Field;
 use crate::prove::{Inclusion, ProofRequest, prove};
@@ -157,7 +156,7 @@ pub fn explain(reading: &Reading, sealer: &Sealer, request: &ExplainRequest) -> 
 
 fn decided_by(decided: &Decided) -> Value {
     cut(json!({
-        "decision": decision(decided.decision),
+        "decision": decided.decision.as_str(),
         "code": decided.code,
         "step": decided.step,
         "message": decided.message,
@@ -185,8 +184,7 @@ fn path(reading: &Reading, links: &[Digest]) -> Result<Vec<PathLink>, SinkError>
 
 /// What an action was done with: `hta` of its proof.
 fn arguments(proof: &Carried) -> Option<Value> {
-    let payload = Compact::split(proof.compact()?).ok()?.payload().ok()?;
-    let claims: Value = serde_json::from_slice(&payload).ok()?;
+    let claims: Value = serde_json::from_slice(&proof.payload()?).ok()?;
     claims.get("hta").cloned()
 }
 
@@ -226,17 +224,8 @@ fn path_link(reading: &Reading, token: Digest) -> Result<PathLink, SinkError> {
         | Body::Heads(_)
         | Body::Erased(_) => None,
     };
-    link.claims = carried.and_then(|carried| claims(carried, token));
+    link.claims = carried.and_then(|carried| claims(carried, &token));
     Ok(link)
-}
-
-/// The claims of a carried token, if it is the token with this digest: the verifier checked that one.
-fn claims(carried: &Carried, token: Digest) -> Option<Value> {
-    let compact = Compact::split(carried.compact()?).ok()?;
-    if compact.signing_digest() != token {
-        return None;
-    }
-    serde_json::from_slice(&compact.payload().ok()?).ok()
 }
 
 /// Leaves grants out, and then claims, until the answer passes the broker.

@@ -9,6 +9,7 @@ use crate::SinkError;
 use crate::finality::FINAL_FILE;
 use crate::index::{Index, IndexView};
 use crate::judge::Judge;
+use crate::keep::kept;
 use crate::seal::CHECKPOINT_FILE;
 use crate::store::{LogStore, LogView};
 
@@ -55,25 +56,19 @@ impl Shelf<'_> {
 /// The newest final checkpoint of a state directory; of a sink that was stopped before any was final, the newest that it
 /// signed.
 pub(crate) fn newest_note(state_dir: &Path) -> Result<String, SinkError> {
-    let read = |name: &str| {
-        let path = state_dir.join(name);
-        std::fs::read_to_string(&path).map_err(|source| SinkError::Io { path: path.display().to_string(), source })
-    };
-    match read(FINAL_FILE) {
-        Err(SinkError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => read(CHECKPOINT_FILE),
-        read => read,
+    if let Some(note) = kept(&state_dir.join(FINAL_FILE))? {
+        return Ok(note);
     }
+    let path = state_dir.join(CHECKPOINT_FILE);
+    std::fs::read_to_string(&path).map_err(SinkError::at(&path))
 }
 
 /// Writes the log of a stopped sink, or of a copy of its state directory, into a directory. Gives the tree's size.
 pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
-    let io = |path: &Path| {
-        let path = path.display().to_string();
-        move |source| SinkError::Io { path, source }
-    };
     let note = newest_note(state_dir)?;
-    let bundle = std::fs::read_to_string(state_dir.join(BUNDLE_FILE)).map_err(io(&state_dir.join(BUNDLE_FILE)))?;
-    let stated = marque_ledger::Checkpoint::parse(marque_ledger::Note::parse(note.as_bytes())?.text())?;
+    let bundle =
+        std::fs::read_to_string(state_dir.join(BUNDLE_FILE)).map_err(SinkError::at(&state_dir.join(BUNDLE_FILE)))?;
+    let stated = marque_ledger::Checkpoint::stated(note.as_bytes())?;
     let trusted = marque_signing::TrustBundle::open(bundle.trim_end(), None)
         .map_err(|error| SinkError::ForeignStore(format!("{BUNDLE_FILE}: {error}")))?;
     let fingerprint = marque_signing::bundle::fingerprint(bundle.trim_end()).to_string();
@@ -85,9 +80,9 @@ pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
     for path in layout::files(stated.size) {
         let file = to.join(&path);
         if let Some(directory) = file.parent() {
-            std::fs::create_dir_all(directory).map_err(io(directory))?;
+            std::fs::create_dir_all(directory).map_err(SinkError::at(directory))?;
         }
-        std::fs::write(&file, shelf.file(&path, stated.size)?).map_err(io(&file))?;
+        std::fs::write(&file, shelf.file(&path, stated.size)?).map_err(SinkError::at(&file))?;
     }
     Ok(stated.size)
 }

@@ -11,7 +11,7 @@ use marque_ledger::{KeyKind, Note, NoteSignature, Policy, verify_cosignature};
 use tokio::sync::watch;
 
 use crate::SinkError;
-use crate::keep::keep;
+use crate::keep::{keep, kept};
 use crate::seal::Signed;
 use crate::step::Step;
 
@@ -41,11 +41,9 @@ impl Finality {
     /// the policy was made stricter, and a later one will satisfy it.
     pub fn open(state_dir: &Path, policy: Policy) -> Result<Self, SinkError> {
         let path = state_dir.join(FINAL_FILE);
-        let last = match std::fs::read_to_string(&path) {
-            Ok(note) => policy.open(note.as_bytes()).ok().map(|held| Signed { checkpoint: held.checkpoint, note }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(source) => return Err(SinkError::Io { path: path.display().to_string(), source }),
-        };
+        let held =
+            |note: String| policy.open(note.as_bytes()).ok().map(|held| Signed { checkpoint: held.checkpoint, note });
+        let last = kept(&path)?.and_then(held);
         let size = last.as_ref().map_or(0, |last| last.checkpoint.size);
         let state = Mutex::new(State { waiting: BTreeMap::new(), last });
         Ok(Self { policy, path, state, sizes: watch::Sender::new((size, size)) })

@@ -20,7 +20,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::SinkError;
-use crate::keep::keep;
+use crate::keep::{forget, keep};
+use crate::notices::publish;
 use crate::store::LogStore;
 
 /// The signal of the risk record.
@@ -162,10 +163,7 @@ impl Headroom {
             return Ok(());
         }
         if *raised {
-            let path = self.state_dir.join(ALARM_FILE);
-            std::fs::remove_file(&path)
-                .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-                .map_err(|source| SinkError::Io { path: path.display().to_string(), source })?;
+            forget(&self.state_dir.join(ALARM_FILE))?;
             tracing::info!(percent, "the audit stream has room again");
             *raised = false;
         }
@@ -178,9 +176,7 @@ impl Headroom {
         let by = self.key.did();
         let body = Body::Risk(Risk { signal: SIGNAL.to_owned(), message: format!("the audit stream is {why}") });
         let record = Record::new(self.clock.unix_millis(), by, body);
-        let compact = record.seal(&self.key).map_err(|error| SinkError::Asked(error.to_string()))?;
-        bus.publish_record(record.kind().as_str(), Some(&by), &compact).await?;
-        Ok(())
+        publish(bus, &self.key, &record, &by).await
     }
 }
 

@@ -213,7 +213,7 @@ pub(crate) fn fields(record: &Record, post: &mut impl FnMut(Field, &[u8])) {
             }
         }
         Body::Decided(decided) => {
-            post(Field::Decision, decision(decided.decision).as_bytes());
+            post(Field::Decision, decided.decision.as_str().as_bytes());
             if let Some(cause) = &decided.cause {
                 post(Field::Cause, cause.as_bytes());
             }
@@ -223,7 +223,7 @@ pub(crate) fn fields(record: &Record, post: &mut impl FnMut(Field, &[u8])) {
         }
         Body::Completed(completed) => post(Field::Answers, completed.decided.as_bytes()),
         Body::Directive(issued) => {
-            if let Some(id) = directive_id(&issued.directive) {
+            if let Some(id) = jti(&issued.directive) {
                 post(Field::Directive, id.as_bytes());
             }
         }
@@ -243,31 +243,19 @@ pub(crate) fn fields(record: &Record, post: &mut impl FnMut(Field, &[u8])) {
     }
 }
 
-/// `permit` or `deny`, as queries write it.
-pub(crate) fn decision(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Permit => "permit",
-        Verb::Deny => "deny",
-    }
-}
-
 /// The `jti` of a decision's proof: what a later action names as its cause. None where the signature did not hold, as
 /// what is claimed under it is anybody's word.
 pub(crate) fn action_id(decided: &Decided) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Claims {
-        jti: String,
-    }
     if let Some(sealed) = &decided.sealed {
         return sealed.action.clone();
     }
     let signed = decided.decision == Verb::Permit || decided.seq.is_some();
     let proof = decided.proof.as_ref().and_then(Carried::compact).filter(|_| signed)?;
-    jws::unverified_payload::<Claims>(proof, RECORD_BYTES_MAX).ok().map(|claims| claims.jti)
+    jti(proof)
 }
 
-/// A directive's own id, its `jti`. The record around it is signed by the broadcaster, so is the directive.
-fn directive_id(compact: &str) -> Option<String> {
+/// A token's own id. Of a directive it is the directive's: the record around it is signed by the broadcaster.
+fn jti(compact: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Claims {
         jti: String,

@@ -17,5 +17,23 @@ pub(crate) fn keep(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), SinkError
         // The name is durable when its directory is.
         path.parent().map_or(Ok(()), |directory| std::fs::File::open(directory)?.sync_all())
     };
-    write().map_err(|source| SinkError::Io { path: path.display().to_string(), source })
+    write().map_err(SinkError::at(path))
+}
+
+/// What a file holds, if it is there.
+pub(crate) fn kept(path: &Path) -> Result<Option<String>, SinkError> {
+    if_there(std::fs::read_to_string(path)).map_err(SinkError::at(path))
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn forget(path: &Path) -> Result<(), SinkError> {
+    if_there(std::fs::remove_file(path)).map(drop).map_err(SinkError::at(path))
+}
+
+fn if_there<T>(done: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }

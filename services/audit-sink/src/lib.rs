@@ -14,6 +14,7 @@
 
 pub mod agents;
 pub mod archive;
+mod carried;
 pub mod causes;
 pub mod cloned;
 mod compact;

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::carried::grant;
+
 /// What a child's grant has less than its parent's.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Narrowed {
@@ -20,10 +22,11 @@ pub struct Narrowed {
 impl Narrowed {
     /// Between the claims of a parent and of its child.
     pub fn between(parent: &Value, child: &Value) -> Self {
-        let (before, after) = (tools(parent), tools(child));
+        let none = Map::new();
+        let (before, after) = (grant(parent).unwrap_or(&none), grant(child).unwrap_or(&none));
         let dropped = before.keys().filter(|tool| !after.contains_key(*tool)).cloned().collect();
         let mut constrained = Map::new();
-        for (tool, map) in &after {
+        for (tool, map) in after {
             let known = before.get(tool).and_then(Value::as_object);
             let new = map.as_object().into_iter().flatten();
             let new =
@@ -38,13 +41,6 @@ impl Narrowed {
         let sooner = exp(parent).zip(exp(child)).and_then(|(parent, child)| parent.checked_sub(child));
         Self { dropped, constrained, sooner_seconds: sooner.filter(|sooner| *sooner > 0) }
     }
-}
-
-/// The tools map of a token's claims.
-fn tools(claims: &Value) -> Map<String, Value> {
-    let entries = claims.get("authorization_details").and_then(Value::as_array).into_iter().flatten();
-    let tools = entries.filter_map(|entry| entry.get("tools")?.as_object()).next();
-    tools.cloned().unwrap_or_default()
 }
 
 #[cfg(test)]

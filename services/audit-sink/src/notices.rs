@@ -75,7 +75,7 @@ impl Notices {
         for (agent, seq, fork) in due {
             if !said.contains(&(agent, seq)) {
                 let record = cloned::risk(&by, &agent, seq, &fork);
-                self.publish(bus, &record, &agent).await?;
+                publish(bus, &self.key, &record, &agent).await?;
                 tracing::warn!(%agent, seq, first = fork.first, second = fork.second.leaf, "KEY CLONED");
                 said.insert((agent, seq));
             }
@@ -83,17 +83,18 @@ impl Notices {
         if heads {
             let (inventory, now) = (Arc::clone(&self.inventory), self.clock.unix_millis());
             for record in blocking(move || due_heads(&inventory.view()?, &by, now)).await? {
-                self.publish(bus, &record, &by).await?;
+                publish(bus, &self.key, &record, &by).await?;
             }
         }
         Ok(())
     }
+}
 
-    async fn publish(&self, bus: &Bus, record: &Record, about: &Did) -> Result<(), SinkError> {
-        let compact = record.seal(&self.key).map_err(|error| SinkError::Asked(error.to_string()))?;
-        bus.publish_record(record.kind().as_str(), Some(about), &compact).await?;
-        Ok(())
-    }
+/// Publishes a record of the sink's own about a key.
+pub(crate) async fn publish(bus: &Bus, key: &SigningKey, record: &Record, about: &Did) -> Result<(), SinkError> {
+    let compact = record.seal(key).map_err(|error| SinkError::Asked(error.to_string()))?;
+    bus.publish_record(record.kind().as_str(), Some(about), &compact).await?;
+    Ok(())
 }
 
 /// The records that state every head that is due, as far as one round goes.

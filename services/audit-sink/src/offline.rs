@@ -38,7 +38,7 @@ fn export_of(state_dir: &Path, to: &Path) -> Result<String, SinkError> {
 
 fn archive_of(state_dir: &Path, to: &Path) -> Result<String, SinkError> {
     let note = newest_note(state_dir)?;
-    let stated = Checkpoint::parse(marque_ledger::Note::parse(note.as_bytes())?.text())?;
+    let stated = Checkpoint::stated(note.as_bytes())?;
     let store = LogStore::open(&state_dir.join(LOG_FILE), &stated.origin)?;
     let done = archive(&store.view()?, &note, to)?;
     Ok(format!("{} leaves, {} files written", done.size, done.files))

@@ -168,7 +168,7 @@ impl Peers {
         let peer = self.others.iter().find(|peer| Some(peer.did) == did);
         let Some(peer) = peer.filter(|_| payload.len() <= NOTE_BYTES_MAX) else { return Ok(None) };
         let Ok(note) = Note::parse(payload) else { return Ok(None) };
-        if let Ok(theirs) = Checkpoint::open(payload, std::slice::from_ref(&peer.log)) {
+        if let Ok(theirs) = Checkpoint::signed(&note, std::slice::from_ref(&peer.log)) {
             return Ok(Some((peer, Told::Asks(Asked { theirs, note: note.to_string() }))));
         }
         let key = &peer.cosigner;

@@ -8,46 +8,39 @@ use std::path::Path;
 
 use marque_ledger::layout::CHECKPOINT;
 use marque_ledger::{
-    Checkpoint, Directory, Entry, Files as _, LedgerError, Policy, TILE_WIDTH, TileId, TileKind, decode_bundle,
+    Checkpoint, Directory, Entry, FILE_BYTES_MAX, Files as _, LedgerError, Policy, TILE_WIDTH, TileId, TileKind,
+    decode_bundle,
 };
 use marque_runtime::whole::make_whole;
 
 use crate::SinkError;
 use crate::archive::CHECKPOINT_BYTES_MAX;
 use crate::files::{INDEX_FILE, INVENTORY_FILE, LOG_FILE};
+use crate::keep::forget;
 use crate::store::{Head, LogStore};
 
-/// A tile of entries, at the most: 256 of 65,537 bytes.
-const BUNDLE_BYTES_MAX: u64 = 17 << 20;
 /// Leaves of one commit.
 const BATCH_TILES: u64 = 16;
 
 /// Fills a state directory that has no log. `trusted`: the checkpoint must satisfy one of these. Killed: there is no
 /// log yet, and it is begun anew.
 pub fn restore(archive: &Path, state_dir: &Path, trusted: &[Policy]) -> Result<Head, SinkError> {
-    let io = |path: &Path| {
-        let path = path.display().to_string();
-        move |source| SinkError::Io { path: path.clone(), source }
-    };
     let path = state_dir.join(LOG_FILE);
-    if path.try_exists().map_err(io(&path))? {
+    if path.try_exists().map_err(SinkError::at(&path))? {
         let why = format!("{} is there already: an archive fills an empty state directory", path.display());
         return Err(SinkError::ForeignStore(why));
     }
-    std::fs::create_dir_all(state_dir).map_err(io(state_dir))?;
+    std::fs::create_dir_all(state_dir).map_err(SinkError::at(state_dir))?;
     // 1. What is to come out, on the word of somebody whom we trust.
     let files = Directory::new(archive);
     let note = read(&files, CHECKPOINT, CHECKPOINT_BYTES_MAX)?;
     let stated = opened(&note, trusted)?;
     // 2. Derived from another log, they would have to be dropped anyway.
-    for derived in [INDEX_FILE, INVENTORY_FILE].map(|name| state_dir.join(name)) {
-        match std::fs::remove_file(&derived) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(&derived)(error)),
-            Ok(()) | Err(_) => {}
-        }
+    for derived in [INDEX_FILE, INVENTORY_FILE] {
+        forget(&state_dir.join(derived))?;
     }
     // 3. The log under another name, until it is the checkpoint's.
-    make_whole(&path, |making| fill(making, &files, &stated), io(&path))?;
+    make_whole(&path, |making| fill(making, &files, &stated), SinkError::at(&path))?;
     Ok(Head { size: stated.size, root: stated.root })
 }
 
@@ -69,7 +62,7 @@ fn fill(making: &Path, files: &Directory, stated: &Checkpoint) -> Result<(), Sin
     for index in 0..tiles {
         let Some(id) = TileId::covering(TileKind::Entries, index, stated.size) else { break };
         let damaged = |error: LedgerError| SinkError::Archive(format!("{}: {error}", id.path()));
-        let bytes = read(files, &id.path(), BUNDLE_BYTES_MAX)?;
+        let bytes = read(files, &id.path(), FILE_BYTES_MAX as u64)?;
         for frame in decode_bundle(&bytes, id.width).map_err(damaged)? {
             Entry::decode(frame).map_err(damaged)?;
             batch.push(frame.to_vec());

@@ -47,7 +47,7 @@ impl Row {
         Ok(Self {
             leaf: line.leaf,
             stream_sequence: entry.stream_seq,
-            broker_ms: entry.broker_ts_ns.div_euclid(1_000_000),
+            broker_ms: entry.broker_ms(),
             subject: entry.bus_subject.to_owned(),
             verdict: line.verdict,
             first: line.first,

@@ -15,7 +15,7 @@ use marque_signing::{PublicKey, SigningKey};
 
 use crate::SinkError;
 use crate::finality::Finality;
-use crate::keep::keep;
+use crate::keep::{keep, kept};
 use crate::step::Step;
 use crate::store::{LogStore, LogView};
 
@@ -245,14 +245,6 @@ impl Sealer {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn kept(path: &Path) -> Result<Option<String>, SinkError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(SinkError::Io { path: path.display().to_string(), source }),
     }
 }
 

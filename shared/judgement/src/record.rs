@@ -96,6 +96,19 @@ impl Carried {
         }
     }
 
+    /// SHA-256 of the compact form, carried or not: of a proof, what the next one's `prev` names it by.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Compact(compact) => sha256(compact.as_bytes()),
+            Self::Elided(digest) => digest.sha256,
+        }
+    }
+
+    /// The payload of the token, if it is carried. TRUST: none; no signature is looked at.
+    pub fn payload(&self) -> Option<Vec<u8>> {
+        Compact::split(self.compact()?).ok()?.payload().ok()
+    }
+
     /// The compact form, if it is carried.
     pub fn compact(&self) -> Option<&str> {
         if let Self::Compact(compact) = self { Some(compact) } else { None }

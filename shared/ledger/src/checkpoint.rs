@@ -55,9 +55,18 @@ impl Checkpoint {
         Ok(note.to_string())
     }
 
+    /// What a signed note states. TRUST: none; nobody's signature is looked at.
+    pub fn stated(note: &[u8]) -> Result<Self, LedgerError> {
+        Self::parse(Note::parse(note)?.text())
+    }
+
     /// The checkpoint in a note that one of these keys signed under the checkpoint's own origin.
     pub fn open(note: &[u8], keys: &[VerifierKey]) -> Result<Self, LedgerError> {
-        let note = Note::parse(note)?;
+        Self::signed(&Note::parse(note)?, keys)
+    }
+
+    /// The same of a note that is read already.
+    pub fn signed(note: &Note, keys: &[VerifierKey]) -> Result<Self, LedgerError> {
         let checkpoint = Self::parse(note.text())?;
         let signers = note.verify(keys)?;
         if signers.iter().any(|key| key.name() == checkpoint.origin) {

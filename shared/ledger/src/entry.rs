@@ -23,6 +23,11 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// When the broker stored it, in milliseconds since 1970.
+    pub fn broker_ms(&self) -> i64 {
+        self.broker_ts_ns.div_euclid(1_000_000)
+    }
+
     /// The frame. Refuses what would be longer than [`ENTRY_BYTES_MAX`].
     pub fn encode(&self) -> Result<Vec<u8>, LedgerError> {
         let bytes = HEAD_BYTES.saturating_add(self.bus_subject.len()).saturating_add(self.payload.len());

@@ -106,8 +106,8 @@ impl Policy {
     ///
     /// A signature of a known key that fails rejects the note; one of an unknown key is passed over.
     pub fn open(&self, note: &[u8]) -> Result<Witnessed, LedgerError> {
-        let checkpoint = Checkpoint::open(note, &self.logs)?;
         let note = Note::parse(note)?;
+        let checkpoint = Checkpoint::signed(&note, &self.logs)?;
         let seen: Vec<Option<UnixSeconds>> =
             self.witnesses.iter().map(|witness| verify_cosignature(&note, &witness.key)).collect();
         if !self.is_met(|witness| seen[witness].is_some()) {

@@ -126,7 +126,7 @@ pub fn decode_bundle(bytes: &[u8], width: u16) -> Result<Vec<&[u8]>, LedgerError
 }
 
 /// The most bytes that a file of the log can have: a full bundle of the longest entries.
-pub(crate) const FILE_BYTES_MAX: usize = TILE_WIDTH as usize * (ENTRY_BYTES_MAX + 2);
+pub const FILE_BYTES_MAX: usize = TILE_WIDTH as usize * (ENTRY_BYTES_MAX + 2);
 
 #[cfg(test)]
 mod tests {

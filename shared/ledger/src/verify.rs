@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::layout::CHECKPOINT;
 use crate::tile::FILE_BYTES_MAX;
-use crate::{Checkpoint, Entry, Files, Hash, Note, Policy, TILE_WIDTH, VerifierKey};
+use crate::{Checkpoint, Entry, Files, Hash, Policy, TILE_WIDTH, VerifierKey};
 use crate::{prove_consistency, root_at, verify_consistency};
 
 use bundles::{Bundles, Part};
@@ -219,7 +219,7 @@ impl Verification<'_> {
             Err(error) => {
                 report.find(CHECKPOINT, None, error.to_string());
                 // Untrusted, but it may still show which leaf was touched.
-                Note::parse(&bytes).and_then(|note| Checkpoint::parse(note.text())).ok()
+                Checkpoint::stated(&bytes).ok()
             }
         }
     }

@@ -47,7 +47,7 @@ fn each_layer_lies_over_the_one_below() {
         ("MARQUE__STATE_DIR", "/from/env"),
         ("MARQUE_VERIFIER__ANYTHING", "belongs to another"),
         ("MARQUE_CONFIG", "is no key"),
-        ("HOME", "/home/somebody"),
+        ("HOME", "is nobody's key"),
     ];
     let (layers, _dir) = layers(Some(file), &environment, &[("issuer.ttl_seconds", "3")]);
     let loaded = layers.load::<Config>().unwrap();

@@ -110,14 +110,7 @@ async fn decided(system: &TestSystem, commission: &Commission) {
     for (account, permitted) in [(5, true), (6, false)] {
         let args = json!({ "account": account });
         let proof = actor.prove(&tool, args.to_string().as_bytes(), audience.clone(), None, Why::default());
-        let question = json!({
-            "subject": { "type": "agent", "id": commission.key().did() },
-            "action": { "name": "call" },
-            "resource": { "type": "tool", "id": tool },
-            "context": { "chain": commission.chain(), "proof": proof.unwrap().proof, "args": args },
-        });
-        let answer = bus.request(subjects::VERIFIER_DECIDE, HeaderMap::new(), question.to_string(), DEADLINE).await;
-        let answer: Value = serde_json::from_slice(&answer.unwrap().payload).unwrap();
+        let answer = cast::decide(&bus, commission, &tool, &args, &proof.unwrap().proof).await;
         assert_eq!(answer["decision"], json!(permitted), "{answer}");
     }
     let refused = bus.request(subjects::VERIFIER_DECIDE, HeaderMap::new(), "{}", DEADLINE).await;

@@ -5,8 +5,7 @@
 
 use marque_identity::{Did, Digest};
 use marque_judgement::record::{
-    Body, Carried, Connected, Decided, Delegated, Disconnected, Heads, Issued, Kicked, Record, Refused, Requested,
-    Verb, What,
+    Body, Connected, Decided, Delegated, Disconnected, Heads, Issued, Kicked, Record, Refused, Requested, Verb, What,
 };
 use marque_signing::{Compact, Role, TrustBundle, sha256};
 use serde::Deserialize;
@@ -18,6 +17,7 @@ use super::{
     CLOSED_LATELY_MAX, Connection, Credential, CredentialKind, FORKS_RAISED_MAX, Fork, Head, Mark, OpenPermit, Standing,
 };
 use crate::SinkError;
+use crate::carried::{claims, grant};
 use crate::cloned;
 
 /// A record about a message that was sent before the connection's end may be stored after it: a decision takes as long
@@ -194,7 +194,7 @@ impl Folding<'_, '_> {
         let payload = requested.proof.compact().and_then(|proof| Compact::split(proof).ok()?.payload().ok());
         let claims = payload.and_then(|payload| serde_json::from_slice::<Claims>(&payload).ok());
         if let Some(seq) = claims.and_then(|claims| claims.seq) {
-            self.number(agent, seq, &digest(&requested.proof))?;
+            self.number(agent, seq, &requested.proof.digest())?;
         }
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Folding<'_, '_> {
         // The enforcement point tells `seq` only of a proof whose signature holds.
         match (decided.seq.filter(|seq| *seq > 0), &decided.proof) {
             (Some(seq), Some(proof)) => {
-                if self.number(holder, seq, &digest(proof))? {
+                if self.number(holder, seq, &proof.digest())? {
                     self.sent(holder)?;
                 }
             }
@@ -480,33 +480,6 @@ fn closed_lately(draft: &mut Draft<'_>, agent: &Did, at: Mark) -> Result<Vec<Str
     }
     Ok(still)
 }
-
-/// SHA-256 of a carried proof's compact form, as the next proof's `prev` names it.
-fn digest(carried: &Carried) -> Digest {
-    match carried {
-        Carried::Compact(compact) => sha256(compact.as_bytes()),
-        Carried::Elided(digest) => digest.sha256,
-    }
-}
-
-/// The claims of a carried token, if it is the token with this digest.
-fn claims(carried: &Carried, token: &Digest) -> Option<Value> {
-    let compact = Compact::split(carried.compact()?).ok()?;
-    if compact.signing_digest() != *token {
-        return None;
-    }
-    serde_json::from_slice(&compact.payload().ok()?).ok()
-}
-
-/// What a token grants: tools and their constraints.
-fn grant(claims: &Value) -> Option<serde_json::Map<String, Value>> {
-    let details = claims.get("authorization_details")?.as_array()?;
-    let ours = details.iter().find(|entry| entry.get("type").and_then(Value::as_str) == Some(DETAILS_TYPE))?;
-    ours.get("tools")?.as_object().cloned()
-}
-
-/// The entry of `authorization_details` that grants tools (AAT §3.3).
-const DETAILS_TYPE: &str = "attenuating_agent_token";
 
 /// The same grant for the same kind of agent, whatever the order in which it is written.
 fn scope(blueprint: Option<&str>, tools: &Value) -> Option<Digest> {

@@ -178,6 +178,16 @@ pub enum Verb {
     Deny,
 }
 
+impl Verb {
+    /// As records and queries write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// An enforcement point permitted or denied an action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Decided {

@@ -12,7 +12,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use marque_identity::{Did, Digest};
-use marque_signing::{Compact, sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{Body, Carried, KeyHead, Record};
@@ -58,13 +57,13 @@ impl Step {
                     claims.seq == Some(seq) && claims.prev == decided.prev.map(|prev| prev.to_string())
                 });
                 let carried = proof.compact().is_some();
-                Some(Self::Act(Act { agent, seq, prev: decided.prev, proof: digest(proof), carried, agrees }))
+                Some(Self::Act(Act { agent, seq, prev: decided.prev, proof: proof.digest(), carried, agrees }))
             }
             (Body::Requested(requested), Some(agent)) => {
                 let Some(claims) = claims(&requested.proof) else { return Some(Self::Unread) };
                 let seq = claims.seq.filter(|seq| *seq > 0)?;
                 let prev = claims.prev.and_then(|prev| prev.parse().ok());
-                let proof = digest(&requested.proof);
+                let proof = requested.proof.digest();
                 Some(Self::Act(Act { agent, seq, prev, proof, carried: true, agrees: true }))
             }
             (Body::Heads(heads), _) => Some(Self::Heads(heads.heads.clone())),
@@ -295,16 +294,9 @@ struct Claims {
 
 /// What a carried proof says; none where it is carried by its digest.
 fn claims(proof: &Carried) -> Option<Claims> {
-    let read = |compact: &str| serde_json::from_slice(&Compact::split(compact).ok()?.payload().ok()?).ok();
-    Some(read(proof.compact()?).unwrap_or(Claims { seq: None, prev: None }))
-}
-
-/// SHA-256 of a carried proof's compact form, as the next proof's `prev` names it.
-fn digest(proof: &Carried) -> Digest {
-    match proof {
-        Carried::Compact(compact) => sha256(compact.as_bytes()),
-        Carried::Elided(digest) => digest.sha256,
-    }
+    proof.compact()?;
+    let read = proof.payload().and_then(|payload| serde_json::from_slice(&payload).ok());
+    Some(read.unwrap_or(Claims { seq: None, prev: None }))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::record::{Decided, Heads, InputDigest, Requested, Verb};
 use marque_identity::{Epoch, UnixMillis};
-use marque_signing::SigningKey;
+use marque_signing::{SigningKey, sha256};
 use serde_json::json;
 
 fn agent() -> Did {
