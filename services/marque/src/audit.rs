@@ -12,9 +12,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, subjects};
-use marque_identity::{Code, Did, TaskId, UnixMillis, UnixSeconds};
+use marque_identity::{Did, TaskId, UnixMillis, UnixSeconds};
 use marque_json::Limits;
-use marque_judgement::record::RecordKind;
+use marque_judgement::record::{RecordKind, Verb};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -161,28 +161,24 @@ pub(crate) async fn run(verb: &AuditVerb, common: &Common, out: &Output) -> Resu
         AuditVerb::BlastRadius(args) => forensics::blast(args, common, out).await,
         AuditVerb::Erase(args) => erase::run(args, common, out).await,
         AuditVerb::Check(args) => check::run(args, common),
-        AuditVerb::Query(_)
-        | AuditVerb::Explain { .. }
-        | AuditVerb::Proof { .. }
-        | AuditVerb::Prove(_)
-        | AuditVerb::Completeness(_) => ask_sink(verb, common, out).await,
-    }
-}
-
-async fn ask_sink(verb: &AuditVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
-    let bus = common.connection.resolve(BusRole::Operator)?.connect("marque audit").await?;
-    let timeout = common.connection.timeout.max(ASK_TIME);
-    match verb {
-        AuditVerb::Check(args) => check::run(args, common),
-        AuditVerb::Prove(args) => prove::run(args, &bus, common, timeout, out).await,
-        AuditVerb::Completeness(args) => completeness::run(args, &bus, timeout, out).await,
+        // Out of the sink.
+        AuditVerb::Prove(args) => {
+            let (bus, timeout) = connect(common).await?;
+            prove::run(args, &bus, common, timeout, out).await
+        }
+        AuditVerb::Completeness(args) => {
+            let (bus, timeout) = connect(common).await?;
+            completeness::run(args, &bus, timeout, out).await
+        }
         AuditVerb::Query(args) => {
+            let (bus, timeout) = connect(common).await?;
             let records = query(&bus, &args.question()?, timeout).await?;
             let rows: Vec<Vec<String>> = records.iter().map(cells).collect();
             let text = table(&["leaf", "time", "kind", "decision", "code", "tool", "agent", "record"], &rows);
             Ok(Answer::yes(records, text))
         }
         AuditVerb::Explain { record } => {
+            let (bus, timeout) = connect(common).await?;
             let mut explained = explain(&bus, record, timeout).await?;
             let mut text = explanation::in_full(&explained);
             if let Some(revealed) = reveal::of(&bus, &explained).await {
@@ -192,16 +188,18 @@ async fn ask_sink(verb: &AuditVerb, common: &Common, out: &Output) -> Result<Ans
             Ok(Answer::yes(explained, text))
         }
         AuditVerb::Proof { record } => {
+            let (bus, timeout) = connect(common).await?;
             let proof = ask(&bus, subjects::AUDIT_PROOF, &json!({ "id": record }), timeout).await?;
             let text = serde_json::to_string_pretty(&proof).unwrap_or_default();
             Ok(Answer::yes(proof, text))
         }
-        AuditVerb::Timeline(_)
-        | AuditVerb::Tree(_)
-        | AuditVerb::Replay(_)
-        | AuditVerb::BlastRadius(_)
-        | AuditVerb::Erase(_) => Err(Failure::new(Code::Internal, "no sink answers this")),
     }
+}
+
+/// A connection to ask the sink by, and how long it may take.
+async fn connect(common: &Common) -> Result<(Bus, Duration), Failure> {
+    let bus = common.connection.resolve(BusRole::Operator)?.connect("marque audit").await?;
+    Ok((bus, common.connection.timeout.max(ASK_TIME)))
 }
 
 impl QueryArgs {
@@ -213,8 +211,8 @@ impl QueryArgs {
             tool: self.tool.clone(),
             token: self.token.as_deref().map(token_digest).transpose()?.map(|digest| digest.to_string()),
             decision: self.decision.map(|decision| match decision {
-                DecisionArg::Permit => "permit".to_owned(),
-                DecisionArg::Deny => "deny".to_owned(),
+                DecisionArg::Permit => Verb::Permit.as_str().to_owned(),
+                DecisionArg::Deny => Verb::Deny.as_str().to_owned(),
             }),
             kind: self.kind.map(|kind| kind.as_str().to_owned()),
             from_ms: self.since.map(millis),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use marque_identity::Code;
 use marque_ledger::Files as _;
-use marque_ledger::{Checkpoint, layout, plumbing};
+use marque_ledger::{Checkpoint, TileId, TileKind, layout, plumbing};
 use marque_signing::bundle::fingerprint;
 use serde_json::json;
 
@@ -19,6 +19,7 @@ use crate::directory::make_private;
 use crate::events::{self, EventsArgs};
 use crate::lines::{LineAnswer, answer_each};
 use crate::output::{Answer, Output, facts};
+use crate::trust::ledger_failure;
 use crate::verify::pipe;
 use crate::{Exit, Failure};
 
@@ -81,7 +82,7 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
                 None => common.connection.directory()?.sink_page()?,
             };
             if args.dry_run {
-                let leaves = checkpoint_size(&fetch_when_there(&from, layout::CHECKPOINT).await?)?;
+                let leaves = stated_in(&fetch_when_there(&from, layout::CHECKPOINT).await?)?.size;
                 let files = layout::files(leaves).count();
                 let text = format!("would copy {leaves} leaves in {files} files to {}", args.log.display());
                 return Ok(Answer::yes(json!({ "dry_run": true, "leaves": leaves, "files": files }), text));
@@ -136,12 +137,24 @@ pub(crate) struct Exported {
     pub bytes: u64,
 }
 
-/// Copies a sink's log. The checkpoint is written last: a copy that breaks off has none, or an older one.
+/// Copies a sink's log.
 pub(crate) async fn export(from: &str, to: &Path) -> Result<Exported, Failure> {
+    copy(from, to, |_| true).await
+}
+
+/// Copies what it takes to read a sink's records: neither the tree over them, nor the index of verdicts.
+pub(crate) async fn export_entries(from: &str, to: &Path) -> Result<Exported, Failure> {
+    let entries = |path: &str| TileId::parse(path).is_ok_and(|id| id.kind == TileKind::Entries);
+    copy(from, to, |path| [layout::CHECKPOINT, layout::BUNDLE].contains(&path) || entries(path)).await
+}
+
+/// Copies these files of a sink's log. The checkpoint is written last: a copy that breaks off has none, or an older
+/// one.
+async fn copy(from: &str, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<Exported, Failure> {
     let checkpoint = fetch_when_there(from, layout::CHECKPOINT).await?;
-    let size = checkpoint_size(&checkpoint)?;
+    let size = stated_in(&checkpoint)?.size;
     let mut exported = Exported { leaves: size, ..Exported::default() };
-    for path in layout::files(size) {
+    for path in layout::files(size).filter(|path| wanted(path)) {
         let file = to.join(&path);
         if let Some(folder) = file.parent() {
             make_private(folder)?;
@@ -184,24 +197,21 @@ pub(crate) async fn fetch(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
     }
 }
 
-fn checkpoint_size(bytes: &[u8]) -> Result<u64, Failure> {
-    let stated = marque_ledger::Note::parse(bytes).and_then(|note| Checkpoint::parse(note.text()));
-    stated.map(|checkpoint| checkpoint.size).map_err(|error| Failure::new(error.code(), error.to_string()))
+fn stated_in(note: &[u8]) -> Result<Checkpoint, Failure> {
+    Checkpoint::stated(note).map_err(|error| ledger_failure(&error))
 }
 
-/// How many leaves a copy's checkpoint states.
-pub(crate) fn size(log: &Path) -> Result<u64, Failure> {
-    let file = log.join(layout::CHECKPOINT);
-    checkpoint_size(&std::fs::read(&file).map_err(|error| Failure::file(&file, &error))?)
-}
-
-fn info(log: &Path) -> Result<Answer, Failure> {
+/// What a copy's checkpoint states. TRUST: none; `verify` looks at its signatures.
+pub(crate) fn stated(log: &Path) -> Result<Checkpoint, Failure> {
     let files = marque_ledger::Directory::new(log);
     let bytes =
         files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX).map_err(|why| Failure::new(Code::Unavailable, why))?;
-    let bytes = bytes.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", log.display())))?;
-    let note = marque_ledger::Note::parse(&bytes).map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    let stated = Checkpoint::parse(note.text()).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    stated_in(&bytes.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", log.display())))?)
+}
+
+fn info(log: &Path) -> Result<Answer, Failure> {
+    let stated = stated(log)?;
+    let files = marque_ledger::Directory::new(log);
     let bundle = files.read(layout::BUNDLE, 64 * 1024).ok().flatten();
     let pin = bundle.map(|bytes| fingerprint(&String::from_utf8_lossy(&bytes)).to_string()).unwrap_or_default();
     let text = facts(&[

@@ -91,7 +91,8 @@ fn sink_keys(bundle: &TrustBundle) -> Result<Vec<VerifierKey>, Failure> {
     keys.collect::<Result<_, _>>().map_err(|error| ledger_failure(&error))
 }
 
-fn open(file: &Path, pin: Option<Digest>) -> Result<TrustBundle, Failure> {
+/// The bundle in a file, compared with its fingerprint if there is one.
+pub(crate) fn open(file: &Path, pin: Option<Digest>) -> Result<TrustBundle, Failure> {
     let token = read_line(file)?;
     TrustBundle::open(&token, pin).map_err(|error| Failure::new(error.code(), format!("{}: {error}", file.display())))
 }

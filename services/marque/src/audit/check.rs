@@ -10,7 +10,7 @@ use marque_signing::jws::unverified_payload;
 use serde_json::{Value, json};
 
 use crate::cli::Common;
-use crate::output::{Answer, facts};
+use crate::output::{Answer, facts, tame};
 use crate::time::{utc, utc_millis};
 use crate::trust::{Trust, TrustFlags, ledger_failure, read};
 use crate::{Exit, Failure};
@@ -102,7 +102,7 @@ fn data(proof: &TlogProof, witnessed: &Witnessed, entry: &[u8], leaf: &Entry<'_>
         "witnesses": witnesses,
         "leaf": proof.index,
         "leaf_hash": Hash::leaf(entry).to_base64(),
-        "broker_ms": leaf.broker_ts_ns.div_euclid(1_000_000),
+        "broker_ms": leaf.broker_ms(),
         "bus_subject": leaf.bus_subject,
         "verdict": verdict,
         "record": record,
@@ -129,8 +129,8 @@ fn text(proof: &TlogProof, witnessed: &Witnessed, leaf: &Entry<'_>, judged: &Jud
         ("checkpoint", format!("{} leaves, root {}", checkpoint.size, checkpoint.root)),
         ("witnesses", if seen.is_empty() { "none asked for, or none known".to_owned() } else { seen.join(", ") }),
         ("leaf", proof.index.to_string()),
-        ("stored", utc_millis(UnixMillis(leaf.broker_ts_ns.div_euclid(1_000_000)))),
-        ("bus subject", printable(leaf.bus_subject)),
+        ("stored", utc_millis(UnixMillis(leaf.broker_ms()))),
+        ("bus subject", tame(leaf.bus_subject)),
         ("record", standing),
     ]);
     format!("{lines}\n{said}")
@@ -155,18 +155,13 @@ fn shortened(value: &Value) -> Value {
     }
 }
 
-/// A bus subject is whatever the stream took: none of it may steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn people_are_shown_no_control_characters_and_no_whole_tokens() {
-        assert_eq!(printable("marque.record\u{1b}[2J"), "marque.record\u{fffd}[2J");
+        assert_eq!(tame("marque.record\u{1b}[2J"), "marque.record\u{fffd}[2J");
         let shown =
             indented(&json!({ "proof": "a".repeat(5000), "why": "b\u{1b}[2J", "of": [{ "link": "é".repeat(900) }] }));
         assert!(shown.len() < 500 && !shown.contains('\u{1b}') && shown.contains("5000 bytes"), "{shown}");

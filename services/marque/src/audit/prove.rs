@@ -9,7 +9,7 @@ use clap::Args;
 use marque_bus::{Bus, subjects};
 use marque_identity::Code;
 use marque_ledger::{
-    Checkpoint, ENTRY_BYTES_MAX, Hash, Note, PROOF_EXTENSION, TILE_WIDTH, TileId, TileKind, TlogProof, decode_bundle,
+    Checkpoint, ENTRY_BYTES_MAX, Hash, PROOF_EXTENSION, TILE_WIDTH, TileId, TileKind, TlogProof, decode_bundle,
     verify_inclusion,
 };
 use serde::{Deserialize, Serialize};
@@ -129,8 +129,7 @@ async fn fetched(from: &str, answered: &Inclusion) -> Result<Vec<u8>, Failure> {
 /// Whether the proof leads to what its checkpoint states; by whom that is signed is for the reader to say.
 fn holds(proof: &TlogProof) -> Result<Checkpoint, Failure> {
     let checked = || {
-        let note = Note::parse(proof.checkpoint.as_bytes())?;
-        let stated = Checkpoint::parse(note.text())?;
+        let stated = Checkpoint::stated(proof.checkpoint.as_bytes())?;
         let leaf = Hash::leaf(proof.extra.as_deref().unwrap_or_default());
         verify_inclusion(proof.index, stated.size, leaf, &proof.hashes, stated.root)?;
         Ok(stated)

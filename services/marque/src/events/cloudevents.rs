@@ -20,7 +20,7 @@ const NOT_VALID: &str = "marque.record.not_valid";
 
 /// The event.
 pub(super) fn event(stored: &StoredLeaf<'_>, of: &Checkpoint) -> Value {
-    let stored_ms = stored.entry.broker_ts_ns.div_euclid(1_000_000);
+    let stored_ms = stored.entry.broker_ms();
     let mut event = json!({
         "specversion": "1.0",
         "id": stored.leaf.to_string(),
@@ -30,17 +30,17 @@ pub(super) fn event(stored: &StoredLeaf<'_>, of: &Checkpoint) -> Value {
         "sequence": format!("{:020}", stored.leaf),
         "treesize": of.size.to_string(),
         "leafhash": Hash::leaf(stored.frame).to_base64(),
-        "verdict": stored.judged.verdict,
+        "verdict": stored.verdict(),
     });
-    match &stored.judged.record {
-        Some(record) => {
+    match &stored.judged {
+        Ok(record) => {
             event["type"] = format!("marque.record.{}", record.kind()).into();
             event["subject"] = record.agent.unwrap_or(record.by).to_string().into();
             event["datacontenttype"] = "application/json".into();
             let signed = String::from_utf8_lossy(stored.entry.payload);
             event["data"] = json!({ "record": record, "signed": signed });
         }
-        None => {
+        Err(_) => {
             event["datacontenttype"] = "application/octet-stream".into();
             event["data_base64"] = STANDARD.encode(stored.entry.payload).into();
         }

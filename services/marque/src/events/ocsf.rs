@@ -52,9 +52,9 @@ struct Told {
 
 /// The event.
 pub(super) fn event(stored: &StoredLeaf<'_>, of: &Checkpoint) -> Result<Value, Failure> {
-    let stored_ms = stored.entry.broker_ts_ns.div_euclid(1_000_000);
-    let record = stored.judged.record.as_ref();
-    let told = record.map_or_else(|| not_valid(&stored.judged.verdict), told);
+    let stored_ms = stored.entry.broker_ms();
+    let record = stored.judged.as_deref().ok();
+    let told = record.map_or_else(|| not_valid(stored.verdict()), told);
     let kind = record.map_or("not_valid", |record| record.kind().as_str());
     let name = format!("{}/{}", of.origin, stored.leaf);
     let mut event = json!({
@@ -84,7 +84,7 @@ pub(super) fn event(stored: &StoredLeaf<'_>, of: &Checkpoint) -> Result<Value, F
             "leaf_hash": Hash::leaf(stored.frame).to_base64(),
             "tree_size": of.size,
             "root": of.root.to_base64(),
-            "verdict": stored.judged.verdict,
+            "verdict": stored.verdict(),
             "stream_seq": stored.entry.stream_seq,
             "broker_ts_ns": stored.entry.broker_ts_ns.to_string(),
             "bus_subject": stored.entry.bus_subject,
@@ -92,15 +92,15 @@ pub(super) fn event(stored: &StoredLeaf<'_>, of: &Checkpoint) -> Result<Value, F
     });
     set(&mut event, "status_code", told.code);
     set(&mut event, "status_detail", told.detail);
-    match record {
-        Some(record) => {
+    match &stored.judged {
+        Ok(record) => {
             add_record(&mut event, record);
             event["unmapped"]["marque"]["record"] = json!(record);
             event["unmapped"]["marque"]["signed"] = String::from_utf8_lossy(stored.entry.payload).into();
         }
-        None => {
+        Err(bad) => {
             event["unmapped"]["marque"]["payload_base64"] = STANDARD.encode(stored.entry.payload).into();
-            set(&mut event["metadata"], "original_event_uid", stored.judged.id.clone());
+            set(&mut event["metadata"], "original_event_uid", bad.id.clone());
         }
     }
     let fingerprint = sha256(&canonical(&event)?).to_string();
@@ -142,12 +142,11 @@ fn add_record(event: &mut Value, record: &Record) {
             event["actor"]["authorizations"] = json!([{ "decision": "issued" }]);
         }
         Body::Decided(decided) => {
-            let verb = if decided.decision == Verb::Permit { "permit" } else { "deny" };
             // What decided, where one thing did: a directive, else a constraint.
             let policy = decided.directive.as_ref().map(|id| json!({ "uid": id, "desc": "directive" }));
             let policy = policy
                 .or_else(|| decided.constraint.as_ref().map(|text| json!({ "name": "constraint", "desc": text })));
-            let mut authorization = json!({ "decision": verb });
+            let mut authorization = json!({ "decision": decided.decision.as_str() });
             set(&mut authorization, "policy", policy);
             event["actor"]["authorizations"] = json!([authorization]);
             if let Some(audience) = &decided.audience {

@@ -10,7 +10,6 @@ use clap::{Args, ValueEnum};
 use marque_credential::aat::{Claims, MarqueReading};
 use marque_identity::{Did, Digest, UnixMillis};
 use marque_judgement::record::{Body, Carried, Record, Verb};
-use marque_signing::Compact;
 use serde::Serialize;
 use serde_json::json;
 
@@ -190,8 +189,7 @@ impl<'d> Tainted<'d> {
 
 /// The manifest that a root was issued for.
 fn manifest_of(carried: &Carried) -> Option<Digest> {
-    let payload = Compact::split(carried.compact()?).ok()?.payload().ok()?;
-    match Claims::parse(&payload).ok()?.marque() {
+    match Claims::parse(&carried.payload()?).ok()?.marque() {
         MarqueReading::Present(claims) => claims.agent.manifest_hash,
         MarqueReading::Absent | MarqueReading::Malformed => None,
     }
@@ -262,10 +260,7 @@ impl Sums {
 
 fn hit(leaf: u64, stored_ms: i64, record: &Record) -> Hit {
     let decision = match &record.body {
-        Body::Decided(decided) => Some(match decided.decision {
-            Verb::Permit => "permit",
-            Verb::Deny => "deny",
-        }),
+        Body::Decided(decided) => Some(decided.decision.as_str()),
         _ => None,
     };
     Hit {

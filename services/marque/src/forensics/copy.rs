@@ -1,24 +1,21 @@
 //! A copy of the log to read: one that is at hand, or one that is taken now and deleted afterwards.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use marque_identity::Code;
-use marque_judgement::record::{Judged, Record, judge};
-use marque_ledger::{Checkpoint, Entry, Files as _, Note, TILE_WIDTH, TileId, TileKind, decode_bundle, layout};
+use marque_judgement::record::{Bad, Judge, Record, VALID};
+use marque_ledger::{
+    Checkpoint, Entry, FILE_BYTES_MAX, Files as _, TILE_WIDTH, TileId, TileKind, decode_bundle, layout,
+};
 use marque_signing::TrustBundle;
 use tempfile::TempDir;
 
 use crate::cli::Common;
-use crate::directory::{Directory, read_line};
+use crate::directory::Directory;
 use crate::output::Output;
-use crate::{Failure, log};
-
-/// A tile of entries, at the most: 256 of 65,537 bytes.
-const BUNDLE_BYTES_MAX: u64 = 17 << 20;
-/// A checkpoint with cosignatures.
-const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
+use crate::{Failure, log, trust};
 
 /// Which copy.
 #[derive(Debug, Clone, Args)]
@@ -41,7 +38,7 @@ pub(super) struct Leaf {
     /// When the broker stored it, in milliseconds.
     pub stored_ms: i64,
     /// What it says.
-    pub record: Record,
+    pub record: Box<Record>,
 }
 
 /// A leaf as it is stored, whatever it holds.
@@ -53,13 +50,21 @@ pub(crate) struct StoredLeaf<'a> {
     /// The stored message.
     pub entry: Entry<'a>,
     /// What is to be said of it under the bundle.
-    pub judged: Judged,
+    pub judged: Result<Box<Record>, Bad>,
+}
+
+impl StoredLeaf<'_> {
+    /// `valid`, or the code of what is wrong with what it holds.
+    pub(crate) fn verdict(&self) -> &str {
+        self.judged.as_ref().map_or_else(|bad| bad.verdict.as_str(), |_| VALID)
+    }
 }
 
 /// A log that can be read again and again.
 pub(crate) struct LogCopy {
     folder: PathBuf,
     bundle: TrustBundle,
+    judge: Judge,
     stated: Checkpoint,
     // Deleted with it, where it was taken for this command alone.
     _taken: Option<TempDir>,
@@ -77,15 +82,15 @@ impl LogCopy {
                 };
                 let taken = tempfile::tempdir()
                     .map_err(|error| Failure::new(Code::Internal, format!("no folder for a copy: {error}")))?;
-                log::export(&from, taken.path()).await?;
+                log::export_entries(&from, taken.path()).await?;
                 (taken.path().to_owned(), Some(taken))
             }
         };
-        let stated = stated(&folder)?;
+        let stated = log::stated(&folder)?;
         let bundle = match (&args.bundle, &common.connection.dir) {
-            (Some(file), _) => open_bundle(file)?,
+            (Some(file), _) => trust::open(file, None)?,
             (None, Some(directory)) => Directory::at(directory).bundle()?,
-            (None, None) => open_bundle(&folder.join(layout::BUNDLE))?,
+            (None, None) => trust::open(&folder.join(layout::BUNDLE), None)?,
         };
         out.talk(format!(
             "reads {} leaves; signatures of records are checked, `marque log verify` checks the tree",
@@ -94,7 +99,8 @@ impl LogCopy {
         if args.bundle.is_none() && common.connection.dir.is_none() {
             out.talk("the bundle is the copy's own and was compared with nothing: pass --bundle, or --dir");
         }
-        Ok(Self { folder, bundle, stated, _taken: taken })
+        let judge = Judge::new(bundle.clone());
+        Ok(Self { folder, bundle, judge, stated, _taken: taken })
     }
 
     /// The trust bundle that its records are judged under.
@@ -116,12 +122,12 @@ impl LogCopy {
     pub(super) fn read(&self, mut each: impl FnMut(Leaf) -> Result<(), Failure>) -> Result<u64, Failure> {
         let (mut seen, mut passed_over) = (HashSet::new(), 0);
         self.read_every(0, |stored| {
-            match stored.judged.record {
-                Some(record) if seen.insert(record.id.clone()) => {
-                    let stored_ms = stored.entry.broker_ts_ns.div_euclid(1_000_000);
+            match stored.judged {
+                Ok(record) if seen.insert(record.id.clone()) => {
+                    let stored_ms = stored.entry.broker_ms();
                     each(Leaf { leaf: stored.leaf, stored_ms, record })?;
                 }
-                Some(_) | None => passed_over += 1,
+                Ok(_) | Err(_) => passed_over += 1,
             }
             Ok(())
         })?;
@@ -149,29 +155,14 @@ impl LogCopy {
         for index in first / TILE_WIDTH..end.min(size).div_ceil(TILE_WIDTH) {
             let Some(id) = TileId::covering(TileKind::Entries, index, size) else { break };
             let damaged = |why: String| Failure::new(Code::LogInvalid, format!("{}: {why}", id.path()));
-            let bytes = files.read(&id.path(), BUNDLE_BYTES_MAX).map_err(damaged)?;
+            let bytes = files.read(&id.path(), FILE_BYTES_MAX as u64).map_err(damaged)?;
             let bytes = bytes.ok_or_else(|| damaged("the file is missing".into()))?;
             let frames = decode_bundle(&bytes, id.width).map_err(|error| damaged(error.to_string()))?;
             for (leaf, frame) in (index * TILE_WIDTH..).zip(frames).filter(|(leaf, _)| (first..end).contains(leaf)) {
                 let entry = Entry::decode(frame).map_err(|error| damaged(error.to_string()))?;
-                each(StoredLeaf { leaf, frame, entry, judged: judge(entry.payload, &self.bundle) })?;
+                each(StoredLeaf { leaf, frame, entry, judged: self.judge.judge(entry.payload) })?;
             }
         }
         Ok(())
     }
-}
-
-fn stated(folder: &Path) -> Result<Checkpoint, Failure> {
-    let files = marque_ledger::Directory::new(folder);
-    let bytes =
-        files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX).map_err(|why| Failure::new(Code::Unavailable, why))?;
-    let bytes =
-        bytes.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", folder.display())))?;
-    let stated = Note::parse(&bytes).and_then(|note| Checkpoint::parse(note.text()));
-    stated.map_err(|error| Failure::new(error.code(), error.to_string()))
-}
-
-fn open_bundle(file: &Path) -> Result<TrustBundle, Failure> {
-    let text = read_line(file)?;
-    TrustBundle::open(&text, None).map_err(|error| Failure::new(error.code(), format!("{}: {error}", file.display())))
 }

@@ -91,8 +91,8 @@ pub(crate) async fn run(args: &ReplayArgs, common: &Common, out: &Output) -> Res
                 record: leaf.record.id.clone(),
                 agent: leaf.record.agent.map(|agent| agent.to_string()),
                 tool: leaf.record.tool.clone(),
-                was: verb(decided.decision == Verb::Permit),
-                would_be: verb(said == Hindsaid::Permit),
+                was: decided.decision.as_str(),
+                would_be: if said == Hindsaid::Permit { Verb::Permit } else { Verb::Deny }.as_str(),
                 step: None,
                 code: None,
                 message: None,
@@ -120,10 +120,6 @@ fn read_policy(file: &std::path::Path) -> Result<Policy, Failure> {
     let value = serde_json::from_slice(&bytes)
         .map_err(|error| Failure::usage(format!("{} is no JSON: {error}", file.display())))?;
     Policy::parse(&value).map_err(|error| Failure::usage(format!("{} is no policy: {error}", file.display())))
-}
-
-fn verb(permit: bool) -> &'static str {
-    if permit { "permit" } else { "deny" }
 }
 
 fn text(judged: u64, others: &[Other], unknown: &BTreeMap<String, u64>) -> String {

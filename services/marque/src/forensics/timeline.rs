@@ -2,7 +2,7 @@
 
 use clap::Args;
 use marque_identity::{Did, TaskId, UnixMillis};
-use marque_judgement::record::{Body, Outcome, Record, Verb};
+use marque_judgement::record::{Body, Outcome, Record};
 use serde::Serialize;
 
 use super::copy::{CopyArgs, LogCopy};
@@ -96,11 +96,7 @@ fn told(body: &Body) -> (String, Option<String>) {
         Body::Requested(_) => ("asked".into(), None),
         Body::Decided(decided) => {
             let code = decided.code.map(|code| format!(" ({code})")).unwrap_or_default();
-            let verb = match decided.decision {
-                Verb::Permit => "permit",
-                Verb::Deny => "deny",
-            };
-            (format!("{verb}{code}"), decided.why.clone())
+            (format!("{}{code}", decided.decision.as_str()), decided.why.clone())
         }
         Body::Completed(completed) => {
             let how = match completed.outcome {

@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum};
 use marque_credential::aat::Claims;
 use marque_identity::{Digest, TaskId};
 use marque_judgement::record::{Body, Carried, Record, Verb, What};
-use marque_signing::Compact;
 use serde::Serialize;
 
 use super::copy::{CopyArgs, LogCopy};
@@ -192,7 +191,7 @@ impl Growing {
 
 /// The names of the tools that a token grants.
 fn tools(carried: &Carried) -> Option<Vec<String>> {
-    let payload = Compact::split(carried.compact()?).ok()?.payload().ok()?;
+    let payload = carried.payload()?;
     let claims = Claims::parse(&payload).ok()?;
     let tools = claims.tools().ok()??.as_object()?;
     Some(tools.iter().map(|(tool, _)| tool.to_owned()).collect())

@@ -30,7 +30,7 @@ pub struct ServeArgs {
 
 /// Serves until it is asked to stop.
 pub(super) async fn run(args: &ServeArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
-    let leaves = super::size(&args.log)?;
+    let leaves = super::stated(&args.log)?.size;
     let stop = stop_signal()?;
     let files = Directory::new(&args.log);
     let (trigger, shutdown) = Shutdown::manual();

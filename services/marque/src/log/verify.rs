@@ -87,7 +87,7 @@ pub fn verify(copy: &Path, trust: &Trust, from: Option<&Checkpoint>, progress: &
     let judge = trust.bundle.clone().map(Judge::new);
     let check = judge.as_ref().map(|judge| {
         |entry: &Entry<'_>| {
-            let ms = entry.broker_ts_ns.div_euclid(1_000_000);
+            let ms = entry.broker_ms();
             match judge.judge(entry.payload) {
                 Ok(record) => {
                     let step = Step::of(&record);

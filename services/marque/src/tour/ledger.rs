@@ -144,7 +144,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
 
 /// Changes one byte in the middle of the first file of entries.
 fn touch_one_record(log: &Path) -> Result<String, Failure> {
-    let size = log::size(log)?;
+    let size = log::stated(log)?.size;
     let entries: PathBuf = layout::files(size)
         .map(PathBuf::from)
         .find(|path| path.starts_with("tile/entries"))
