@@ -84,15 +84,15 @@ impl Desk {
         let hold = Hold::of(stream)?;
         // 2.
         let seat = self.0.seats.take(peer.uid).ok_or(AttestError::Busy)?;
-        // 3. Three short reads of the kernel's own memory: not worth a thread.
-        let sighted = process::sight(peer)?;
+        // 3.
+        let (seat, sighted) = aside(seat, move || process::sight(peer)).await?;
         // 4.
         let late = |_| AttestError::LineLate { seconds: LINE_TIME.as_secs() };
         let line = tokio::time::timeout(LINE_TIME, read_line(stream)).await.map_err(late)??;
         // 5.
         let agent = read_request(&line, &self.0.domain, self.0.clock.unix())?;
         // 6.
-        let process = look(seat, peer, sighted, hold).await?;
+        let (_, process) = aside(seat, move || process::look(peer, sighted, &hold)).await?;
         // 7.
         if is_gone(stream) {
             return Err(AttestError::Gone);
@@ -122,15 +122,20 @@ impl Desk {
     }
 }
 
-/// The look, on a thread of its own. Its seat is taken until it has really ended: a file that never answers (on a
-/// filesystem of the process's own making) costs its user a seat, and nobody else.
-async fn look(seat: Seat, peer: Peer, sighted: process::Sighting, hold: Hold) -> Result<Process, AttestError> {
+/// A look, on a thread of its own. The seat is taken until it has really ended: a file that never answers (on a
+/// filesystem of the process's own making, which the first sight would wait for too) costs its user a seat, and nobody
+/// else.
+async fn aside<T, F>(seat: Seat, look: F) -> Result<(Seat, T), AttestError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, AttestError> + Send + 'static,
+{
     let task = tokio::task::spawn_blocking(move || {
-        let _seat = seat;
-        process::look(peer, sighted, &hold)
+        let looked = look();
+        (seat, looked)
     });
     match tokio::time::timeout(LOOK_TIME, task).await {
-        Ok(Ok(looked)) => looked,
+        Ok(Ok((seat, looked))) => Ok((seat, looked?)),
         Ok(Err(_)) => Err(AttestError::Panicked),
         Err(_) => Err(AttestError::LookLate { seconds: LOOK_TIME.as_secs() }),
     }

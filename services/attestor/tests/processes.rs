@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::parent_id;
@@ -90,12 +90,7 @@ impl Attestor {
 
     /// Sends these bytes as they are: the answer.
     fn send(&self, bytes: &[u8]) -> Value {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        // It may have answered before it has read all.
-        let _ = stream.write_all(bytes);
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        serde_json::from_str(&answer).unwrap_or(Value::Null)
+        serde_json::from_str(&ask(UnixStream::connect(self.socket()).unwrap(), bytes)).unwrap_or(Value::Null)
     }
 }
 
@@ -104,6 +99,15 @@ impl Drop for Attestor {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends these bytes: the line that came back. The attestor may have answered, and closed, before it has read them all;
+/// what it has answered is read all the same.
+fn ask(mut stream: UnixStream, bytes: &[u8]) -> String {
+    let _ = stream.write_all(bytes);
+    let mut answer = String::new();
+    let _ = BufReader::new(stream).read_line(&mut answer);
+    answer
 }
 
 /// Starts `exe` in this role and waits for its end.
@@ -152,11 +156,8 @@ fn heir() -> ExitCode {
     while parent_id() == parent {
         std::thread::sleep(LOOK_EVERY);
     }
-    let mut stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    stream.write_all(line(&SigningKey::from_seed(&[9; 32])).as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    println!("{answer}");
+    let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    println!("{}", ask(stream, line(&SigningKey::from_seed(&[9; 32])).as_bytes()));
     ExitCode::SUCCESS
 }
 

@@ -8,7 +8,7 @@ use marque_identity::{Code, Refusal, TokenId, TrustDomain};
 use marque_json::Limits;
 use marque_runtime::Clock;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use crate::{AgentError, AgentKey, Denial};
@@ -52,16 +52,45 @@ pub async fn attest(socket: &Path, key: &AgentKey, domain: &TrustDomain) -> Resu
     }
 }
 
-/// One line there, everything back: the attestor closes behind its one line.
+/// One line there, one line back. An attestor that refuses at once (it is full, the process has ended) answers and closes
+/// before it has read the line, so that sending fails while the answer waits: the answer is what counts.
 async fn exchange(socket: &Path, request: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket).await?;
     let line = format!("{}\n", serde_json::json!({ "request": request }));
-    stream.write_all(line.as_bytes()).await?;
+    let sent = stream.write_all(line.as_bytes()).await;
     let mut answer = Vec::new();
     let bytes_max = u64::try_from(ANSWER_BYTES_MAX + 1).unwrap_or(u64::MAX);
-    stream.take(bytes_max).read_to_end(&mut answer).await?;
+    let read = BufReader::new(stream.take(bytes_max)).read_until(b'\n', &mut answer).await;
     if answer.is_empty() {
+        sent?;
+        read?;
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The other end answers and is gone before a line is sent.
+    #[tokio::test]
+    async fn an_answer_that_came_before_the_line_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let busy = "{\"code\":\"unavailable\",\"message\":\"full\",\"hint\":\"later\"}\n";
+        let hasty = async {
+            for _ in 0..32 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(busy.as_bytes()).await.unwrap();
+            }
+        };
+        let asking = async {
+            for _ in 0..32 {
+                assert_eq!(exchange(&path, &"x".repeat(4096)).await.unwrap(), busy.as_bytes());
+            }
+        };
+        tokio::join!(hasty, asking);
+    }
 }
