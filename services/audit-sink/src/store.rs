@@ -3,17 +3,20 @@
 //! Killed before a commit: nothing of the batch is there, and the stream is read again from `size + 1`. Killed after
 //! it: all of it is there. There is no third state, and no acknowledgement that could disagree with it.
 
+mod upper;
+
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::{Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
-use marque_ledger::{Edge, Entry, FullTile, Hash, LedgerError, TileId, TileKind, TileSource, encode_bundle};
+use marque_ledger::{Edge, Entry, FullTile, Hash, LedgerError, Nodes, TileId, TileKind, TileSource, encode_bundle};
 use marque_runtime::whole::make_whole;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
 use tokio::sync::watch;
 
 use crate::SinkError;
+use upper::Upper;
 
 /// Leaf index → entry.
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
@@ -46,6 +49,7 @@ pub struct LogStore {
     edge: Mutex<Edge>,
     head: RwLock<Head>,
     grown: watch::Sender<u64>,
+    upper: Arc<Upper>,
 }
 
 impl LogStore {
@@ -84,7 +88,8 @@ impl LogStore {
         };
         txn.commit()?;
         let head = Head { size: edge.size(), root: edge.root() };
-        Ok(Self { db, edge: Mutex::new(edge), head: RwLock::new(head), grown: watch::Sender::new(head.size) })
+        let (grown, upper) = (watch::Sender::new(head.size), Arc::default());
+        Ok(Self { db, edge: Mutex::new(edge), head: RwLock::new(head), grown, upper })
     }
 
     /// How far the log reaches on disk.
@@ -171,7 +176,7 @@ impl LogStore {
     pub fn view(&self) -> Result<LogView, SinkError> {
         let txn = self.db.begin_read()?;
         let size = txn.open_table(META)?.get(SIZE)?.map_or(Ok(0), |value| size_of(value.value()))?;
-        Ok(LogView { txn, size })
+        Ok(LogView { txn, size, upper: Arc::clone(&self.upper) })
     }
 }
 
@@ -197,6 +202,7 @@ fn size_of(bytes: &[u8]) -> Result<u64, SinkError> {
 pub struct LogView {
     txn: ReadTransaction,
     size: u64,
+    upper: Arc<Upper>,
 }
 
 impl LogView {
@@ -264,6 +270,10 @@ impl TileSource for LogView {
             Ok(self.txn.open_table(OPEN)?.get(level)?.map(|tile| tile.value().to_vec()))
         };
         read().map_err(|error| unreadable(error.to_string()))?.ok_or_else(|| unreadable("it is not there".into()))
+    }
+
+    fn nodes(&self, id: TileId) -> Result<Arc<Nodes>, LedgerError> {
+        self.upper.nodes(id, || Nodes::of(id, &self.tile(id)?))
     }
 }
 

@@ -1,12 +1,19 @@
 //! Proofs that a leaf is in a tree, or that one tree begins with another. Source: RFC 6962 §2.1, RFC 9162 §2.1.3 and §2.1.4.
 
-use crate::hash::fold;
-use crate::{Hash, LedgerError, TILE_WIDTH, TileId, TileKind};
+use std::sync::Arc;
+
+use crate::{Hash, LedgerError, Nodes, TILE_WIDTH, TileId, TileKind};
 
 /// Where the tiles of a log are read.
 pub trait TileSource {
     /// The hashes of this tile in a row: `width` of them or more (a fuller tile begins with the same hashes).
     fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError>;
+
+    /// The same with what lies above them. A source that keeps the nodes of upper tiles makes a proof cost one tile,
+    /// however tall the tree.
+    fn nodes(&self, id: TileId) -> Result<Arc<Nodes>, LedgerError> {
+        Nodes::of(id, &self.tile(id)?).map(Arc::new)
+    }
 }
 
 /// The proof that leaf `index` is in the tree of the first `size` leaves.
@@ -130,7 +137,7 @@ fn split_of(count: u64) -> u64 {
 struct Reader<'a, T> {
     tiles: &'a T,
     size: u64,
-    read: Vec<(TileId, Vec<Hash>)>,
+    read: Vec<(TileId, Arc<Nodes>)>,
 }
 
 impl<'a, T: TileSource> Reader<'a, T> {
@@ -156,25 +163,18 @@ impl<'a, T: TileSource> Reader<'a, T> {
     fn node(&mut self, height: u32, place: u64) -> Result<Hash, LedgerError> {
         let (level, within) = (height / 8, height % 8);
         let kind = TileKind::Hashes(u8::try_from(level).map_err(|_| LedgerError::OutOfRange)?);
-        let first = place << within;
-        let tile = TileId::covering(kind, first / TILE_WIDTH, self.size).ok_or(LedgerError::OutOfRange)?;
-        let start = (first % TILE_WIDTH) as usize;
-        let hashes = self.tile(tile)?;
-        let run = hashes.get(start..start + (1 << within)).ok_or(LedgerError::OutOfRange)?;
-        Ok(fold(run))
+        // A tile is 2^8 wide: it holds this many nodes of that height.
+        let across = TILE_WIDTH >> within;
+        let tile = TileId::covering(kind, place / across, self.size).ok_or(LedgerError::OutOfRange)?;
+        self.tile(tile)?.at(within, place % across).ok_or(LedgerError::OutOfRange)
     }
 
-    fn tile(&mut self, id: TileId) -> Result<&[Hash], LedgerError> {
+    fn tile(&mut self, id: TileId) -> Result<&Nodes, LedgerError> {
         let known = self.read.iter().position(|(read, _)| *read == id);
         let place = match known {
             Some(place) => place,
             None => {
-                let bytes = self.tiles.tile(id)?;
-                let hashes: Vec<Hash> = bytes.as_chunks().0.iter().take(id.width.into()).copied().map(Hash).collect();
-                if hashes.len() < id.width.into() {
-                    return Err(LedgerError::TileUnreadable { path: id.path(), why: "shorter than its width".into() });
-                }
-                self.read.push((id, hashes));
+                self.read.push((id, self.tiles.nodes(id)?));
                 self.read.len() - 1
             }
         };
