@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 
 use marque_agent::enforce::Policy;
+use marque_judgement::record::Record;
 use marque_tests::binaries;
 use marque_tests::cast::{self, GATED, HOSTED, Hosted};
 use marque_tests::system::TestSystem;
@@ -104,6 +105,12 @@ impl Stage {
         let said = self.said("human", args);
         assert_eq!(said.code, 0, "{args:?}: {said:?}");
         said.out
+    }
+
+    /// How many such records the log holds, once it holds all that is in the stream now.
+    async fn recorded(&self, is_such: impl Fn(&Record) -> bool) -> usize {
+        let copy = self.system.copy_log().await.unwrap();
+        copy.records.iter().flatten().filter(|record| is_such(record)).count()
     }
 
     /// An agent of this name, enrolled by the command line: its home.
