@@ -71,7 +71,7 @@ case "${1:-help}" in
   up)
     "$here/build-images.sh" "$MARQUE_TAG"
     if [ ! -e "$MARQUE_DIR/bundle.jwt" ]; then
-      "$marque" bootstrap "$MARQUE_DIR" --layout compose --attestor machine \
+      "$marque" nats bootstrap "$MARQUE_DIR" --layout compose --attestor machine \
         --nats-port "$MARQUE_NATS_PORT" --sink-port "$MARQUE_SINK_PORT"
       if [ "$(id -u)" = 0 ]; then chown -R "$MARQUE_UID:$MARQUE_GID" "$MARQUE_DIR"; fi
     fi

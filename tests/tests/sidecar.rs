@@ -20,9 +20,9 @@ use tempfile::TempDir;
 const BLUEPRINT: &str = "tester";
 const MODEL: &str = "test/model-1";
 
-/// What each script begins with: the socket, and a line there and back.
+/// What each script begins with: the socket, a line there and back, and waiting for a thing.
 const PRELUDE: &str = r#"
-import json, os, socket, sys, time
+import base64, json, os, socket, sys, time
 def connect():
     s = socket.socket(socket.AF_UNIX)
     s.connect(os.environ["MARQUE_AGENT_SOCKET"])
@@ -33,7 +33,21 @@ def raw(line, desk=desk):
     return json.loads(desk.readline())
 def ask(question):
     return raw(json.dumps(question).encode())
+def wait(what, is_so):
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
 out = {}
+"#;
+
+/// When the credential in a home ends, and waiting until the one that was there first has been renewed and is over.
+const CREDENTIAL: &str = r#"
+def credential_ends(home):
+    claims = open(home + "/credential.jwt").read().split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
+def outlive_credential(home, first):
+    wait("the first credential ends, renewed", lambda: credential_ends(home) > first and time.time() > first)
 "#;
 
 /// A raw NATS client.
@@ -251,12 +265,8 @@ async fn a_commission_is_renewed_before_it_ends() {
     let script = format!(
         r#"{PRELUDE}
 first = ask({{"whoami": {{}}}})["expires_at"]
-deadline = time.monotonic() + 60
-while ask({{"whoami": {{}}}})["expires_at"] == first:
-    assert time.monotonic() < deadline
-    time.sleep(0.05)
-while time.time() <= first:
-    time.sleep(0.05)
+wait("it is renewed", lambda: ask({{"whoami": {{}}}})["expires_at"] > first)
+wait("the first one ends", lambda: time.time() > first)
 out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
 print(json.dumps(out))
 "#
@@ -313,10 +323,7 @@ out["denied"] = ask({{"call": "{HOSTED}", "args": {{"account": 10}}}})
 out["parents"] = ask({{"call": "{GATED}", "args": {{}}, "gate": True}})
 open({begun:?}, "w").close()
 first = out["whoami"]["expires_at"]
-deadline = time.monotonic() + 60
-while ask({{"whoami": {{}}}})["expires_at"] == first or time.time() <= first:
-    assert time.monotonic() < deadline
-    time.sleep(0.05)
+wait("it is renewed, and the first ends", lambda: ask({{"whoami": {{}}}})["expires_at"] > first and time.time() > first)
 out["renewed"] = ask({{"call": "{HOSTED}", "args": {{"account": 6}}}})
 print(json.dumps(out))
 "#,
@@ -349,19 +356,20 @@ async fn a_credential_that_ends_is_renewed_with_the_commission() {
     let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
     let home = Home::new(&system);
     let script = format!(
-        r#"{PRELUDE}{NATS}
+        r#"{PRELUDE}{NATS}{CREDENTIAL}
 options = {{"verbose": False, "pedantic": False, "lang": "test", "version": "1", "protocol": 1}}
-began = time.time()
+first = credential_ends({home:?})
 n, out["pong"] = nats(options)
 while n.readline(): pass
 n, out["pong_again"] = nats(options)
 n.write(b"SUB agents.chat.room 1\r\nPUB agents.chat.room 5\r\nhello\r\n"); n.flush()
 while (line := n.readline().decode()).startswith("INFO"): pass
 out["msg"] = line
-while time.time() <= began + 26: time.sleep(0.05)
+outlive_credential({home:?}, first)
 out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
 print(json.dumps(out))
-"#
+"#,
+        home = home.path().display().to_string(),
     );
     let told = home.told(&system, &["--nats-port", "0", "--ttl", "12s"], &script).await;
     assert_eq!((&told["pong"], &told["pong_again"]), (&json!("PONG\r\n"), &json!("PONG\r\n")), "{told}");
@@ -381,13 +389,13 @@ async fn a_commission_that_has_ended_is_renewed_once_the_issuer_is_back() {
         r#"{PRELUDE}
 first = ask({{"whoami": {{}}}})["expires_at"]
 open({begun:?}, "w").close()
-while time.time() <= first + 1: time.sleep(0.05)
-out["ended"] = ask({{"call": "{HOSTED}", "args": {{"account": 4}}}})
+def has_ended():
+    out["ended"] = ask({{"call": "{HOSTED}", "args": {{"account": 4}}}})
+    return "error" in out["ended"]
+wait("it ends", has_ended)
+out["in_time"] = time.time() <= first
 open({ended:?}, "w").close()
-deadline = time.monotonic() + 60
-while ask({{"whoami": {{}}}})["expires_at"] == first:
-    assert time.monotonic() < deadline
-    time.sleep(0.05)
+wait("it is renewed", lambda: ask({{"whoami": {{}}}})["expires_at"] > first)
 out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
 print(json.dumps(out))
 "#,
@@ -410,7 +418,7 @@ print(json.dumps(out))
         }
     }
     let told = telling.await.unwrap();
-    assert!(told["ended"]["error"]["code"].is_string(), "{told}");
+    assert!(told["ended"]["error"]["code"].is_string() && told["in_time"] == false, "{told}");
     assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");
     system.stop().await;
 }
@@ -428,12 +436,12 @@ async fn a_sidecar_is_attested_anew_at_renewal_and_a_substituted_binary_is_not_r
     let attestor = system.start_attestor().await.unwrap().display().to_string();
     let home = Home::new(&system);
     let script = format!(
-        r#"{PRELUDE}
-began = time.time()
-while time.time() <= began + 26: time.sleep(0.05)
+        r#"{PRELUDE}{CREDENTIAL}
+outlive_credential({home:?}, credential_ends({home:?}))
 out["granted"] = ask({{"call": "{HOSTED}", "args": {{"account": 5}}}})
 print(json.dumps(out))
-"#
+"#,
+        home = home.path().display().to_string(),
     );
     let told = home.told(&system, &["--ttl", "12s", "--attestor", &attestor], &script).await;
     assert_eq!(told["granted"]["reply"]["account"], 5, "{told}");

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 /// Shorter, a connection would end while the client still waits for its first answer.
 const CONNECTION_LIFE_SECONDS_MIN: u64 = 5;
+/// So long before its end at the most, and half its life at the most, a connection is renewed: time enough for as many
+/// as may be there.
+const RENEW_BEFORE_MAX: Duration = Duration::from_secs(30);
 /// A day: a connection is looked at again at least that often, whatever else happens.
 const CONNECTION_LIFE_SECONDS_MAX: u64 = 24 * 3600;
 /// Questions in hand at once; each holds its chain, 64 KiB at the most.
@@ -37,8 +40,8 @@ pub struct GatekeeperConfig {
     pub account_key_file: Option<PathBuf>,
     /// The seed of the xkey that questions are sealed for.
     pub xkey_file: Option<PathBuf>,
-    /// How long a connection lives at most, seconds; then the client connects anew and is judged anew. The life of a
-    /// task and of a credential are looked after by themselves.
+    /// How long a connection lives at most, seconds. A little before that it is closed, its client connects anew and is
+    /// judged anew. The life of a task and of a credential are looked after by themselves.
     pub connection_life_seconds: u64,
     /// How long whoever shows nothing but a key may take to enrol, seconds.
     pub enrol_life_seconds: u64,
@@ -87,6 +90,14 @@ pub(crate) struct Bounds {
     pub(crate) requests_max: usize,
 }
 
+impl Bounds {
+    /// The age at which a connection is renewed: before the broker ends it.
+    pub(crate) fn renewed_after(&self) -> Duration {
+        let life = Duration::from_secs(u64::try_from(self.connection_life_seconds).unwrap_or(0));
+        life.saturating_sub(RENEW_BEFORE_MAX.min(life / 2))
+    }
+}
+
 impl GatekeeperConfig {
     /// The bounds, checked.
     pub(crate) fn bounds(&self) -> Result<Bounds, ConfigError> {
@@ -116,6 +127,15 @@ impl GatekeeperConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn renews_a_connection_before_its_life_is_over() {
+        let of_life = |connection_life_seconds| {
+            let config = GatekeeperConfig { connection_life_seconds, ..GatekeeperConfig::default() };
+            config.bounds().unwrap().renewed_after().as_millis()
+        };
+        assert_eq!((of_life(CONNECTION_LIFE_SECONDS_MIN), of_life(60), of_life(3600)), (2500, 30_000, 3_570_000));
+    }
 
     #[test]
     fn refuses_bounds_that_serve_nobody() {

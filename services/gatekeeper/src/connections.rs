@@ -7,7 +7,7 @@ use std::time::Duration;
 use marque_bus::permissions::Allowed;
 use marque_identity::{Code, TrustDomain, UnixSeconds};
 use marque_judgement::VerifiedChain;
-use marque_judgement::record::Connection;
+use marque_judgement::record::{Connection, Shown};
 use marque_revocation::{DirectiveId, View};
 
 use crate::standing::{Ended, Standing};
@@ -102,6 +102,18 @@ impl Connections {
             Some(Doomed { connection: connection.clone(), standing: held.standing.clone(), ended })
         };
         self.0.iter().filter_map(judge).collect()
+    }
+
+    /// Those of this age that the server has told of, the oldest first. None that showed nothing but a key: it came to
+    /// enrol, and has another thing to show once it has.
+    pub(crate) fn aged(&self, now: Duration, age: Duration) -> Vec<Connection> {
+        let of_age = |held: &Held| {
+            let may_come_back = held.seen && held.standing.shown != Shown::Key;
+            may_come_back && now.saturating_sub(held.since) >= age
+        };
+        let mut aged: Vec<_> = self.0.iter().filter(|(_, held)| of_age(held)).collect();
+        aged.sort_by_key(|(_, held)| held.since);
+        aged.into_iter().map(|(connection, _)| connection.clone()).collect()
     }
 
     /// Every connection.

@@ -19,6 +19,7 @@ mod metrics;
 mod name;
 mod records;
 mod registry;
+mod renewal;
 mod scribe;
 mod serve;
 mod server;

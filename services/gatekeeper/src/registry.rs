@@ -194,13 +194,17 @@ impl Registry {
             return None;
         }
         let allowed = Allowed { publish: connected.publish.clone(), subscribe: connected.subscribe.clone() };
+        let clock = &self.inner.clock;
+        let age =
+            Duration::from_millis(u64::try_from(clock.unix_millis().0.saturating_sub(record.iat_ms.0)).unwrap_or(0));
         Some(Held {
             standing: Arc::new(Standing::of_record(&record, connected)?),
             allowed,
             // Whatever narrows it now may not have when it was let in: it is closed and judged anew.
             narrowings: BTreeSet::new(),
             chain: None,
-            since: self.inner.clock.monotonic(),
+            // It may have come before this process did: then it is as old as that.
+            since: clock.monotonic().saturating_sub(age),
             seen: true,
         })
     }

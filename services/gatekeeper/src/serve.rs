@@ -24,6 +24,7 @@ use crate::list;
 use crate::metrics::Metrics;
 use crate::records::{Records, SERVICE};
 use crate::registry::Registry;
+use crate::renewal::Renewal;
 use crate::scribe::Scribe;
 use crate::server::Server;
 use crate::span;
@@ -94,7 +95,7 @@ impl Secrets {
             let path = file.as_deref().ok_or(ConfigError::Missing { key, how })?;
             Ok::<_, ConfigError>(keys::read_signing_key(path)?)
         };
-        let made = "made by `marque bootstrap`";
+        let made = "made by `marque nats bootstrap`";
         Ok(Self {
             own: Arc::new(config.common.signing_key()?),
             callout: Arc::new(key(callout_key_file, "gatekeeper.callout_key_file", made)?),
@@ -150,6 +151,7 @@ struct Gatekeeper {
     door: Arc<Door>,
     registry: Registry,
     warden: Warden,
+    renewal: Renewal,
     applied: mpsc::UnboundedReceiver<marque_revocation::DirectiveId>,
     scribe: Arc<Scribe>,
     service: RunningService,
@@ -193,6 +195,8 @@ impl Gatekeeper {
         });
         let (view, staleness) = (feed.clone(), bounds.staleness);
         health.check("view", move || stale(&view, staleness));
+        let renewal =
+            Renewal { registry: registry.clone(), server: server.clone(), clock, after: bounds.renewed_after() };
         let warden = Warden {
             registry: registry.clone(),
             server,
@@ -204,7 +208,7 @@ impl Gatekeeper {
         };
         let scribe = Arc::new(Scribe { records, bundle, of_tools, metrics });
         let service = Self::answer(bus, &registry, feed, bounds).await?;
-        Ok(Self { door, registry, warden, scribe, applied: to_carry_out, service, bounds })
+        Ok(Self { door, registry, warden, renewal, scribe, applied: to_carry_out, service, bounds })
     }
 
     /// What it answers among the services: operators who ask who is connected.
@@ -230,7 +234,7 @@ impl Gatekeeper {
     }
 
     async fn serve(self, buses: &Buses, health: &Health, shutdown: &Shutdown) -> Result<(), BusError> {
-        let Self { door, registry, warden, scribe, applied, service, bounds } = self;
+        let Self { door, registry, warden, renewal, scribe, applied, service, bounds } = self;
         let questions_max = bounds.requests_max;
         // Known first, then asked: whoever is connected already ends by the next directive like anybody else.
         loop {
@@ -249,29 +253,45 @@ impl Gatekeeper {
         health.serving();
         tracing::info!(instance = service.id(), "serving");
         let in_hand = Arc::new(Semaphore::new(questions_max));
+        let take = async |message: Message| {
+            // The semaphore is never closed: an error has no way to come.
+            let turn = in_hand.clone().acquire_owned().await;
+            let (door, bus) = (door.clone(), buses.callout.clone());
+            tokio::spawn(async move {
+                reply(&door, &bus, message).await;
+                drop(turn);
+            });
+        };
         let following = registry.follow();
         let carrying_out = warden.watch(applied);
+        let renewing = renewal.watch();
         let stating = buses.statements.serve(&scribe, bounds.requests_max);
-        tokio::pin!(following, carrying_out, stating);
+        tokio::pin!(following, carrying_out, renewing, stating);
         let outcome = loop {
             tokio::select! {
                 () = shutdown.requested() => break Ok(()),
                 outcome = &mut following => break outcome,
                 error = &mut stating => break Err(error),
+                never = &mut renewing => match never {},
                 () = &mut carrying_out => break Err(BusError::Unavailable("the feed has ended".into())),
-                Some(message) = asked.next() => {
-                    let Ok(turn) = in_hand.clone().acquire_owned().await else { break Ok(()) };
-                    let (door, bus) = (door.clone(), buses.callout.clone());
-                    tokio::spawn(async move {
-                        reply(&door, &bus, message).await;
-                        drop(turn);
-                    });
-                }
+                Some(message) = asked.next() => take(message).await,
             }
         };
-        // Questions in hand are answered.
+        // The next question goes to another gatekeeper; those that came to this one are answered.
         let all = u32::try_from(questions_max).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(DRAIN_DEADLINE, in_hand.acquire_many(all)).await;
+        let answered = async {
+            buses.callout.retire(&mut asked).await?;
+            while let Some(message) = asked.next().await {
+                take(message).await;
+            }
+            let _ = in_hand.acquire_many(all).await;
+            buses.callout.flush().await
+        };
+        match tokio::time::timeout(DRAIN_DEADLINE, answered).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "questions may be left without an answer"),
+            Err(_) => tracing::warn!(deadline = ?DRAIN_DEADLINE, "questions were still in hand at the deadline"),
+        }
         service.drain(DRAIN_DEADLINE).await;
         for bus in [&buses.callout, &buses.system, &buses.services] {
             bus.drain().await?;

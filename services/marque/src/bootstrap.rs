@@ -1,4 +1,4 @@
-//! `marque bootstrap DIR`: everything a trust domain needs before its first process starts, made once.
+//! `marque nats bootstrap DIR`: everything a trust domain needs before its first process starts, made once.
 //!
 //! Keys are made here and nowhere else; nothing is ever written over. The streams are created by the
 //! same hand (`--streams`), because no running service may.

@@ -53,7 +53,7 @@ impl Common {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionFlags {
-    /// The directory that `marque bootstrap` made: bundle and keys are read from it.
+    /// The directory that `marque nats bootstrap` made: bundle and keys are read from it.
     #[arg(long, global = true, env = "MARQUE_DIR", value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// NATS server URLs, comma-separated.
@@ -105,9 +105,10 @@ pub enum Command {
     Dev(dev::DevArgs),
     /// Tell the whole story on a running system, each step measured.
     Tour(tour::TourArgs),
-    /// Make a directory of keys, trust bundle and configurations.
+    /// The same as `nats bootstrap`.
+    #[command(hide = true)]
     Bootstrap(bootstrap::BootstrapArgs),
-    /// The broker: its configuration, its streams.
+    /// The broker: bootstrap a domain's keys and configuration, create its streams, show permissions.
     #[command(subcommand)]
     Nats(nats::NatsVerb),
     /// Agents: invite, enrol, ls, info, tree.

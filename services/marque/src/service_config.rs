@@ -126,7 +126,7 @@ impl Place {
 /// The text of a service's configuration file.
 pub fn text(service: Service, place: &Place, fingerprint: &Digest) -> String {
     let mut text = format!(
-        "# Made by `marque bootstrap`. Flags and MARQUE_… environment variables override it: `{} config show --origin`.\n\
+        "# Made by `marque nats bootstrap`. Flags and MARQUE_… environment variables override it: `{} config show --origin`.\n\
          key_file = {}\n\
          state_dir = {}\n\
          http_listen = {}\n\
@@ -169,7 +169,7 @@ pub const ATTESTOR_BINARY: &str = "marque-attestor";
 /// The text of an attestor's configuration file. `name` is that of its key file, `machine` what evidence states.
 pub fn attestor_text(name: &str, machine: &str, directory: &Directory, http_port: u16, fingerprint: &Digest) -> String {
     format!(
-        "# Made by `marque bootstrap`. Flags and MARQUE_… environment variables override it: `{ATTESTOR_BINARY} config show --origin`.\n\
+        "# Made by `marque nats bootstrap`. Flags and MARQUE_… environment variables override it: `{ATTESTOR_BINARY} config show --origin`.\n\
          key_file = {}\n\
          http_listen = {}\n\
          \n\

@@ -128,6 +128,7 @@ fn json_mode_has_one_document_whatever_happens() {
         (&["-j", "doctor", "-s", "nats://127.0.0.1:1", "--timeout", "300ms"], 3),
         (&["-j", "check", "page", "127.0.0.1:1/"], 1),
         (&["-j", "completions", "bash"], 0),
+        (&["-j", "nats", "bootstrap", "/nonexistent/marque", "--dry-run"], 0),
         (&["-j", "bootstrap", "/nonexistent/marque", "--dry-run"], 0),
         (&["-j", "nats", "streams", "--context", "absent"], 6),
         (&["-j", "nats", "streams", "--context", "../x"], 2),
@@ -323,11 +324,14 @@ fn bootstraps_once_and_never_over_anything() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("acme");
     let dir = dir.to_str().unwrap();
-    let args = ["-j", "bootstrap", dir, "--host", "crm", "--attestor", "node-1", "--attestor", "node-2.acme"];
+    let args = ["-j", "nats", "bootstrap", dir, "--host", "crm", "--attestor", "node-1", "--attestor", "node-2.acme"];
     let planned = document(&marque(&[&args[..], &["--dry-run"]].concat()));
+    // Its older name is the same command.
+    let older = [&["-j"][..], &args[2..], &["--dry-run"]].concat();
+    assert_eq!(document(&marque(&older)), planned);
     let made = document(&marque(&args));
     assert_eq!(made["trust_domain"], "acme.example");
-    let again = marque(&["-j", "bootstrap", dir]);
+    let again = marque(&["-j", "nats", "bootstrap", dir]);
     assert_eq!((exit(&again), &document(&again)["error"]["code"]), (6, &"conflict".into()));
     for secret in [
         "keys/issuer.key",
@@ -364,7 +368,7 @@ fn bootstraps_once_and_never_over_anything() {
         assert_eq!(table["bundle"]["pin"].as_str(), made["fingerprint"].as_str());
         assert_eq!((table["attestor"]["host"].as_str(), table["key_file"].as_str()), (Some(name), file.to_str()));
     }
-    assert_eq!(exit(&marque(&["-j", "bootstrap", dir, "--attestor", "../x"])), 2);
+    assert_eq!(exit(&marque(&["-j", "nats", "bootstrap", dir, "--attestor", "../x"])), 2);
     // The operator's key invites; the token can be read by anyone.
     let invited = document(&marque(&["-j", "agent", "invite", "--blueprint", "summarizer", "--dir", dir]));
     let seen = document(&fed(&["-j", "token", "inspect", "-"], invited["join_token"].as_str().unwrap().as_bytes()));
@@ -393,6 +397,20 @@ fn checks_a_blueprint_before_it_is_installed() {
     std::fs::write(&file, "name = \"y\"\n").unwrap();
     let output = marque(&["-j", "blueprint", "check", file.to_str().unwrap()]);
     assert_eq!((exit(&output), &document(&output)["error"]["code"]), (2, &"config_invalid".into()));
+}
+
+#[test]
+fn help_names_the_bootstrap_beside_what_else_concerns_the_broker() {
+    let nats = marque(&["nats", "--help"]);
+    let nats = stdout(&nats);
+    for verb in ["bootstrap", "streams", "permissions", "server"] {
+        assert!(nats.lines().any(|line| line.trim_start().starts_with(verb)), "{verb}: {nats}");
+    }
+    // The older name works, and is not shown.
+    let all = marque(&["--help"]);
+    let all = stdout(&all);
+    assert!(!all.lines().any(|line| line.trim_start().starts_with("bootstrap")), "{all}");
+    assert_eq!(exit(&marque(&["bootstrap", "--help"])), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{AuthError, ConnectErrorKind, Event, ServerError};
+use async_nats::{AuthError, ConnectErrorKind, Event, ServerError, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use marque_signing::{SigningKey, nkey};
@@ -31,6 +31,9 @@ const VIOLATIONS_KEPT: usize = 256;
 const SETTLE_TRY: Duration = Duration::from_secs(2);
 /// Tries of an agent that is cut off before its client gives up: about a minute of them.
 const AGENT_RECONNECTS_MAX: usize = 32;
+/// Messages after which a subscription ends. Our client counts up to them, so it keeps the subscription; the server reads
+/// nine digits at the most (`parseSize`), so it ends it at once.
+const ENDS_IN_THE_SERVER_ALONE: u64 = u64::MAX;
 /// Events can be lost: the state is looked at again after this long.
 const STATE_RECHECK: Duration = Duration::from_millis(250);
 
@@ -415,6 +418,28 @@ impl Bus {
                 }
             }
         }
+    }
+}
+
+impl Bus {
+    /// Ends a subscription without losing a message: what the server had sent before it heard of the end comes out of
+    /// `subscription`, and then nothing more. For those who may [`settle`](Self::settle).
+    ///
+    /// async-nats 0.51 alone can't: drained, a subscription is forgotten at the connection's next turn, which does not
+    /// wait for the server's answer (`ConnectionHandler::process`, `drain_pings`), and what comes later is dropped.
+    pub async fn retire(&self, subscription: &mut Subscriber) -> Result<(), BusError> {
+        let unavailable = |error: async_nats::UnsubscribeError| BusError::Unavailable(error.to_string());
+        // 1. The server ends it, and gives the next message to another.
+        subscription.unsubscribe_after(ENDS_IN_THE_SERVER_ALONE).await.map_err(unavailable)?;
+        // 2. Once it has told us of a later message, it has told us of everything before; without a connection it
+        //    tells nothing.
+        let settled = tokio::select! {
+            settled = self.settle() => settled,
+            () = self.cut_off() => Ok(()),
+        };
+        // 3. Our client ends it. Said twice to the server, should it learn to count further.
+        subscription.drain().await.map_err(unavailable)?;
+        settled
     }
 }
 

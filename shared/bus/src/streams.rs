@@ -228,7 +228,7 @@ impl Bus {
     pub async fn stream_state(&self, stream: &str) -> Result<StreamState, BusError> {
         self.find_stream(stream).await?.ok_or_else(|| BusError::StreamDiffers {
             stream: stream.to_owned(),
-            differences: vec!["it does not exist: `marque bootstrap` creates it".into()],
+            differences: vec!["it does not exist: `marque nats streams` creates it".into()],
         })
     }
 

@@ -14,6 +14,7 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 
 use crate::Shutdown;
+use bounded::Bounded;
 pub use bounded::{CONNECTIONS_MAX, IDLE_MAX, LIFE_MAX};
 use files::Files;
 pub use files::{PATH_BYTES_MAX, Shown, serve_files};
@@ -142,7 +143,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Serves the page until shut down. Binds before it returns; the address tells the port where 0 was asked for.
+/// Serves the page until shut down, to [`CONNECTIONS_MAX`] connections at once, none of them silent for longer than
+/// [`IDLE_MAX`] or held beyond [`LIFE_MAX`]. Binds before it returns; the address tells the port where 0 was asked for.
 pub async fn serve(listen: &str, health: Health, shutdown: Shutdown) -> std::io::Result<std::net::SocketAddr> {
     let listener = tokio::net::TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
@@ -154,8 +156,8 @@ pub async fn serve(listen: &str, health: Health, shutdown: Shutdown) -> std::io:
         .with_state(health);
     tokio::spawn(async move {
         // Answers while draining too: an orchestrator asks until the end.
-        let served = axum::serve(listener, pages).with_graceful_shutdown(async move { shutdown.forced().await }).await;
-        if let Err(error) = served {
+        let served = axum::serve(Bounded::new(listener), pages);
+        if let Err(error) = served.with_graceful_shutdown(async move { shutdown.forced().await }).await {
             tracing::error!(%error, "the health page ended");
         }
     });
@@ -188,6 +190,31 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::time::Instant;
+
+    /// As many silent connections as there may be keep the next one waiting until the first of them has been silent for
+    /// too long, and no longer.
+    #[tokio::test(start_paused = true)]
+    async fn the_page_holds_so_many_connections_and_ends_the_silent_ones() {
+        let (_trigger, shutdown) = Shutdown::manual();
+        let page = serve("127.0.0.1:0", Health::new(), shutdown).await.unwrap();
+        let begun = Instant::now();
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(page).await.unwrap());
+        }
+        let mut next = TcpStream::connect(page).await.unwrap();
+        next.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        next.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+        assert!(begun.elapsed() >= IDLE_MAX, "one more than there may be was answered");
+        for mut held in silent {
+            assert!(matches!(held.read(&mut [0]).await, Ok(0) | Err(_)), "a silent connection was answered");
+        }
+    }
 
     #[test]
     fn a_process_is_not_ready_before_it_serves() {

@@ -31,8 +31,10 @@ class CommandFailed(Exception):
 class System:
     """One trust domain: its directory, its broker, its services."""
 
-    def __init__(self, domain):
+    def __init__(self, domain, settings):
         self.domain = domain
+        # More TOML at the end of services' configuration files, by the service's name.
+        self.settings = settings
         scratch = pathlib.Path(os.environ["INTEROP_FOLDER"])
         scratch.mkdir(parents=True, exist_ok=True)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="system-", dir=scratch))
@@ -45,10 +47,13 @@ class System:
 
     def start(self):
         nats_port, http_port = _ports()
-        self.marque("bootstrap", "--domain", self.domain, "--nats-port", str(nats_port), "--http-port", str(http_port),
-                    str(self.directory), inside=False)
+        self.marque("nats", "bootstrap", "--domain", self.domain, "--nats-port", str(nats_port),
+                    "--http-port", str(http_port), str(self.directory), inside=False)
         blueprint = (_HERE / "blueprint.toml").read_text()
         (self.directory / "blueprints" / f"{BLUEPRINT}.toml").write_text(blueprint)
+        for service, toml in self.settings.items():
+            with open(self.directory / "config" / f"{service}.toml", "a") as config:
+                config.write(f"\n{toml}\n")
         talk = self.folder / "dev.log"
         command = [self._marque, "-j", "--dir", self.directory, "dev", "--no-build"]
         with open(talk, "wb") as log:
@@ -159,9 +164,9 @@ _SHARED = []
 
 
 @contextlib.contextmanager
-def running(domain):
+def running(domain, settings=None):
     """A system for the time of a block."""
-    system = System(domain)
+    system = System(domain, settings or {})
     try:
         system.start()
         yield system

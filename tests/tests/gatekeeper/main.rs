@@ -6,8 +6,12 @@
 mod attacks;
 mod crowd;
 mod directives;
+mod hangs;
 mod kills;
+mod life;
 mod reach;
+
+use std::time::{Duration, Instant};
 
 use marque_agent::{Agent, AgentKey, Commission, CommissionRequest};
 use marque_bus::permissions::BusRole;
@@ -22,6 +26,8 @@ use serde_json::{Value, json};
 const BLUEPRINT: &str = "wired";
 const MODEL: &str = "test/model-1";
 const HOSTED: &str = "tools.ledger.read";
+/// Between two looks at the stream.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 fn blueprint() -> (String, String) {
     let text = format!(
@@ -50,9 +56,12 @@ async fn enrol_key(system: &TestSystem, key: AgentKey) -> Agent {
     cast::enrol_key(system, key, &join, MODEL).await.unwrap()
 }
 
+fn request() -> CommissionRequest {
+    CommissionRequest::new("urn:task:wire".parse().unwrap(), "to be tried", tools(grant())).depth_max(3)
+}
+
 async fn commission(agent: &Agent) -> Commission {
-    let task = "urn:task:wire".parse().unwrap();
-    agent.commission(&CommissionRequest::new(task, "to be tried", tools(grant())).depth_max(3)).await.unwrap()
+    agent.commission(&request()).await.unwrap()
 }
 
 async fn connect(system: &TestSystem, commission: &Commission) -> Result<Bus, BusError> {
@@ -120,15 +129,47 @@ async fn refusals(system: &TestSystem, code: Code) -> usize {
 
 /// Every valid record in the stream.
 async fn records(system: &TestSystem) -> Vec<Record> {
-    let bus = system.bus(BusRole::Sink).await.unwrap();
-    let mut records = Vec::new();
-    let mut next = 1;
-    loop {
-        let batch = bus.read(streams::AUDIT, next, 256).await.unwrap();
-        let Some(last) = batch.messages.last() else { return records };
-        next = last.sequence + 1;
-        for stored in &batch.messages {
-            records.extend(marque_judgement::record::judge(&stored.payload, system.bundle()).record);
+    let mut stream = Stream::of(system).await;
+    stream.more().await;
+    stream.records
+}
+
+/// The valid records in the stream, each read and judged once.
+struct Stream<'a> {
+    system: &'a TestSystem,
+    bus: Bus,
+    next: u64,
+    records: Vec<Record>,
+}
+
+impl<'a> Stream<'a> {
+    async fn of(system: &'a TestSystem) -> Self {
+        Self { system, bus: system.bus(BusRole::Sink).await.unwrap(), next: 1, records: Vec::new() }
+    }
+
+    /// Reads on, to the end of what is there now.
+    async fn more(&mut self) {
+        loop {
+            let batch = self.bus.read(streams::AUDIT, self.next, 256).await.unwrap();
+            let Some(last) = batch.messages.last() else { return };
+            self.next = last.sequence + 1;
+            for stored in &batch.messages {
+                let judged = marque_judgement::record::judge(&stored.payload, self.system.bundle());
+                self.records.extend(judged.record);
+            }
+        }
+    }
+
+    /// Reads on until there is what is looked for among all records.
+    async fn until(&mut self, what: &str, mut is_there: impl FnMut(&[Record]) -> bool) {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            self.more().await;
+            if is_there(&self.records) {
+                return;
+            }
+            assert!(Instant::now() < until, "{what}: not within {DEADLINE:?}: {:?}", self.records);
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }

@@ -73,6 +73,24 @@ fn doomed(view: &View, now: UnixSeconds) -> Vec<Code> {
 }
 
 #[test]
+fn those_of_age_are_renewed_the_oldest_first_and_no_others() {
+    let since = |seconds| Duration::from_secs(seconds);
+    let mut connections = Connections::default();
+    for (cid, held) in [
+        (1, Held { since: since(2), ..held(true) }),
+        (2, Held { since: since(1), ..held(true) }),
+        (3, Held { since: since(3), ..held(true) }),
+        // Just coming, or about to enrol.
+        (4, held(false)),
+        (5, Held { standing: Arc::new(Standing::of_key(did(4))), ..held(true) }),
+    ] {
+        assert!(connections.put(connection(cid), held));
+    }
+    assert_eq!(connections.aged(since(12), since(10)), [connection(2), connection(1)]);
+    assert!(connections.aged(since(10), since(10)).is_empty());
+}
+
+#[test]
 fn each_kind_of_directive_ends_it_and_none_that_names_another() {
     let own = [
         Target::Token(Digest([1; 32])),

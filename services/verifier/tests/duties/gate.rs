@@ -1,7 +1,7 @@
 //! The gate: a tool that knows nothing of us is reached through it alone, recorded before and after.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,11 +11,13 @@ use marque_bus::{Bus, header, subjects};
 use marque_identity::Code;
 use marque_judgement::record::{Outcome, Verb};
 use marque_signing::sha256;
+use marque_test_support::{DEADLINE, eventually};
 use marque_verifier::Parts;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use crate::stage::{Stage, TOOL, policy};
+use crate::stage::{Stage, TOOL, policy, verifier_key};
 
 /// A plain NATS responder: what it is sent comes out of the channel, and it answers as told.
 pub(crate) async fn plain_tool(
@@ -139,6 +141,38 @@ async fn a_tool_that_errs_hangs_or_is_absent_is_tool_failed_and_recorded() {
     let impatient = Parts { tool_timeout: Duration::from_millis(500), ..stage.parts(2, policy()) };
     let _impatient = stage.verifier_of(impatient).await;
     fails("outcome_unknown").await;
+}
+
+/// Who calls at once, without a pause.
+const CALLERS: usize = 8;
+
+/// Calls come without a pause while one of two verifiers drains: each is answered by one of them, and its tool runs once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_falls_between_a_verifier_that_drains_and_the_other() {
+    let stage = Arc::new(Stage::set().await);
+    let (goes, _stays) = (stage.verifier(1, policy()).await, stage.verifier(2, policy()).await);
+    let tool = plain_tool(&stage.host, TOOL, |_| Reply::Body("[7]")).await;
+    let (gone, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut calling = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (actor, gone, calls) = (stage.actor(), gone.clone(), calls.clone());
+        calling.spawn(async move {
+            while !gone.load(Ordering::SeqCst) {
+                let answer = actor.call_via_gate(TOOL, &json!({"region": "eu"}), Why::default()).await;
+                assert_eq!(&answer.unwrap().payload[..], b"[7]");
+                calls.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    eventually("the one that goes has decided some", DEADLINE, || async {
+        let first = verifier_key(1).did();
+        stage.records().await.iter().find(|record| record.by == first).map(drop).ok_or("none yet")
+    })
+    .await;
+    goes.drain().await;
+    gone.store(true, Ordering::SeqCst);
+    calling.join_all().await;
+    assert_eq!(tool.calls.load(Ordering::SeqCst), calls.load(Ordering::SeqCst));
 }
 
 #[tokio::test]

@@ -119,10 +119,10 @@ impl Endpoint {
                 () = bus.cut_off(), if draining => break,
             };
             let Some((place, message)) = taken else {
-                // Unsubscribes at once; what has been delivered is still handled.
+                // Unsubscribes at once; what has been delivered is still handled, or comes until the server has heard.
                 draining = true;
-                if requests.drain().await.is_err() {
-                    break;
+                if let Err(error) = bus.retire(&mut requests).await {
+                    tracing::warn!(endpoint = self.counters.name, %error, "requests may be lost at the end");
                 }
                 continue;
             };

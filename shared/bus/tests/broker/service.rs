@@ -1,6 +1,7 @@
 //! A service answers each request once, in an inbox, whatever its handler does.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -9,7 +10,7 @@ use marque_bus::permissions::BusRole;
 use marque_bus::service::Request;
 use marque_bus::{Bus, CallError, Endpoint, RunningService, Service, subjects};
 use marque_identity::{Code, Refusal};
-use marque_test_support::{Broker, DEADLINE, eventually};
+use marque_test_support::{Broker, DEADLINE, eventually, until};
 use tokio::sync::Semaphore;
 
 /// On the audit subjects, which operators may ask and sinks serve.
@@ -138,6 +139,76 @@ async fn draining_finishes_what_was_begun() {
             Err(error) => assert_eq!(error.code(), Code::Unavailable),
         }
     }
+}
+
+/// Drains in a row: each has its own moment between the unsubscribe and the broker's hearing of it.
+const DRAINS: usize = 20;
+/// Who asks at once, without a pause.
+const ASKERS: usize = 16;
+
+/// Of two instances one drains and another begins, again and again: what the broker had given the one that goes is
+/// answered by it, once, and the rest by the one that stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_falls_between_an_instance_that_drains_and_the_next() {
+    let broker = Broker::start_empty(false);
+    let serve = async |handled: Arc<AtomicU64>| {
+        let handler = move |request: Request| {
+            handled.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(Ok(request.payload.to_vec()))
+        };
+        let endpoint = Endpoint::new("query", subjects::AUDIT_QUERY, handler);
+        let bus = broker.connect(BusRole::Sink).await;
+        Service::new("test-service", "0.1.0", "answers").endpoint(endpoint).start(&bus).await.unwrap()
+    };
+    let by_who_stays = Arc::new(AtomicU64::new(0));
+    let _stays = serve(by_who_stays.clone()).await;
+    let enough = Arc::new(AtomicBool::new(false));
+    let mut asking = tokio::task::JoinSet::new();
+    for asker in 0..ASKERS {
+        let (bus, enough) = (broker.connect(BusRole::Operator).await, enough.clone());
+        asking.spawn(async move {
+            let mut asked = 0;
+            while !enough.load(Ordering::SeqCst) {
+                let word = format!("{asker} {asked}");
+                let reply = bus.request(subjects::AUDIT_QUERY, HeaderMap::new(), word.clone(), DEADLINE).await;
+                assert_eq!(reply.unwrap().payload, word.as_bytes());
+                asked += 1;
+            }
+            asked
+        });
+    }
+    let mut by_who_went = 0;
+    for _ in 0..DRAINS {
+        let handled = Arc::new(AtomicU64::new(0));
+        let goes = serve(handled.clone()).await;
+        until("it is asked too", || handled.load(Ordering::SeqCst) > 0).await;
+        goes.drain(DEADLINE).await;
+        by_who_went += handled.load(Ordering::SeqCst);
+    }
+    enough.store(true, Ordering::SeqCst);
+    let asked: u64 = asking.join_all().await.into_iter().sum();
+    assert_eq!(by_who_stays.load(Ordering::SeqCst) + by_who_went, asked, "handled twice, or by nobody");
+}
+
+/// What the broker had taken before it heard of the end comes, and nothing after.
+#[tokio::test]
+async fn a_subscription_that_is_retired_gives_all_that_was_sent_and_ends() {
+    let broker = Broker::start_empty(false);
+    let (sink, operator) = (broker.connect(BusRole::Sink).await, broker.connect(BusRole::Operator).await);
+    let mut requests = sink.client().subscribe(subjects::AUDIT_QUERY).await.unwrap();
+    sink.settle().await.unwrap();
+    for n in 0..100 {
+        operator.client().publish(subjects::AUDIT_QUERY, n.to_string().into()).await.unwrap();
+    }
+    // Its answer to a later message, whatever it is: the broker has taken the hundred.
+    operator.request(subjects::AUDIT_PROOF, HeaderMap::new(), "", DEADLINE).await.unwrap_err();
+    sink.retire(&mut requests).await.unwrap();
+    // The broker has ended it: who asks now is told that nobody is there.
+    let asked = operator.request(subjects::AUDIT_QUERY, HeaderMap::new(), "late", DEADLINE).await;
+    assert_eq!(asked.unwrap_err().code(), Code::Unavailable);
+    let got: Vec<_> = requests.map(|message| message.payload).collect().await;
+    let wanted: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    assert_eq!(got, wanted);
 }
 
 #[tokio::test]

@@ -109,10 +109,10 @@ pub enum LogFormat {
 impl Common {
     /// The service's key, which must be configured.
     pub fn signing_key(&self) -> Result<marque_signing::SigningKey, ConfigError> {
-        let path = self
-            .key_file
-            .as_deref()
-            .ok_or(ConfigError::Missing { key: "key_file", how: "the service's key, made by `marque bootstrap`" })?;
+        let path = self.key_file.as_deref().ok_or(ConfigError::Missing {
+            key: "key_file",
+            how: "the service's key, made by `marque nats bootstrap`",
+        })?;
         Ok(keys::read_signing_key(path)?)
     }
 
@@ -126,11 +126,10 @@ impl Common {
 
     /// The trust bundle, opened and compared with the pin where there is one.
     pub fn trust_bundle(&self) -> Result<TrustBundle, ConfigError> {
-        let path = self
-            .bundle
-            .file
-            .as_deref()
-            .ok_or(ConfigError::Missing { key: "bundle.file", how: "the trust bundle, made by `marque bootstrap`" })?;
+        let path = self.bundle.file.as_deref().ok_or(ConfigError::Missing {
+            key: "bundle.file",
+            how: "the trust bundle, made by `marque nats bootstrap`",
+        })?;
         let pin = match self.bundle.pin.as_deref().filter(|pin| !pin.is_empty()) {
             Some(pin) => Some(
                 pin.parse::<Digest>().map_err(|error| ConfigError::Value(format!("`bundle.pin` is wrong: {error}")))?,

@@ -1,0 +1,56 @@
+//! Renewal: a connection whose life is nearly over is closed, so that its client comes back and is judged anew.
+//!
+//! The broker would end it too, a little later, and say why. Stock clients take that for an end: nats-py 2.16 gives up at
+//! the first expiry, nats.go at the second in a row. A connection that is merely closed each of them makes anew.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use marque_judgement::record::Connection;
+use marque_runtime::Clock;
+
+use crate::registry::Registry;
+use crate::server::{KickOutcome, Server};
+
+/// Between two looks for connections that are due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Renewals at one look: about half of what the door lets in meanwhile. The others wait for the next, or for their end.
+const RENEWALS_MAX: usize = 256;
+/// Of them under way at once: directives have the broker's system account to themselves but for these.
+const KICKS_MAX: usize = 16;
+
+/// Renews connections.
+pub(crate) struct Renewal {
+    pub(crate) registry: Registry,
+    pub(crate) server: Server,
+    pub(crate) clock: Clock,
+    /// The age at which a connection is renewed.
+    pub(crate) after: Duration,
+}
+
+impl Renewal {
+    /// Closes each connection that is due, for ever.
+    pub(crate) async fn watch(self) -> Infallible {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let mut due = self.registry.locked().aged(self.clock.monotonic(), self.after);
+            due.truncate(RENEWALS_MAX);
+            stream::iter(due).for_each_concurrent(KICKS_MAX, |connection| self.close(connection)).await;
+        }
+    }
+
+    /// Nothing is recorded but what the broker tells of every end: nobody took anything away.
+    async fn close(&self, connection: Connection) {
+        match self.server.kick(&connection).await {
+            Ok(KickOutcome::Closed) => {
+                self.registry.remove(&connection);
+            }
+            Ok(KickOutcome::Gone) => self.registry.remove_seen(&connection),
+            // The broker ends it soon by itself.
+            Err(error) => tracing::warn!(cid = connection.cid, %error, "a connection was not renewed"),
+        }
+    }
+}
