@@ -16,6 +16,8 @@ pub const REASON_BYTES_MAX: usize = 1024;
 /// The bus subject of the first leaf: no subject of the stream begins like it.
 pub const SUBJECT: &str = "epoch";
 const KIND: &str = "marque-epoch";
+/// The largest number that canonical JSON (RFC 8785) writes as it is.
+const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// The epoch of a log's name, from 1; none where the name has no epoch of this log.
 pub fn epoch_of(first: &str, name: &str) -> Option<u64> {
@@ -131,8 +133,12 @@ impl Genesis {
             "its epoch is not the one after its checkpoint's"
         } else if self.reason.trim().is_empty() || self.reason.len() > REASON_BYTES_MAX {
             "no reason, or one that is too long"
-        } else if self.first_sequence == 0 || self.lost.is_some_and(|lost| lost.from > lost.to) {
+        } else if !(1..=NUMBER_MAX).contains(&self.first_sequence)
+            || self.lost.is_some_and(|lost| lost.from > lost.to || lost.to != self.first_sequence - 1)
+        {
             "no sequences of a stream"
+        } else if u64::try_from(self.at_ms).is_ok_and(|at_ms| at_ms > NUMBER_MAX) || self.at_ms < 0 {
+            "no time"
         } else {
             return Ok(self);
         };
@@ -208,7 +214,11 @@ mod tests {
             Genesis { reason: " ".into(), ..good.clone() },
             Genesis { reason: "x".repeat(REASON_BYTES_MAX + 1), ..good.clone() },
             Genesis { first_sequence: 0, ..good.clone() },
-            Genesis { lost: Some(Lost { from: 7, to: 6 }), ..good.clone() },
+            Genesis { first_sequence: NUMBER_MAX + 1, lost: None, ..good.clone() },
+            Genesis { at_ms: -1, ..good.clone() },
+            Genesis { at_ms: 1 << 53, ..good.clone() },
+            Genesis { lost: Some(Lost { from: 8, to: 7 }), ..good.clone() },
+            Genesis { lost: Some(Lost { from: 6, to: 8 }), ..good.clone() },
         ] {
             assert!(Genesis::parse(&text(&bad)).is_err(), "{bad:?}");
         }
