@@ -1,15 +1,23 @@
 //! A log that a sink's own rooms have kept and exported, without a broker: for whoever tampers with it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use marque::trust::Trust;
+use marque_audit_sink::desk::{Desk, Halted};
 use marque_audit_sink::export;
-use marque_audit_sink::files::{BUNDLE_FILE, LOG_FILE};
+use marque_audit_sink::files::{BUNDLE_FILE, INDEX_FILE, INVENTORY_FILE, LOG_FILE};
+use marque_audit_sink::index::Index;
+use marque_audit_sink::inventory::Inventory;
+use marque_audit_sink::judge::Judge;
+use marque_audit_sink::reader::Library;
 use marque_audit_sink::seal::Sealer;
 use marque_audit_sink::store::LogStore;
 use marque_identity::{Digest, Epoch, UnixMillis, UnixSeconds};
 use marque_judgement::record::{Body, Carried, Decided, Record, Verb};
 use marque_ledger::{Entry, KeyKind, TlogProof, VerifierKey, prove_inclusion};
+use marque_runtime::Clock;
+use marque_signing::bundle::fingerprint;
 use marque_signing::{Anchor, Role, ServiceKey, SigningKey, TrustBundle, jws, sha256};
 use serde_json::json;
 
@@ -109,12 +117,17 @@ pub fn decided(at: usize, agent: u8, seq: u64, prev: Option<Digest>, proof: &str
 
 /// Payloads as a stream stores them, a minute apart.
 pub fn framed(payloads: &[String]) -> Vec<Vec<u8>> {
+    framed_from(1, payloads)
+}
+
+/// The same from this sequence on.
+pub fn framed_from(first: u64, payloads: &[String]) -> Vec<Vec<u8>> {
     let frame = |(seq, payload): (u64, &String)| {
         let broker_ts_ns = 1_700_000_000_000_000_000 + seq as i64 * 60_000_000_000;
         let bus_subject = "marque.record.decided.none";
         Entry { stream_seq: seq, broker_ts_ns, bus_subject, payload: payload.as_bytes() }.encode().expect("a frame")
     };
-    (1..).zip(payloads).map(frame).collect()
+    (first..).zip(payloads).map(frame).collect()
 }
 
 /// A sink's state, and the copy that was exported from it.
@@ -125,15 +138,20 @@ pub struct Exported {
 impl Exported {
     /// Of these frames, signed by this key.
     pub fn of(frames: &[Vec<u8>], key: SigningKey) -> Self {
+        Self::of_log(ORIGIN, frames, key)
+    }
+
+    /// The same of a log of this name.
+    pub fn of_log(origin: &str, frames: &[Vec<u8>], key: SigningKey) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let exported = Self { folder };
         let state = exported.state();
         std::fs::create_dir(&state).expect("a folder");
         std::fs::write(state.join(BUNDLE_FILE), bundle_text()).expect("a file");
         {
-            let store = LogStore::open(&state.join(LOG_FILE), ORIGIN).expect("a store");
+            let store = LogStore::open(&state.join(LOG_FILE), origin).expect("a store");
             store.append(0, frames).expect("leaves");
-            let sealer = Sealer::open(&state, ORIGIN, key, None).expect("a sealer");
+            let sealer = Sealer::open(&state, origin, key, None).expect("a sealer");
             sealer.seal(&store).expect("a checkpoint");
         }
         export(&state, &exported.copy()).expect("a copy");
@@ -147,6 +165,24 @@ impl Exported {
 
     fn state(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// What a sink on this state answers.
+    pub fn desk(&self) -> Desk {
+        let state = self.state();
+        let print = fingerprint(&bundle_text()).to_string();
+        let store = Arc::new(LogStore::open(&state.join(LOG_FILE), ORIGIN).expect("a store"));
+        let size = store.head().size;
+        let index = Arc::new(Index::open(&state.join(INDEX_FILE), &print, size).expect("an index"));
+        let inventory = Inventory::open(&state.join(INVENTORY_FILE), bundle(), &print, size).expect("an inventory");
+        Desk {
+            library: Library { store, index, judge: Arc::new(Judge::new(bundle())) },
+            inventory: Arc::new(inventory),
+            clock: Clock::new(),
+            sealer: Arc::new(Sealer::open(&state, ORIGIN, sink_key(), None).expect("a sealer")),
+            bundle: bundle_text().into(),
+            halted: Halted::default(),
+        }
     }
 
     /// The copy.

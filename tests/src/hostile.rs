@@ -29,7 +29,7 @@ pub use doors::{
     issue_request, join_token, jwks, manifest, oidc_token, presentation, process_evidence, renew_request,
     status_request, token_inspect, vkey,
 };
-pub use proofs::{add_checkpoint, tlog_policy, tlog_proof};
+pub use proofs::{add_checkpoint, genesis, tlog_policy, tlog_proof};
 
 pub use gatekeeper::{connections_question, server_event, server_kick, server_page, statement_subject};
 
@@ -85,6 +85,7 @@ pub const TARGETS: &[Target] = &[
     ("tlog_proof", tlog_proof),
     ("tlog_policy", tlog_policy),
     ("add_checkpoint", add_checkpoint),
+    ("genesis", genesis),
 ];
 
 /// The key under which valid samples are signed: nothing else may come through.
@@ -416,7 +417,7 @@ pub fn sample(target: &str) -> Vec<u8> {
         .into_bytes(),
         "did" => key().did().url().into_bytes(),
         "subjects" => b"marque.gate.tools.crm.query".to_vec(),
-        "tlog_proof" | "tlog_policy" | "add_checkpoint" => proofs::sample(target),
+        "tlog_proof" | "tlog_policy" | "add_checkpoint" | "genesis" => proofs::sample(target),
         at_a_door => gatekeeper::sample(at_a_door).unwrap_or_else(|| doors::sample(at_a_door)),
     }
 }

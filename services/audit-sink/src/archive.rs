@@ -86,7 +86,7 @@ fn agrees(log: &LogView, stated: &Checkpoint, whose: &str) -> Result<(), SinkErr
     Ok(())
 }
 
-fn read_checkpoint(of: &Path) -> Result<Option<Checkpoint>, SinkError> {
+pub(crate) fn read_checkpoint(of: &Path) -> Result<Option<Checkpoint>, SinkError> {
     use marque_ledger::Files as _;
     let read = marque_ledger::Directory::new(of).read(CHECKPOINT, CHECKPOINT_BYTES_MAX);
     match read.map_err(|why| SinkError::Archive(format!("{CHECKPOINT}: {why}")))? {

@@ -18,7 +18,7 @@ use crate::SinkError;
 use crate::agents::agents;
 use crate::completeness::completeness;
 use crate::explain::explain;
-use crate::files::Shelf;
+use crate::files::{Page, Shelf};
 use crate::intake::blocking;
 use crate::inventory::Inventory;
 use crate::peers::{Tile, TileRequest};
@@ -126,25 +126,27 @@ impl Desk {
     }
 
     /// A file of the log in the C2SP layout, of the tree that `tree_size=` names in the query, else of the newest
-    /// checkpoint's.
+    /// checkpoint's. The index is shown in pages, too: `from=` a leaf, at most `leaves=` lines.
     pub async fn file(&self, path: String, parameters: Option<String>) -> Shown {
         let Some(served) = layout::served(&path) else { return Shown::refused(404, "the log has no such file") };
         let desk = self.clone();
         let read = blocking(move || {
             let reading = desk.library.read()?;
             let signed = desk.sealer.last();
-            let asked = parameters.as_deref().and_then(|text| text.strip_prefix("tree_size="));
-            let tree_size = match asked {
-                Some(size) => size.parse().map_err(|_| SinkError::Asked("`tree_size` is not a number".into()))?,
-                None => signed.as_ref().map_or(0, |signed| signed.checkpoint.size),
-            };
+            let asked = Parameters::read(parameters.as_deref().unwrap_or_default())?;
+            let tree_size =
+                asked.tree_size.unwrap_or_else(|| signed.as_ref().map_or(0, |signed| signed.checkpoint.size));
             let shelf = Shelf {
                 log: &reading.log,
                 index: &reading.index,
                 checkpoint: signed.as_ref().map(|signed| signed.note.as_str()),
                 bundle: &desk.bundle,
             };
-            shelf.file(&path, tree_size)
+            match asked.page()? {
+                None => shelf.file(&path, tree_size),
+                Some(page) if path == layout::VERDICTS => Ok(shelf.page(page, tree_size)?.1.into_bytes()),
+                Some(_) => Err(SinkError::Asked("only the index of verdicts is shown in pages".into())),
+            }
         });
         match read.await {
             Ok(body) => {
@@ -157,6 +159,43 @@ impl Desk {
                 tracing::error!(%error, "a file of the log can't be read");
                 Shown::refused(500, "the log can't be read")
             }
+        }
+    }
+}
+
+/// The query of a file's address.
+#[derive(Debug, Default)]
+struct Parameters {
+    tree_size: Option<u64>,
+    from: Option<u64>,
+    leaves: Option<u64>,
+}
+
+impl Parameters {
+    fn read(text: &str) -> Result<Self, SinkError> {
+        let mut read = Self::default();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let place = match name {
+                "tree_size" => &mut read.tree_size,
+                "from" => &mut read.from,
+                "leaves" => &mut read.leaves,
+                // Not ours: a cache's, a proxy's.
+                _ => continue,
+            };
+            let number = value.parse().map_err(|_| SinkError::Asked(format!("`{name}` is not a number")))?;
+            if place.replace(number).is_some() {
+                return Err(SinkError::Asked(format!("`{name}` stands twice")));
+            }
+        }
+        Ok(read)
+    }
+
+    fn page(&self) -> Result<Option<Page>, SinkError> {
+        match (self.from, self.leaves) {
+            (None, None) => Ok(None),
+            (_, Some(0)) => Err(SinkError::Asked("`leaves` is 0".into())),
+            (from, leaves) => Ok(Some(Page { from: from.unwrap_or(0), leaves: leaves.unwrap_or(u64::MAX) })),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The log as files in the C2SP layout: what `http://…/log/` shows, and what `export` writes.
 
+use std::io::Write;
 use std::path::Path;
 
 use marque_ledger::TileId;
@@ -22,6 +23,18 @@ pub const INVENTORY_FILE: &str = "inventory.redb";
 /// The trust bundle under which the verdicts were made.
 pub const BUNDLE_FILE: &str = "bundle.jwt";
 
+/// What one page of the index may have: tens of thousands of lines.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Which lines of the index are asked for: those of this leaf and so many more, as far as one page goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// The first line's leaf.
+    pub from: u64,
+    /// Lines at the most.
+    pub leaves: u64,
+}
+
 /// One moment of the log, with what stands beside it.
 pub struct Shelf<'a> {
     /// The log.
@@ -43,13 +56,38 @@ impl Shelf<'_> {
                 Ok(note.as_bytes().to_vec())
             }
             BUNDLE => Ok(self.bundle.as_bytes().to_vec()),
-            VERDICTS if tree_size <= self.index.upto() => Ok(self.index.lines(0, tree_size)?.into_bytes()),
-            VERDICTS => Err(SinkError::NotFound(format!(
-                "the index reaches {} of {tree_size} leaves: ask again shortly",
-                self.index.upto()
-            ))),
+            VERDICTS => match self.page(Page { from: 0, leaves: tree_size }, tree_size)? {
+                (lines, text) if lines == tree_size => Ok(text.into_bytes()),
+                _ => Err(SinkError::Asked(format!("the index of {tree_size} leaves is shown in pages: add `&from=0`"))),
+            },
             tile => self.log.file(TileId::parse(tile)?),
         }
+    }
+
+    /// Lines of the index of the log of `tree_size` leaves, and how many: whole ones, and at least one where there is
+    /// one.
+    pub fn page(&self, asked: Page, tree_size: u64) -> Result<(u64, String), SinkError> {
+        if tree_size > self.index.upto() {
+            let upto = self.index.upto();
+            let why = format!("the index reaches {upto} of {tree_size} leaves: ask again shortly");
+            return Err(SinkError::NotFound(why));
+        }
+        self.index.page(asked.from, asked.from.saturating_add(asked.leaves).min(tree_size), PAGE_BYTES_MAX)
+    }
+
+    /// Writes the index, page by page.
+    fn write_index(&self, tree_size: u64, path: &Path) -> Result<(), SinkError> {
+        let mut file = std::fs::File::create(path).map_err(SinkError::at(path))?;
+        let mut from = 0;
+        while from < tree_size {
+            let (lines, text) = self.page(Page { from, leaves: tree_size }, tree_size)?;
+            if lines == 0 {
+                return Err(SinkError::ForeignStore(format!("the index has no line of leaf {from}")));
+            }
+            file.write_all(text.as_bytes()).map_err(SinkError::at(path))?;
+            from += lines;
+        }
+        Ok(())
     }
 }
 
@@ -82,7 +120,10 @@ pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
         if let Some(directory) = file.parent() {
             std::fs::create_dir_all(directory).map_err(SinkError::at(directory))?;
         }
-        std::fs::write(&file, shelf.file(&path, stated.size)?).map_err(SinkError::at(&file))?;
+        match path.as_str() {
+            VERDICTS => shelf.write_index(stated.size, &file)?,
+            path => std::fs::write(&file, shelf.file(path, stated.size)?).map_err(SinkError::at(&file))?,
+        }
     }
     Ok(stated.size)
 }

@@ -25,9 +25,8 @@ struct Identity {
 pub(crate) async fn examine(bus: &Bus, store: &LogStore) -> Result<(), SinkError> {
     let state = bus.stream_state(AUDIT).await?;
     same_stream(&state, store)?;
-    let size = store.head().size;
-    reaches(&state, size)?;
-    for sequence in samples(size, seed()) {
+    reaches(&state, store.last_sequence())?;
+    for sequence in samples(store.begins_at(), store.last_sequence(), seed()) {
         let message = bus.read(AUDIT, sequence, 1).await?.messages.into_iter().next();
         same_message(store, sequence, message.as_ref())?;
     }
@@ -57,14 +56,14 @@ fn same_stream(state: &StreamState, store: &LogStore) -> Result<(), SinkError> {
 }
 
 /// 2. It still begins at or before the next leaf, and reaches at least as far as the log.
-fn reaches(state: &StreamState, size: u64) -> Result<(), SinkError> {
-    if state.first_sequence > size + 1 {
+fn reaches(state: &StreamState, last: u64) -> Result<(), SinkError> {
+    if state.first_sequence > last + 1 {
         let why =
-            format!("stream {AUDIT} begins at {}, the log ends at {size}: records are lost", state.first_sequence);
+            format!("stream {AUDIT} begins at {}, the log ends at {last}: records are lost", state.first_sequence);
         return Err(SinkError::Halted(why));
     }
-    if state.last_sequence < size {
-        let why = format!("stream {AUDIT} ends at {}, the log at {size}: it was rolled back", state.last_sequence);
+    if state.last_sequence < last {
+        let why = format!("stream {AUDIT} ends at {}, the log at {last}: it was rolled back", state.last_sequence);
         return Err(SinkError::Halted(why));
     }
     Ok(())
@@ -73,32 +72,35 @@ fn reaches(state: &StreamState, size: u64) -> Result<(), SinkError> {
 /// 3. The last message of the log and a few older ones are their leaves, byte for byte. One that the stream no longer
 ///    holds can't be compared; the last must be there.
 fn same_message(store: &LogStore, sequence: u64, message: Option<&Stored>) -> Result<(), SinkError> {
-    let size = store.head().size;
     let Some(message) = message.filter(|message| message.sequence == sequence) else {
-        if sequence == size {
+        if sequence == store.last_sequence() {
             return Err(SinkError::Halted(format!("stream {AUDIT} no longer holds message {sequence}")));
         }
         return Ok(());
     };
-    if frame(message)? != store.view()?.entry(sequence - 1)? {
-        return Err(SinkError::Halted(format!("message {sequence} of stream {AUDIT} is not leaf {}", sequence - 1)));
+    if is_leaf(store, message)? {
+        return Ok(());
     }
-    Ok(())
+    let leaf = message.sequence - store.first_sequence();
+    Err(SinkError::Halted(format!("message {sequence} of stream {AUDIT} is not leaf {leaf}")))
 }
 
-/// The last sequence, and some before it.
-fn samples(size: u64, seed: u64) -> Vec<u64> {
-    if size == 0 {
-        return Vec::new();
-    }
+/// Whether a message is the leaf of its sequence, byte for byte.
+pub(crate) fn is_leaf(store: &LogStore, message: &Stored) -> Result<bool, SinkError> {
+    Ok(frame(message)? == store.view()?.entry(message.sequence - store.first_sequence())?)
+}
+
+/// The last sequence of those that are leaves, and some before it.
+fn samples(begin: u64, last: u64, seed: u64) -> Vec<u64> {
+    let Some(count) = (last + 1).checked_sub(begin).filter(|count| *count > 0) else { return Vec::new() };
     let mut state = seed | 1;
     let mut older = || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        1 + state % size
+        begin + state % count
     };
-    std::iter::once(size).chain((0..SAMPLES.min(size - 1)).map(|_| older())).collect()
+    std::iter::once(last).chain((0..SAMPLES.min(count - 1)).map(|_| older())).collect()
 }
 
 /// Which older ones: another choice at each start. Not a secret.
@@ -185,8 +187,9 @@ mod tests {
 
     #[test]
     fn samples_are_of_the_log() {
-        assert!(samples(0, 9).is_empty());
-        assert_eq!(samples(1, 9), [1]);
-        assert!(samples(1000, 9).iter().all(|sequence| (1..=1000).contains(sequence)));
+        assert!(samples(1, 0, 9).is_empty() && samples(8, 7, 9).is_empty());
+        assert_eq!(samples(1, 1, 9), [1]);
+        assert!(samples(8, 20, 9).iter().all(|sequence| (8..=20).contains(sequence)));
+        assert!(samples(1, 1000, 9).iter().all(|sequence| (1..=1000).contains(sequence)));
     }
 }

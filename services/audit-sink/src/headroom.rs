@@ -92,13 +92,13 @@ impl RoomMetrics {
         registry.register("audit_stream_alarm", "1 while the audit stream is nearly full", self.alarm.clone());
     }
 
-    fn set(&self, state: &StreamState, size: u64) {
+    fn set(&self, state: &StreamState, taken_in: u64) {
         let limits = state.limits();
         self.bytes.set(state.bytes);
         self.bytes_max.set(limits.bytes.unwrap_or(0));
         self.messages.set(state.messages);
         self.messages_max.set(limits.messages.unwrap_or(0));
-        self.behind.set(state.last_sequence.saturating_sub(size));
+        self.behind.set(state.last_sequence.saturating_sub(taken_in));
     }
 }
 
@@ -141,12 +141,12 @@ impl Headroom {
 
     async fn look(&self, bus: &Bus, raised: &mut bool) -> Result<(), SinkError> {
         let state = bus.stream_state(AUDIT).await?;
-        self.metrics.set(&state, self.store.head().size);
+        self.metrics.set(&state, self.store.last_sequence());
         let fullness = Fullness::of(&state);
         let percent = fullness.percent.unwrap_or(0);
         let nearly_full = percent >= self.alarm_percent;
         if nearly_full || *raised && percent + CALM_BELOW_PERCENT > self.alarm_percent {
-            let behind = state.last_sequence.saturating_sub(self.store.head().size);
+            let behind = state.last_sequence.saturating_sub(self.store.last_sequence());
             let why = format!(
                 "{percent} % full ({}; {behind} messages not in this log yet): publishers are refused when it is full",
                 fullness.detail

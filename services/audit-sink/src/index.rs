@@ -166,13 +166,19 @@ impl IndexView {
         line.transpose()
     }
 
-    /// The lines on `from..until`, as far as the index reaches.
-    pub fn lines(&self, from: u64, until: u64) -> Result<String, SinkError> {
-        let mut text = String::new();
+    /// The lines on `from..until`, as far as the index reaches and `bytes_max` allows: at least one, each whole. Gives
+    /// how many.
+    pub fn page(&self, from: u64, until: u64, bytes_max: usize) -> Result<(u64, String), SinkError> {
+        let (mut lines, mut text) = (0, String::new());
         for row in self.txn.open_table(VERDICTS)?.range(from..until)? {
-            text.push_str(row?.1.value());
+            let (_, line) = row?;
+            if lines > 0 && text.len() + line.value().len() > bytes_max {
+                break;
+            }
+            text.push_str(line.value());
+            lines += 1;
         }
-        Ok(text)
+        Ok((lines, text))
     }
 
     /// Below this leaf the broker's clock had not yet reached `second`; none if it never has.

@@ -4,7 +4,7 @@
 //!  source ──► [is it exactly the next?] ──► append (one transaction) ──► judge (over the cores) ──► index ──► inventory
 //! ```
 //! Killed anywhere: the log reaches as far as its last commit, index and inventory no further than the log. The next
-//! start reads the stream from `size + 1` and judges what those two lack out of the log. Nothing is acknowledged to the
+//! start reads the stream behind its last leaf and judges what those two lack out of the log. Nothing is acknowledged to the
 //! broker, so nothing can be lost between two truths.
 
 use std::future::Future;
@@ -126,7 +126,7 @@ impl Intake {
         to: mpsc::Sender<Leaves>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), SinkError> {
-        let mut next_leaf = self.store.head().size;
+        let (mut next_leaf, first) = (self.store.head().size, self.store.first_sequence());
         loop {
             let messages = tokio::select! {
                 biased;
@@ -136,7 +136,7 @@ impl Intake {
             };
             let mut leaves = Leaves::with_capacity(messages.len());
             for message in messages {
-                let due = next_leaf + 1;
+                let due = next_leaf + first;
                 if message.sequence < due {
                     continue;
                 }

@@ -22,6 +22,7 @@ pub mod completeness;
 mod config;
 mod derived;
 pub mod desk;
+pub mod epoch;
 mod error;
 pub mod explain;
 pub mod files;

@@ -35,6 +35,8 @@ pub(crate) struct Notices {
     pub(crate) clock: Clock,
     /// Between two statements of heads.
     pub(crate) heads_every: Duration,
+    /// The stream's sequence that leaf 0 stands for.
+    pub(crate) first_sequence: u64,
 }
 
 impl Notices {
@@ -58,7 +60,8 @@ impl Notices {
             if begun.is_none() {
                 begun = bus.stream_state(AUDIT).await.ok().map(|state| state.last_sequence);
             }
-            if begun.is_none_or(|begun| self.inventory.upto() < begun) {
+            let upto = (self.inventory.upto() + self.first_sequence).saturating_sub(1);
+            if begun.is_none_or(|begun| upto < begun) {
                 continue;
             }
             if let Err(error) = self.round(bus, state_heads, &mut said).await {

@@ -2,24 +2,34 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use marque_bus::{Bus, BusError};
 use marque_ledger::Checkpoint;
+use marque_ledger::epoch::{Genesis, epoch_of};
+use marque_runtime::Clock;
 use marque_runtime::config::Layers;
 
 use crate::SinkError;
-use crate::archive::archive;
+use crate::archive::{archive, read_checkpoint};
 use crate::compact::compact;
 use crate::config::Config;
+use crate::epoch::{Frozen, Why, at, enter};
 use crate::files::{INDEX_FILE, INVENTORY_FILE, LOG_FILE, newest_note};
 use crate::restore::restore;
+use crate::seal::Sealer;
+use crate::serve::connect_options;
 use crate::store::LogStore;
 
 const BOOTSTRAP: &str = "bootstrap --from-archive DIR [--config FILE] [--set KEY=VALUE]…";
+const NEW_EPOCH: &str = "new-epoch (--reason TEXT | --genesis FILE) [--config FILE] [--set KEY=VALUE]…";
+/// How long the broker may take to be there.
+const BROKER_TIME: Duration = Duration::from_secs(30);
 
 /// Does what the command line asks for, and gives what is to be said; none where it asks to serve.
 ///
-/// `export STATE_DIR DIR`, `archive STATE_DIR DIR`, `compact STATE_DIR`, and [`BOOTSTRAP`], which reads the service's own configuration: its
-/// state directory, its bundle, its policy.
+/// `export STATE_DIR DIR`, `archive STATE_DIR DIR`, `compact STATE_DIR`, and two that read the service's own configuration,
+/// its state directory, its bundle, its policy: [`BOOTSTRAP`], and [`NEW_EPOCH`], which asks the broker, too.
 pub fn offline(arguments: &[OsString]) -> Option<Result<String, SinkError>> {
     let (verb, rest) = arguments.split_first()?;
     Some(match (verb.to_str()?, rest) {
@@ -27,6 +37,7 @@ pub fn offline(arguments: &[OsString]) -> Option<Result<String, SinkError>> {
         ("archive", [state_dir, to]) => archive_of(state_dir.as_ref(), to.as_ref()),
         ("compact", [state_dir]) => compact_all(state_dir.as_ref()),
         ("bootstrap", rest) => bootstrap(rest),
+        ("new-epoch", rest) => new_epoch(rest),
         _ => return None,
     })
 }
@@ -56,34 +67,98 @@ fn compact_all(state_dir: &Path) -> Result<String, SinkError> {
     Ok(said.join("\n"))
 }
 
-fn bootstrap(rest: &[OsString]) -> Result<String, SinkError> {
-    let usage = || SinkError::Asked(format!("usage: marque-audit-sink {BOOTSTRAP}"));
-    let (mut from, mut file, mut flags) = (None, std::env::var_os("MARQUE_CONFIG").map(PathBuf::from), Vec::new());
-    let (pairs, odd) = rest.as_chunks::<2>();
-    if !odd.is_empty() {
-        return Err(usage());
-    }
-    for [flag, value] in pairs {
-        match flag.to_str() {
-            Some("--from-archive") => from = Some(PathBuf::from(value)),
-            Some("--config" | "-c") => file = Some(PathBuf::from(value)),
-            Some("--set") => {
-                let (key, value) = value.to_str().and_then(|text| text.split_once('=')).ok_or_else(usage)?;
-                flags.push((key.to_owned(), value.to_owned()));
-            }
-            Some(_) | None => return Err(usage()),
+/// What a verb with flags is told.
+struct Told {
+    /// Its own flags, by name.
+    own: Vec<(String, OsString)>,
+    config: Config,
+}
+
+impl Told {
+    fn read(rest: &[OsString], own_flags: &[&str], usage: &str) -> Result<Self, SinkError> {
+        let usage = || SinkError::Asked(format!("usage: marque-audit-sink {usage}"));
+        let mut file = std::env::var_os("MARQUE_CONFIG").map(PathBuf::from);
+        let (mut own, mut flags) = (Vec::new(), Vec::new());
+        let (pairs, odd) = rest.as_chunks::<2>();
+        if !odd.is_empty() {
+            return Err(usage());
         }
+        for [flag, value] in pairs {
+            match flag.to_str() {
+                Some("--config" | "-c") => file = Some(PathBuf::from(value)),
+                Some("--set") => {
+                    let (key, value) = value.to_str().and_then(|text| text.split_once('=')).ok_or_else(usage)?;
+                    flags.push((key.to_owned(), value.to_owned()));
+                }
+                Some(flag) if own_flags.contains(&flag) => own.push((flag.to_owned(), value.clone())),
+                Some(_) | None => return Err(usage()),
+            }
+        }
+        if own.len() != 1 {
+            return Err(usage());
+        }
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let layers = Layers { service: crate::SPEC.section.to_owned(), flags, environment, file };
+        Ok(Self { own, config: layers.load::<Config>().map_err(asked)?.config })
     }
-    let from = from.ok_or_else(usage)?;
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let layers = Layers { service: crate::SPEC.section.to_owned(), flags, environment, file };
-    let config = layers.load::<Config>().map_err(asked)?.config;
-    let bundle = config.common.trust_bundle().map_err(asked)?;
-    let trusted = config.audit_sink.trusted(&marque_ledger::origin(&bundle.trust_domain), &bundle).map_err(asked)?;
-    let head = restore(&from, &config.common.state_dir().map_err(asked)?, &trusted)?;
+
+    /// Its own flag.
+    fn flag(&self) -> Option<(&str, &OsString)> {
+        self.own.first().map(|(name, value)| (name.as_str(), value))
+    }
+}
+
+fn bootstrap(rest: &[OsString]) -> Result<String, SinkError> {
+    let told = Told::read(rest, &["--from-archive"], BOOTSTRAP)?;
+    let from = told.flag().map(|(_, from)| PathBuf::from(from)).unwrap_or_default();
+    let Config { common, audit_sink } = told.config;
+    let (bundle, state_dir) = (common.trust_bundle().map_err(asked)?, common.state_dir().map_err(asked)?);
+    let first = marque_ledger::origin(&bundle.trust_domain);
+    // An archive of a later epoch fills that epoch's folder.
+    let stated = read_checkpoint(&from)?.map(|stated| stated.origin).unwrap_or_default();
+    let place = at(&state_dir, &first, epoch_of(&first, &stated).unwrap_or(1));
+    let trusted = audit_sink.trusted(&place.origin, &bundle).map_err(asked)?;
+    let head = restore(&from, &place.folder, &trusted)?;
+    if place.epoch > 1 {
+        enter(&state_dir, place.epoch)?;
+    }
     Ok(format!("{} leaves, root {}", head.size, head.root))
+}
+
+fn new_epoch(rest: &[OsString]) -> Result<String, SinkError> {
+    let told = Told::read(rest, &["--reason", "--genesis"], NEW_EPOCH)?;
+    let why = match told.flag() {
+        Some(("--genesis", file)) => {
+            let path = Path::new(file);
+            Why::Of(Genesis::parse(&std::fs::read(path).map_err(SinkError::at(path))?)?)
+        }
+        reason => Why::Reason(reason.map(|(_, text)| text.to_string_lossy().into_owned()).unwrap_or_default()),
+    };
+    let config = told.config;
+    let bundle = config.common.trust_bundle().map_err(asked)?;
+    let frozen =
+        Frozen::open(&config.common.state_dir().map_err(asked)?, &marque_ledger::origin(&bundle.trust_domain))?;
+    let (store_end, key) = (frozen.store.head().size, config.common.signing_key().map_err(asked)?);
+    let (folder, origin) = (frozen.standing.folder.clone(), frozen.standing.origin.clone());
+    let policy = config.audit_sink.policy(&origin, &key.did(), &bundle).map_err(asked)?;
+    let sealer = Sealer::open(&folder, &origin, key, policy);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let genesis = runtime.map_err(SinkError::at(Path::new("the runtime")))?.block_on(async {
+        let bus = Bus::connect(connect_options(&config).map_err(asked)?).await?;
+        let there = tokio::time::timeout(BROKER_TIME, bus.connected()).await;
+        there.map_err(|_| BusError::Unavailable("the broker does not answer".into()))?;
+        let genesis = frozen.next(&bus, sealer, why, Clock::new().unix_millis().0).await?;
+        bus.drain().await?;
+        Ok::<_, SinkError>(genesis)
+    })?;
+    let lost = match genesis.lost {
+        Some(lost) => format!("; records {} to {} are lost", lost.from, lost.to),
+        None => String::new(),
+    };
+    let Genesis { origin: next, first_sequence, .. } = &genesis;
+    Ok(format!("{next} begins with message {first_sequence}, after the {store_end} leaves of {origin}{lost}"))
 }
 
 fn asked(error: marque_runtime::ConfigError) -> SinkError {

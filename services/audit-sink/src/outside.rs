@@ -1,6 +1,6 @@
 //! Witnesses that are not ours: each checkpoint is handed to them over HTTP. Source: C2SP `tlog-witness`.
 //!
-//! A witness is a name, a key and a URL of the policy. It gets the newest checkpoint and its proof from the one that it
+//! A witness is a name, a key and a URL of the policy. It gets the candidate and its proof from the one that it
 //! cosigned last; what it says about that is believed only so far as to choose where the proof begins. A witness that
 //! finds a checkpoint inconsistent does not halt the log: it could be wrong, and must not be able to stop us. It is told
 //! loudly, and nothing that needs its cosignature becomes final.
@@ -83,44 +83,57 @@ impl Outside {
         let mut sizes = this.sealer.finality().sizes();
         // Where the witness stands; learned from its first answer.
         let mut last = 0;
-        let mut asked = 0;
+        // The candidate that it has answered for.
+        let mut answered = 0;
         loop {
-            let (_, signed) = *sizes.borrow_and_update();
-            if signed > asked {
-                let asking = tokio::select! {
+            sizes.borrow_and_update();
+            let asking = match this.candidate() {
+                Ok(Some((note, checkpoint))) if checkpoint.size > answered => {
+                    let size = checkpoint.size;
+                    let asking = tokio::select! {
+                        _ = stopped.wait_for(|stop| *stop) => return,
+                        asking = this.ask(note, checkpoint, last) => asking,
+                    };
+                    asking.map(|stands| Some((stands, size)))
+                }
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            };
+            match asking {
+                Ok(Some(done)) => (last, answered) = done,
+                Ok(None) => tokio::select! {
                     _ = stopped.wait_for(|stop| *stop) => return,
-                    asking = this.ask(last) => asking,
-                };
-                match asking {
-                    // What is final by now need not be cosigned any more.
-                    Ok(size) => (last, asked) = (size, signed),
-                    Err(error) => {
-                        this.metrics.witness_failed();
-                        tracing::warn!(witness = this.witness.name, %error, "a witness does not cosign");
-                        tokio::select! {
-                            _ = stopped.wait_for(|stop| *stop) => return,
-                            () = tokio::time::sleep(RETRY) => continue,
-                        }
+                    changed = sizes.changed() => if changed.is_err() { return },
+                },
+                Err(error) => {
+                    this.metrics.witness_failed();
+                    tracing::warn!(witness = this.witness.name, %error, "a witness does not cosign");
+                    tokio::select! {
+                        _ = stopped.wait_for(|stop| *stop) => return,
+                        () = tokio::time::sleep(RETRY) => {}
                     }
                 }
-            }
-            tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => return,
-                changed = sizes.changed() => if changed.is_err() { return },
             }
         }
     }
 
-    /// Has the newest waiting checkpoint cosigned; gives the size at which the witness stands then.
-    async fn ask(self: &Arc<Self>, last: u64) -> Result<u64, SinkError> {
+    fn candidate(&self) -> Result<Option<(Note, Checkpoint)>, SinkError> {
+        let Some(note) = self.sealer.finality().candidate() else { return Ok(None) };
+        let checkpoint = Checkpoint::parse(note.text())?;
+        Ok(Some((note, checkpoint)))
+    }
+
+    /// Has the candidate cosigned; gives the size at which the witness stands then.
+    async fn ask(self: &Arc<Self>, note: Note, checkpoint: Checkpoint, last: u64) -> Result<u64, SinkError> {
         let this = Arc::clone(self);
         blocking(move || {
-            let Some(note) = this.sealer.finality().waiting() else { return Ok(last) };
-            let checkpoint = Checkpoint::parse(note.text())?;
             match this.hand_over(&note, &checkpoint, last)? {
                 Answer::Lines(lines) => this.take(&note, &lines).map(|()| checkpoint.size),
                 // It is beyond: another sink of this log has been there. A later one of ours will do.
-                Answer::LastIs(size) if size > checkpoint.size => Ok(size),
+                Answer::LastIs(size) if size > checkpoint.size => {
+                    this.sealer.finality().stands(&this.witness.name, size);
+                    Ok(size)
+                }
                 Answer::LastIs(size) if size == last => Err(SinkError::Asked(format!(
                     "it stands at {size} and says that the log of {} leaves does not go on from there",
                     checkpoint.size

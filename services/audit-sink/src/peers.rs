@@ -138,22 +138,23 @@ impl Peers {
                 }
                 Ok(()) = grown.changed(), if !ahead.is_empty() => self.answer(bus, &mut ahead).await?,
                 Ok(()) = sizes.changed() => {
-                    let (_, signed) = *sizes.borrow_and_update();
-                    if signed > told {
-                        told = signed;
-                        self.ask(bus).await;
-                    }
+                    sizes.borrow_and_update();
+                    self.ask(bus, &mut told, false).await?;
                 }
-                _ = again.tick() => self.ask(bus).await,
+                _ = again.tick() => self.ask(bus, &mut told, true).await?,
             }
         }
     }
 
-    /// Asks for cosignatures under the newest checkpoint that waits for them.
-    async fn ask(&self, bus: &Bus) {
-        if let Some(note) = self.sealer.finality().waiting() {
+    /// Asks for cosignatures under the candidate, where it was not `told` before, or is to be told `again`.
+    async fn ask(&self, bus: &Bus, told: &mut u64, again: bool) -> Result<(), SinkError> {
+        let Some(note) = self.sealer.finality().candidate() else { return Ok(()) };
+        let size = Checkpoint::parse(note.text())?.size;
+        if again || size > *told {
+            *told = size;
             self.tell(bus, note.to_string()).await;
         }
+        Ok(())
     }
 
     async fn tell(&self, bus: &Bus, note: String) {
@@ -199,7 +200,12 @@ impl Peers {
                 }
                 // Ours is not back where it was signed: it goes on waiting.
                 Cosigned::NotYet => continue,
-                Cosigned::Older => {}
+                // What we cosigned last says where we stand: it asks for a larger one then.
+                Cosigned::Older { last } => {
+                    if let Some(last) = last {
+                        self.tell(bus, last).await;
+                    }
+                }
                 Cosigned::Parted { ours } => return Err(self.parted(bus, &did, &asked, ours).await),
             }
             ahead.remove(&did);

@@ -40,7 +40,10 @@ pub enum Cosigned {
     /// Our log does not reach so far yet.
     NotYet,
     /// We have cosigned a larger one: a cosignature says that none is larger.
-    Older,
+    Older {
+        /// That one, with our line.
+        last: Option<String>,
+    },
     /// Our log has another root there: one of the two is not the stream's.
     Parted {
         /// Our root at that size.
@@ -168,7 +171,7 @@ impl Sealer {
             return Ok(Cosigned::Parted { ours });
         }
         if theirs.size < state.cosigned {
-            return Ok(Cosigned::Older);
+            return Ok(Cosigned::Older { last: kept(&self.cosigned_path)? });
         }
         let line = cosign(&theirs.text(), self.cosigner.name(), &self.key, now)?;
         if theirs.size > state.cosigned {

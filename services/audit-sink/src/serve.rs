@@ -22,6 +22,7 @@ use crate::archive::Archiver;
 use crate::compact;
 use crate::config::Config;
 use crate::desk::{Desk, Halted, QUESTION_BYTES_MAX, Question};
+use crate::epoch::{Standing, standing};
 use crate::files::{BUNDLE_FILE, INDEX_FILE, INVENTORY_FILE, LOG_FILE};
 use crate::guard::examine;
 use crate::headroom::{Headroom, RoomMetrics};
@@ -126,10 +127,10 @@ impl Sink {
         if !bundle.has_role(&key.did(), Role::Sink) {
             return Err(unusable(format!("the trust bundle does not name {} as a sink", key.did())));
         }
-        let state_dir = config.common.state_dir()?;
+        let Standing { folder: state_dir, origin, .. } =
+            standing(&config.common.state_dir()?, &origin(&bundle.trust_domain)).map_err(refused)?;
         let path = state_dir.join(BUNDLE_FILE);
         std::fs::write(&path, &bundle_text).map_err(|source| ConfigError::File { path, source })?;
-        let origin = origin(&bundle.trust_domain);
         let path = state_dir.join(LOG_FILE);
         let mut store = LogStore::open(&path, &origin).map_err(refused)?;
         if let Some(done) = compact::if_large(&mut store, &path).map_err(refused)? {
@@ -140,8 +141,13 @@ impl Sink {
         let stock = state_dir.join(INVENTORY_FILE);
         let inventory = Inventory::open(&stock, bundle.clone(), &print, store.head().size).map_err(refused)?;
         let inventory = Arc::new(inventory);
-        let notices =
-            Notices { inventory: Arc::clone(&inventory), key: config.common.signing_key()?, clock, heads_every };
+        let notices = Notices {
+            inventory: Arc::clone(&inventory),
+            key: config.common.signing_key()?,
+            clock,
+            heads_every,
+            first_sequence: store.first_sequence(),
+        };
         let policy = config.audit_sink.policy(&origin, &key.did(), &bundle)?;
         let sealer = Arc::new(Sealer::open(&state_dir, &origin, key, policy).map_err(refused)?);
         let metrics = Metrics::default();
@@ -243,7 +249,7 @@ impl Sink {
         self.intake.catch_up().await?;
         let begun = async {
             self.examine(bus).await?;
-            let next = self.intake.store.head().size + 1;
+            let next = self.intake.store.last_sequence() + 1;
             Ok::<_, SinkError>(Pull::begin(bus, next).await?)
         };
         let source = tokio::select! {
@@ -369,7 +375,7 @@ async fn until<T>(shutdown: &Shutdown, wait: impl Future<Output = T>) -> Option<
     }
 }
 
-fn connect_options(config: &Config) -> Result<ConnectOptions, ConfigError> {
+pub(crate) fn connect_options(config: &Config) -> Result<ConnectOptions, ConfigError> {
     let options = ConnectOptions::new(config.common.nats.url.clone(), SPEC.name);
     Ok(match config.common.nats.credentials()? {
         Some((user, password)) => options.credentials(user, password.expose()),

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
+use marque_ledger::epoch::{Genesis, later_epoch};
 use marque_ledger::{Edge, Entry, FullTile, Hash, LedgerError, Nodes, TileId, TileKind, TileSource, encode_bundle};
 use marque_runtime::whole::make_whole;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
@@ -37,7 +38,7 @@ const CACHE_BYTES: usize = 64 << 20;
 /// How far the log reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Its leaves; the cursor too: the next message is `size + 1`.
+    /// Its leaves; the cursor too.
     pub size: u64,
     /// Its root.
     pub root: Hash,
@@ -50,6 +51,9 @@ pub struct LogStore {
     head: RwLock<Head>,
     grown: watch::Sender<u64>,
     upper: Arc<Upper>,
+    /// The stream's sequence that leaf 0 stands for: 1, but where a later epoch begins behind it.
+    first: u64,
+    later: bool,
 }
 
 impl LogStore {
@@ -63,7 +67,7 @@ impl LogStore {
     /// The same on a database that is open already.
     pub(crate) fn on(db: Database, origin: &str) -> Result<Self, SinkError> {
         let txn = begin(&db)?;
-        let edge = {
+        let (edge, first) = {
             let mut meta = txn.open_table(META)?;
             let (entries, _tiles, open) = (txn.open_table(ENTRIES)?, txn.open_table(TILES)?, txn.open_table(OPEN)?);
             let known = meta.get(ORIGIN)?.map(|value| value.value().to_vec());
@@ -84,12 +88,33 @@ impl LogStore {
             for row in open.iter()? {
                 levels.push(row?.1.value().to_vec());
             }
-            Edge::from_open(size, levels.iter().map(Vec::as_slice))?
+            let first = match entries.get(0)? {
+                Some(entry) if later_epoch(origin).is_some() => {
+                    Genesis::of(&Entry::decode(entry.value())?)?.first_sequence - 1
+                }
+                Some(_) | None => 1,
+            };
+            (Edge::from_open(size, levels.iter().map(Vec::as_slice))?, first)
         };
         txn.commit()?;
         let head = Head { size: edge.size(), root: edge.root() };
-        let (grown, upper) = (watch::Sender::new(head.size), Arc::default());
-        Ok(Self { db, edge: Mutex::new(edge), head: RwLock::new(head), grown, upper })
+        let (edge, grown, later) = (Mutex::new(edge), watch::Sender::new(head.size), later_epoch(origin).is_some());
+        Ok(Self { db, edge, head: RwLock::new(head), grown, upper: Arc::default(), first, later })
+    }
+
+    /// The stream's sequence that leaf 0 stands for.
+    pub fn first_sequence(&self) -> u64 {
+        self.first
+    }
+
+    /// The first message of the stream that is a leaf: a genesis is none.
+    pub fn begins_at(&self) -> u64 {
+        self.first + u64::from(self.later)
+    }
+
+    /// The last message of the stream that is taken in; the one before the first while there is none.
+    pub fn last_sequence(&self) -> u64 {
+        (self.head().size + self.first).saturating_sub(1)
     }
 
     /// How far the log reaches on disk.

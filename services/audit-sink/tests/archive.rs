@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use house::admin::{administrator, api, purge_to_the_last};
 use house::process::{Sink, publish};
 use house::{House, ORIGIN, bundle, key, mixed, wait_for_the_last};
 use marque_audit_sink::archive::{Archived, archive};
@@ -16,7 +17,6 @@ use marque_audit_sink::restore::restore;
 use marque_audit_sink::seal::Sealer;
 use marque_audit_sink::store::LogStore;
 use marque_audit_sink::{AuditSink, SinkError};
-use marque_bus::async_nats;
 use marque_bus::permissions::BusRole;
 use marque_bus::streams::AUDIT;
 use marque_identity::UnixSeconds;
@@ -24,7 +24,7 @@ use marque_ledger::verify::{RecordCheck, verify};
 use marque_ledger::{Checkpoint, Directory, KeyKind, Note, Policy, VerifierKey};
 use marque_signing::{Role, ServiceKey, SigningKey};
 use marque_test_support::{Broker, DEADLINE, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The bundle's sink, and nobody else.
 fn trusted() -> Vec<Policy> {
@@ -91,7 +91,7 @@ async fn an_archive_grows_with_the_log_and_makes_a_sink_with_the_same_root() {
     }
     assert_eq!(young.intake.store.head(), house.intake.store.head());
     assert_eq!(young.sealer.seal(&young.intake.store).unwrap(), house.sealer.seal(&house.intake.store).unwrap());
-    let rows = |house: &House| house.read().index.lines(0, 1000).unwrap();
+    let rows = |house: &House| house.read().index.page(0, 1000, usize::MAX).unwrap().1;
     assert_eq!(rows(&young), rows(&house), "the verdicts, too");
 }
 
@@ -274,37 +274,6 @@ fn a_killed_archiving_leaves_the_archive_of_its_checkpoint() {
     assert!(run().wait().unwrap().success());
     let new = tempfile::tempdir().unwrap();
     assert_eq!(restore(to.path(), new.path(), &trusted()).unwrap(), after);
-}
-
-/// A user who may do everything in the services' account: what an operator is who changes a stream by hand.
-async fn administrator(broker: &mut Broker) -> async_nats::Client {
-    let conf = broker.dir().join("nats.conf");
-    let text = std::fs::read_to_string(&conf).unwrap();
-    let (before, account) = text.split_once("  MARQUE {").unwrap();
-    let account = account.replacen("users: [\n", "users: [\n      { user: admin, password: admin }\n", 1);
-    std::fs::write(&conf, format!("{before}  MARQUE {{{account}")).unwrap();
-    broker.kill();
-    broker.restart();
-    let options = async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
-    let url = broker.url();
-    eventually("a connection", DEADLINE, || async { options.clone().connect(&url).await }).await
-}
-
-async fn api(admin: &async_nats::Client, subject: String, body: Value) -> Value {
-    let reply = admin.request(subject, body.to_string().into()).await.unwrap();
-    let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
-    assert!(reply.get("error").is_none(), "{reply}");
-    reply
-}
-
-/// Drops the stream's head, as an operator with the archive in hand: for a moment only so many messages are allowed,
-/// and the old ones go.
-async fn purge_to_the_last(admin: &async_nats::Client, messages: u64) {
-    let settings = api(admin, format!("$JS.API.STREAM.INFO.{AUDIT}"), json!({})).await["config"].clone();
-    let mut cut = settings.clone();
-    (cut["discard"], cut["max_msgs"]) = (json!("old"), json!(messages));
-    api(admin, format!("$JS.API.STREAM.UPDATE.{AUDIT}"), cut).await;
-    api(admin, format!("$JS.API.STREAM.UPDATE.{AUDIT}"), settings).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

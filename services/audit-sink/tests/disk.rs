@@ -76,7 +76,7 @@ async fn a_compacted_state_directory_is_the_same_sink() {
     let house = House::open(home.path());
     house.take_in(&stream[..300]).await.unwrap();
     let signed = house.sealer.seal(&house.intake.store).unwrap().unwrap();
-    let (head, rows) = (house.intake.store.head(), house.read().index.lines(0, 300).unwrap());
+    let (head, rows) = (house.intake.store.head(), house.read().index.page(0, 300, usize::MAX).unwrap().1);
     wait_for_the_last(house);
     let compact = |folder: &Path| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));
@@ -86,7 +86,7 @@ async fn a_compacted_state_directory_is_the_same_sink() {
     let said = String::from_utf8_lossy(&told.stdout);
     assert!(told.status.success() && said.lines().count() == 3 && said.contains(LOG_FILE), "{told:?}");
     let house = House::open(home.path());
-    assert_eq!((house.intake.store.head(), house.read().index.lines(0, 300).unwrap()), (head, rows));
+    assert_eq!((house.intake.store.head(), house.read().index.page(0, 300, usize::MAX).unwrap().1), (head, rows));
     assert_eq!(house.sealer.last(), Some(signed));
     // It goes on as one that was not compacted.
     let (other, twin) = (tempfile::tempdir().unwrap(), House::open);

@@ -4,17 +4,18 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use futures::StreamExt as _;
 use marque_audit_sink::SinkError;
 use marque_audit_sink::desk::Halted;
+use marque_audit_sink::finality::WAITING_MAX;
 use marque_audit_sink::metrics::Metrics;
 use marque_audit_sink::outside::Outside;
 use marque_audit_sink::peers::{Peers, Tile, TileRequest};
-use marque_audit_sink::seal::{COSIGNED_FILE, Sealer, cosigner};
+use marque_audit_sink::seal::{COSIGNED_FILE, Cosigned, Sealer, cosigner};
 use marque_audit_sink::store::LogStore;
 use marque_bus::permissions::BusRole;
 use marque_bus::service::Request;
@@ -235,13 +236,12 @@ fn what_was_cosigned_is_held_against_the_log_after_a_restart() {
     a.grow(20, None);
     let theirs = Checkpoint { origin: ORIGIN.into(), size: 20, root: a.store.head().root };
     let now = UnixSeconds(1_700_000_000);
-    let line = |sealer: &Sealer| {
-        matches!(sealer.cosign(&a.store, &theirs, now).unwrap(), marque_audit_sink::seal::Cosigned::Line(_))
-    };
+    let line = |sealer: &Sealer| matches!(sealer.cosign(&a.store, &theirs, now).unwrap(), Cosigned::Line(_));
     assert!(line(&a.sealer) && line(&a.sealer));
     let smaller =
         Checkpoint { size: 19, root: marque_ledger::root_at(&a.store.view().unwrap(), 19).unwrap(), ..theirs.clone() };
-    assert_eq!(a.sealer.cosign(&a.store, &smaller, now).unwrap(), marque_audit_sink::seal::Cosigned::Older);
+    let kept = std::fs::read_to_string(a.directory.path().join(COSIGNED_FILE)).unwrap();
+    assert_eq!(a.sealer.cosign(&a.store, &smaller, now).unwrap(), Cosigned::Older { last: Some(kept) });
     // The store is another's, the file is not.
     let b = tempfile::tempdir().unwrap();
     std::fs::copy(a.directory.path().join(COSIGNED_FILE), b.path().join(COSIGNED_FILE)).unwrap();
@@ -262,20 +262,25 @@ struct TestWitness {
 
 impl TestWitness {
     fn start(seed: u8) -> Self {
+        Self::late(seed, |_| {})
+    }
+
+    /// One that answers when `due` returns, which is told the size that it is asked for.
+    fn late(seed: u8, due: impl Fn(u64) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/w", listener.local_addr().unwrap());
         let last = Arc::new(Mutex::new(None));
         let kept = last.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                answer(stream.unwrap(), seed, &kept);
+                answer(stream.unwrap(), seed, &kept, &due);
             }
         });
         Self { url, last }
     }
 }
 
-fn answer(mut stream: TcpStream, seed: u8, last: &Mutex<Option<Checkpoint>>) {
+fn answer(mut stream: TcpStream, seed: u8, last: &Mutex<Option<Checkpoint>>, due: &dyn Fn(u64)) {
     let mut request = Vec::new();
     let mut buffer = [0; 4096];
     let body = loop {
@@ -290,10 +295,11 @@ fn answer(mut stream: TcpStream, seed: u8, last: &Mutex<Option<Checkpoint>>) {
         }
     };
     let asked = AddCheckpoint::parse(body.as_bytes()).unwrap();
+    due(Checkpoint::stated(asked.checkpoint.as_bytes()).unwrap().size);
     let mut last = last.lock().unwrap();
     let (status, kind, body) = match admissible(&asked, &[log_key(3)], |_| last.clone()) {
         Ok(checkpoint) => {
-            let line = cosignature(&checkpoint, "w.example", &key(seed), UnixSeconds(1_700_000_000)).unwrap();
+            let line = cosignature(&checkpoint, &name(seed), &key(seed), UnixSeconds(1_700_000_000)).unwrap();
             *last = Some(checkpoint);
             (200, "text/plain", line)
         }
@@ -302,20 +308,30 @@ fn answer(mut stream: TcpStream, seed: u8, last: &Mutex<Option<Checkpoint>>) {
     let length = body.len();
     let head =
         format!("HTTP/1.1 {status} .\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body.as_bytes()).unwrap();
+    // Who asked may have given it up.
+    let _ = stream.write_all(format!("{head}{body}").as_bytes());
 }
 
-fn outside(seed: u8, url: &str) -> Replica {
-    let key = VerifierKey::new("w.example", KeyKind::Cosignature, key(seed).public()).unwrap();
-    let text = format!("log {}\nwitness w {key} {url}\nquorum w\n", log_key(3));
-    Replica::with(3, Policy::parse(&text).unwrap())
+fn name(seed: u8) -> String {
+    format!("w{seed}.example")
+}
+
+/// A sink that needs all of these witnesses, by seed and URL.
+fn outside(witnesses: &[(u8, &str)]) -> Replica {
+    let mut text = format!("log {}\n", log_key(3));
+    let mut group = "group all all".to_owned();
+    for (seed, url) in witnesses {
+        let key = VerifierKey::new(&name(*seed), KeyKind::Cosignature, key(*seed).public()).unwrap();
+        text += &format!("witness w{seed} {key} {url}\n");
+        group += &format!(" w{seed}");
+    }
+    Replica::with(3, Policy::parse(&format!("{text}{group}\nquorum all\n")).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_witness_outside_cosigns_what_goes_on_from_what_it_saw() {
     let witness = TestWitness::start(7);
-    let a = outside(7, &witness.url);
+    let a = outside(&[(7, &witness.url)]);
     let (stop, stopped) = watch::channel(false);
     let all = Outside::all(&a.sealer, &a.store, &Metrics::default()).unwrap();
     let running: Vec<_> = all.into_iter().map(|one| tokio::spawn(one.run(stopped.clone()))).collect();
@@ -332,7 +348,7 @@ async fn a_witness_outside_cosigns_what_goes_on_from_what_it_saw() {
     }
     // Begun anew, it learns from the witness where it stands.
     let text_of = |path: &Path| std::fs::read_to_string(path).unwrap();
-    assert!(text_of(&a.directory.path().join("final")).contains("— w.example "));
+    assert!(text_of(&a.directory.path().join("final")).contains("— w7.example "));
     let (_stop, stopped) = watch::channel(false);
     for one in Outside::all(&a.sealer, &a.store, &Metrics::default()).unwrap() {
         tokio::spawn(one.run(stopped.clone()));
@@ -342,11 +358,84 @@ async fn a_witness_outside_cosigns_what_goes_on_from_what_it_saw() {
     a.until_final(800).await;
 }
 
+/// The log's size, for whoever waits for it to grow.
+#[derive(Default)]
+struct Growth {
+    size: Mutex<u64>,
+    grown: Condvar,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn witnesses_that_answer_late_meet_though_the_log_grows_without_pause() {
+    let growth = Arc::new(Growth::default());
+    // Each answers when the log has gone on for longer than checkpoints wait, and one later than the other.
+    let late = |seed: u8, behind: u64| {
+        let growth = growth.clone();
+        TestWitness::late(seed, move |size| {
+            let lock = growth.size.lock().unwrap();
+            drop(growth.grown.wait_timeout_while(lock, DEADLINE, |now| *now < size + behind).unwrap());
+        })
+    };
+    let waiting = WAITING_MAX as u64;
+    let (first, second) = (late(7, waiting + 1), late(8, waiting + 8));
+    let a = outside(&[(7, &first.url), (8, &second.url)]);
+    let (stop, stopped) = watch::channel(false);
+    let all = Outside::all(&a.sealer, &a.store, &Metrics::default()).unwrap();
+    let running: Vec<_> = all.into_iter().map(|one| tokio::spawn(one.run(stopped.clone()))).collect();
+    let growing = async {
+        for size in 1_u64.. {
+            tokio::task::block_in_place(|| {
+                a.grow(size, None);
+                a.sealer.seal(&a.store).unwrap().unwrap();
+                *growth.size.lock().unwrap() = size;
+                growth.grown.notify_all();
+            });
+            tokio::task::yield_now().await;
+        }
+    };
+    // Not once, by chance: again and again.
+    let meeting = async {
+        for _ in 0..3 {
+            a.until_final(a.final_size() + 1).await;
+        }
+    };
+    tokio::select! {
+        () = growing => {}
+        () = meeting => {}
+    }
+    let note = a.sealer.last().unwrap().note;
+    assert!(note.contains("— w7.example ") && note.contains("— w8.example "), "{note}");
+    stop.send_replace(true);
+    for end in running {
+        end.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_was_overtaken_asks_for_a_larger_checkpoint() {
+    let broker = Broker::start().await;
+    let bus = broker.connect(BusRole::Sink).await;
+    let (a, b, c) = (Replica::new(3, 2), Replica::new(4, 2), Replica::new(5, 2));
+    [&a, &b].iter().for_each(|sink| sink.grow(100, None));
+    a.sealer.seal(&a.store).unwrap().unwrap();
+    // It is to be asked for this one, and b has cosigned a larger one of c's in the meantime.
+    assert!(a.sealer.finality().candidate().is_some());
+    b.grow(105, None);
+    let of_c = Checkpoint { origin: ORIGIN.into(), size: 105, root: b.store.head().root };
+    assert!(matches!(b.sealer.cosign(&b.store, &of_c, UnixSeconds(1_700_000_000)).unwrap(), Cosigned::Line(_)));
+    [&a, &b, &c].iter().for_each(|sink| sink.grow(110, None));
+    a.sealer.seal(&a.store).unwrap().unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    let running = [&a, &b, &c].map(|sink| run(sink, &bus, &stopped));
+    a.until_final(110).await;
+    running.iter().for_each(|one| one.abort());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_witness_finds_inconsistent_is_not_final_and_does_not_halt() {
     let witness = TestWitness::start(7);
     *witness.last.lock().unwrap() = Some(Checkpoint { origin: ORIGIN.into(), size: 5, root: Hash::leaf(b"fork") });
-    let a = outside(7, &witness.url);
+    let a = outside(&[(7, &witness.url)]);
     let metrics = Metrics::default();
     let (stop, stopped) = watch::channel(false);
     let one = Outside::all(&a.sealer, &a.store, &metrics).unwrap().remove(0);

@@ -1,6 +1,7 @@
 //! `marque log`: copies of the audit log. Exported from a sink, verified from the files alone, served to others.
 
 mod serve;
+mod verdicts;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use marque_identity::Code;
 use marque_ledger::Files as _;
-use marque_ledger::{Checkpoint, TileId, TileKind, layout, plumbing};
+use marque_ledger::{Checkpoint, Hash, TileId, TileKind, decode_bundle, layout, plumbing};
 use marque_signing::bundle::fingerprint;
 use serde_json::json;
 
@@ -31,6 +32,8 @@ const FILE_TIME: Duration = Duration::from_secs(30);
 const LAG_TIME: Duration = Duration::from_secs(10);
 /// How often it is asked again.
 const POLL_TIME: Duration = Duration::from_millis(50);
+/// A bundle of 256 entries of 64 KiB each.
+const TILE_BYTES_MAX: u64 = 17 * 1024 * 1024;
 /// The checkpoint of a log is a few hundred bytes.
 const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
 
@@ -68,6 +71,9 @@ pub struct ExportArgs {
     /// The sink's page, `host:port`; the default stands in the bootstrap directory.
     #[arg(long, value_name = "HOST:PORT")]
     from: Option<String>,
+    /// Leaves in one page of the index of verdicts.
+    #[arg(long, value_name = "N", default_value_t = verdicts::PAGE_LEAVES, hide = true)]
+    page_leaves: u64,
     /// Say what would be copied; write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -87,7 +93,7 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
                 let text = format!("would copy {leaves} leaves in {files} files to {}", args.log.display());
                 return Ok(Answer::yes(json!({ "dry_run": true, "leaves": leaves, "files": files }), text));
             }
-            let exported = export(&from, &args.log).await?;
+            let exported = copy(&from, &args.log, args.page_leaves, |_| true).await?;
             let text = facts(&[
                 ("log", args.log.display().to_string()),
                 ("leaves", exported.leaves.to_string()),
@@ -139,18 +145,19 @@ pub(crate) struct Exported {
 
 /// Copies a sink's log.
 pub(crate) async fn export(from: &str, to: &Path) -> Result<Exported, Failure> {
-    copy(from, to, |_| true).await
+    copy(from, to, verdicts::PAGE_LEAVES, |_| true).await
 }
 
 /// Copies what it takes to read a sink's records: neither the tree over them, nor the index of verdicts.
 pub(crate) async fn export_entries(from: &str, to: &Path) -> Result<Exported, Failure> {
     let entries = |path: &str| TileId::parse(path).is_ok_and(|id| id.kind == TileKind::Entries);
-    copy(from, to, |path| [layout::CHECKPOINT, layout::BUNDLE].contains(&path) || entries(path)).await
+    copy(from, to, verdicts::PAGE_LEAVES, |path| [layout::CHECKPOINT, layout::BUNDLE].contains(&path) || entries(path))
+        .await
 }
 
 /// Copies these files of a sink's log. The checkpoint is written last: a copy that breaks off has none, or an older
-/// one.
-async fn copy(from: &str, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<Exported, Failure> {
+/// one, and what it has of the entries and the index is not fetched again.
+async fn copy(from: &str, to: &Path, page_leaves: u64, wanted: impl Fn(&str) -> bool) -> Result<Exported, Failure> {
     let checkpoint = fetch_when_there(from, layout::CHECKPOINT).await?;
     let size = stated_in(&checkpoint)?.size;
     let mut exported = Exported { leaves: size, ..Exported::default() };
@@ -159,16 +166,34 @@ async fn copy(from: &str, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<Ex
         if let Some(folder) = file.parent() {
             make_private(folder)?;
         }
-        // The log grows meanwhile: each file as it was at this size.
-        let bytes = match path.as_str() {
-            layout::CHECKPOINT => checkpoint.clone(),
-            path => fetch_when_there(from, &format!("{path}?tree_size={size}")).await?,
-        };
-        std::fs::write(&file, &bytes).map_err(|error| Failure::file(&file, &error))?;
         exported.files += 1;
-        exported.bytes += bytes.len() as u64;
+        // The log grows meanwhile: each file as it was at this size.
+        exported.bytes += match path.as_str() {
+            layout::CHECKPOINT => written(&file, &checkpoint)?,
+            layout::VERDICTS => verdicts::copy(from, to, size, page_leaves).await?,
+            path => match had(to, path, size, &wanted) {
+                Some(bytes) => bytes,
+                None => written(&file, &fetch_when_there(from, &format!("{path}?tree_size={size}")).await?)?,
+            },
+        };
     }
     Ok(exported)
+}
+
+fn written(file: &Path, bytes: &[u8]) -> Result<u64, Failure> {
+    std::fs::write(file, bytes).map_err(|error| Failure::file(file, &error))?;
+    Ok(bytes.len() as u64)
+}
+
+/// The bytes of entries that a copy has already: those that hash to the tile above, which was fetched just before.
+fn had(copy: &Path, path: &str, size: u64, wanted: impl Fn(&str) -> bool) -> Option<u64> {
+    let id = TileId::parse(path).ok().filter(|id| id.kind == TileKind::Entries)?;
+    let above = TileId::covering(TileKind::Hashes(0), id.index, size).filter(|above| wanted(&above.path()))?;
+    let files = marque_ledger::Directory::new(copy);
+    let read = |path: &str| files.read(path, TILE_BYTES_MAX).ok().flatten();
+    let (bytes, hashes) = (read(path)?, read(&above.path())?);
+    let hash_to = |entries: Vec<&[u8]>| entries.iter().flat_map(|entry| Hash::leaf(entry).0).eq(hashes);
+    decode_bundle(&bytes, id.width).is_ok_and(hash_to).then_some(bytes.len() as u64)
 }
 
 /// A log that has just begun has no checkpoint for a moment, and its index lags: what is not there yet is asked for

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use marque_identity::{Code, Digest};
+use marque_ledger::epoch::{EPOCHS_MAX, epoch_origin};
 use marque_ledger::{KeyKind, LedgerError, POLICY_BYTES_MAX, Policy, VerifierKey};
+use marque_signing::PublicKey;
 use marque_signing::bundle::{Role, TrustBundle};
 
 use crate::Failure;
@@ -84,10 +86,12 @@ impl TrustFlags {
     }
 }
 
-/// The keys that may sign a checkpoint: the sinks', under the log's name.
+/// The keys that may sign a checkpoint: the sinks', under the log's name, in any of its epochs.
 fn sink_keys(bundle: &TrustBundle) -> Result<Vec<VerifierKey>, Failure> {
     let origin = marque_ledger::origin(&bundle.trust_domain);
-    let keys = bundle.keys(Role::Sink).into_iter().map(|key| VerifierKey::new(&origin, KeyKind::Ed25519, key));
+    let names: Vec<String> = (1..=EPOCHS_MAX).map(|epoch| epoch_origin(&origin, epoch)).collect();
+    let of_sink = |key: PublicKey| names.iter().map(move |name| VerifierKey::new(name, KeyKind::Ed25519, key));
+    let keys = bundle.keys(Role::Sink).into_iter().flat_map(of_sink);
     keys.collect::<Result<_, _>>().map_err(|error| ledger_failure(&error))
 }
 

@@ -12,7 +12,8 @@ const HEAD_BYTES: usize = 1 + 8 + 8 + 2;
 /// One stored message, as the stream holds it: no header, no verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// The message's sequence in the stream; the leaf's index is this less one, less the log's epoch base.
+    /// The message's sequence in the stream; the leaf's index is this less one; in a later epoch, less what its
+    /// genesis says.
     pub stream_seq: u64,
     /// When the broker stored it: nanoseconds since 1970-01-01T00:00:00Z.
     pub broker_ts_ns: i64,

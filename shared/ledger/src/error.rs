@@ -60,6 +60,9 @@ pub enum LedgerError {
     /// The log signed the checkpoint, but too few of the policy's witnesses have cosigned it.
     #[error("too few witnesses have cosigned the checkpoint")]
     QuorumMissing,
+    /// A later epoch's first leaf is no genesis, or not of this log.
+    #[error("genesis of the epoch: {0}")]
+    GenesisMalformed(&'static str),
     /// A proof does not lead from what it is given to the root it is given.
     #[error("the proof does not verify")]
     ProofInvalid,
@@ -77,7 +80,8 @@ impl LedgerError {
             | Self::CheckpointMalformed(_)
             | Self::TlogProofMalformed(_)
             | Self::AddCheckpointMalformed(_)
-            | Self::PolicyMalformed { .. } => Code::Malformed,
+            | Self::PolicyMalformed { .. }
+            | Self::GenesisMalformed(_) => Code::Malformed,
             Self::EntryOversize(_) => Code::Oversize,
             Self::OutOfRange => Code::NotFound,
             Self::NoteUntrusted(_) | Self::QuorumMissing => Code::SignatureInvalid,

@@ -10,6 +10,7 @@ mod checkpoint;
 mod cosignature;
 mod directory;
 mod entry;
+pub mod epoch;
 mod error;
 mod hash;
 pub mod layout;

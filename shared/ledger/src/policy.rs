@@ -118,6 +118,11 @@ impl Policy {
         Ok(Witnessed { checkpoint, by })
     }
 
+    /// Whether the quorum is met where these witnesses, and no others, cosign.
+    pub fn is_met_by(&self, cosigns: impl Fn(&Witness) -> bool) -> bool {
+        self.is_met(|at| self.witnesses.get(at).is_some_and(&cosigns))
+    }
+
     fn is_met(&self, cosigned: impl Fn(usize) -> bool) -> bool {
         let Some(quorum) = self.quorum else { return true };
         let mut met: Vec<bool> = Vec::with_capacity(self.members.len());

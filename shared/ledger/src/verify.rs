@@ -7,6 +7,7 @@
 //! What is held of a log while it is checked: some bundles for each thread, and 72 bytes for each record's id.
 
 mod bundles;
+mod genesis;
 mod in_order;
 mod index;
 mod tiles;
@@ -15,12 +16,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::epoch::{Genesis, later_epoch};
 use crate::layout::CHECKPOINT;
 use crate::tile::FILE_BYTES_MAX;
 use crate::{Checkpoint, Entry, Files, Hash, Policy, TILE_WIDTH, VerifierKey};
 use crate::{prove_consistency, root_at, verify_consistency};
 
 use bundles::{Bundles, Part};
+use genesis::genesis;
 use in_order::in_order;
 use index::{Index, Standing};
 use tiles::{Stored, upper_levels};
@@ -67,6 +70,9 @@ pub struct Report {
     pub tree_size: u64,
     /// Its root in base64, as the checkpoint states.
     pub root: String,
+    /// What a later epoch goes on from, as its first leaf says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub genesis: Option<Genesis>,
     /// The first leaf that was looked at: not 0 where an earlier checkpoint was given.
     pub from: u64,
     /// Leaves whose entry was read and compared.
@@ -151,9 +157,20 @@ impl Verification<'_> {
                 report.find(CHECKPOINT, None, what);
             }
         }
+        // A later epoch says in its first leaf where in the stream it begins.
+        let mut first_sequence = 1;
+        if later_epoch(&checkpoint.origin).is_some() && checkpoint.size > 0 {
+            match genesis(files, &checkpoint) {
+                Ok(genesis) => {
+                    first_sequence = genesis.first_sequence - 1;
+                    report.genesis = Some(genesis);
+                }
+                Err(what) => report.find(CHECKPOINT, Some(0), what),
+            }
+        }
         // 3. The entries against the tiles of level 0, and each record by itself; in parallel.
         let (from, size) = (report.from, checkpoint.size);
-        let bundles = Bundles { files, from, size, check };
+        let bundles = Bundles { files, from, size, first_sequence, check };
         let mut standing = Standing::default();
         let mut index = if check.is_some() { Index::open(files, from, &mut report) } else { Index::unread() };
         let mut take = |part: Part<K>| {
@@ -238,8 +255,8 @@ pub fn verify(
     verification.run(files, Some(&check), &mut |_, _, ()| {}, &|_, _| {})
 }
 
-/// Whether a log's checkpoint commits to all that the earlier one committed to, by the log's own tiles.
-fn goes_on(files: &impl Files, earlier: &Checkpoint, now: &Checkpoint) -> Result<(), String> {
+/// Whether a log's checkpoint commits to all that the earlier one committed to, by the log's own tiles; why not.
+pub fn goes_on(files: &impl Files, earlier: &Checkpoint, now: &Checkpoint) -> Result<(), String> {
     if earlier.origin != now.origin {
         return Err(format!("is of another log than the earlier checkpoint's, {}", earlier.origin));
     }

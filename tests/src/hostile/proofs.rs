@@ -1,8 +1,9 @@
 //! What passes between a log, its witnesses and whoever checks a proof: C2SP tlog-proof, tlog-policy, tlog-witness.
 
 use marque_identity::UnixSeconds;
+use marque_ledger::epoch::Genesis;
 use marque_ledger::witness::{self, AddCheckpoint};
-use marque_ledger::{Checkpoint, Hash, KeyKind, Note, Policy, TlogProof, VerifierKey, cosign};
+use marque_ledger::{Checkpoint, Entry, Hash, KeyKind, Note, Policy, TlogProof, VerifierKey, cosign};
 
 use super::{key, text};
 use crate::vectors::token::{NOW, Who};
@@ -64,6 +65,15 @@ pub fn add_checkpoint(data: &[u8]) {
     assert!(witness::admissible(&asked, &[], |_| None).is_err(), "a log that is not witnessed");
 }
 
+/// What a later epoch begins with: read again from its own leaf it is the same, and it is of the epoch after.
+pub fn genesis(data: &[u8]) {
+    let Ok(genesis) = Genesis::parse(data) else { return };
+    let Ok(frame) = genesis.entry() else { return };
+    let entry = Entry::decode(&frame).expect("what was framed");
+    assert_eq!(Genesis::of(&entry).as_ref(), Ok(&genesis));
+    assert_ne!(genesis.before().expect("it was read").origin, genesis.origin);
+}
+
 /// A valid sample for each target of this module.
 pub(super) fn sample(target: &str) -> Vec<u8> {
     let text = match target {
@@ -79,6 +89,11 @@ pub(super) fn sample(target: &str) -> Vec<u8> {
         "add_checkpoint" => {
             let proof = vec![Hash::leaf(ENTRY)];
             AddCheckpoint { old_size: 1, proof, checkpoint: signed() }.to_string()
+        }
+        "genesis" => {
+            let genesis = Genesis::after(signed(), "the stream was purged".into(), NOW * 1000, 3, None);
+            let frame = genesis.and_then(|genesis| genesis.entry()).expect("a genesis");
+            text(Entry::decode(&frame).expect("what was framed").payload)
         }
         other => unreachable!("no sample for `{other}`: the tests ask for each"),
     };
@@ -102,5 +117,6 @@ mod tests {
         let asked = AddCheckpoint::parse(&sample("add_checkpoint")).unwrap();
         let last = Checkpoint { size: 1, root: Hash::leaf(b"a"), ..stated() };
         assert_eq!(witness::admissible(&asked, &[log()], |_| Some(last)).unwrap(), stated());
+        assert_eq!(Genesis::parse(&sample("genesis")).unwrap().before().unwrap(), stated());
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
 
+mod copying;
+mod epoch;
 mod live;
 mod proofs;
 mod rate;

@@ -1,6 +1,7 @@
 //! A sink's rooms on a directory, and records to put in them.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+pub mod admin;
 pub mod process;
 
 use std::path::Path;

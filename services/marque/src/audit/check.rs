@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use marque_identity::{Code, UnixMillis};
 use marque_judgement::record::{Judge, RECORD_BYTES_MAX, VALID};
+use marque_ledger::epoch::later_epoch;
 use marque_ledger::{ENTRY_BYTES_MAX, Entry, Hash, PROOF_BYTES_MAX, TlogProof, Witnessed};
 use marque_signing::jws::unverified_payload;
 use serde_json::{Value, json};
@@ -59,7 +60,9 @@ pub(super) fn run(args: &CheckArgs, common: &Common) -> Result<Answer, Failure> 
     let witnessed = proof.check(&entry, &trust.policy).map_err(|error| ledger_failure(&error))?;
     // 3. The leaf, which must be where it says that it stands.
     let leaf = Entry::decode(&entry).map_err(|error| ledger_failure(&error))?;
-    if leaf.stream_seq.checked_sub(1) != Some(proof.index) {
+    // Where a later epoch begins in the stream is said by its first leaf, which a proof of another has not.
+    let first_epoch = later_epoch(&witnessed.checkpoint.origin).is_none();
+    if first_epoch && leaf.stream_seq.checked_sub(1) != Some(proof.index) {
         let what = format!("leaf {} holds stream sequence {}", proof.index, leaf.stream_seq);
         return Err(Failure::new(Code::LogInvalid, what));
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The largest file of a log is a bundle of 256 entries of 64 KiB each (C2SP tlog-tiles); its index may be larger.
-const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The largest file of a log is a bundle of 256 entries of 64 KiB each (C2SP tlog-tiles); its index comes in pages.
+const BODY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// Status and body of `GET path` at `address` (`host:port`), or why there is none.
 pub async fn get(address: &str, path: &str, timeout: Duration) -> Result<(u16, String), String> {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use marque_identity::refusal::quoted;
 use marque_judgement::record::{Broken, Chains, Histories, Judge, Step, VALID};
-use marque_ledger::verify::{RecordCheck, Report, Verification};
+use marque_ledger::verify::{RecordCheck, Report, Verification, goes_on};
 use marque_ledger::{Checkpoint, Entry, Files as _, layout};
 use marque_signing::bundle::TrustBundle;
 use serde::Serialize;
@@ -35,6 +36,9 @@ pub struct VerifyArgs {
     /// looked at.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// A copy of the epoch before: it must have ended as this one's first leaf says.
+    #[arg(long, value_name = "DIR")]
+    previous: Option<PathBuf>,
     /// A no also where a key's chain of actions is broken.
     #[arg(long)]
     strict: bool,
@@ -65,8 +69,11 @@ pub(super) fn run(args: &VerifyArgs, common: &Common) -> Result<Answer, Failure>
     let from = args.from.as_deref().map(|file| earlier(file, &trust)).transpose()?;
     let begun = Instant::now();
     let progress = Progress::of("leaves");
-    let verified = verify(&args.log, &trust, from.as_ref(), &|done, of| progress.at(done, of));
+    let mut verified = verify(&args.log, &trust, from.as_ref(), &|done, of| progress.at(done, of));
     drop(progress);
+    if let Some(previous) = &args.previous {
+        follows(&mut verified, previous, &trust)?;
+    }
     Ok(answer(&verified, args.strict, begun.elapsed()))
 }
 
@@ -106,9 +113,37 @@ pub fn verify(copy: &Path, trust: &Trust, from: Option<&Checkpoint>, progress: &
         None => verification.run(&files, None, &mut follow, progress),
     };
     let own = own_bundle(&files, &mut report);
-    let chains = histories.finish(report.from);
+    // What a key did before stands in the epoch before.
+    let chains = histories.finish(report.from.max(u64::from(report.genesis.is_some())));
     let not_checked = not_checked(trust, &report, &chains, own.as_ref());
     Verified { valid: report.is_ok(), report, chains, not_checked }
+}
+
+/// Holds a later epoch to a copy of the epoch before, which must reach as far as it says, and give the same root.
+fn follows(verified: &mut Verified, previous: &Path, trust: &Trust) -> Result<(), Failure> {
+    let Some(before) = before(&verified.report) else {
+        return Err(Failure::usage("--previous is for a later epoch of a log: this copy is of its first"));
+    };
+    let note = read(&previous.join(layout::CHECKPOINT), CHECKPOINT_BYTES_MAX as usize)?;
+    let files = marque_ledger::Directory::new(previous);
+    let opened = Checkpoint::open(&note, trust.policy.logs()).map_err(|error| error.to_string());
+    if let Err(why) = opened.and_then(|now| goes_on(&files, &before, &now)) {
+        let what = format!("the copy of the epoch before: {why}");
+        verified.report.find(layout::CHECKPOINT, Some(0), what);
+        verified.valid = false;
+    }
+    verified.not_checked.retain(|sentence| *sentence != unchecked_before(&before));
+    Ok(())
+}
+
+/// The last checkpoint of the epoch before, as this one names it.
+fn before(report: &Report) -> Option<Checkpoint> {
+    report.genesis.as_ref()?.before().ok()
+}
+
+fn unchecked_before(before: &Checkpoint) -> String {
+    let Checkpoint { origin, size, root } = before;
+    format!("the epoch before, {origin}: that it ended with {size} leaves and root {root} (--previous DIR)")
 }
 
 /// The bundle that lies in the copy, which must be one.
@@ -153,6 +188,9 @@ fn not_checked(trust: &Trust, report: &Report, chains: &Chains, own: Option<&Tru
         say("whether others were shown another log: no known witness has seen this checkpoint (--policy)".to_owned());
     }
     say("whether the log has grown since: a copy may be old".to_owned());
+    if let Some(before) = before(report) {
+        say(unchecked_before(&before));
+    }
     if report.from > 0 {
         say(format!("leaves 0 to {}: they were verified before, as --from says", report.from - 1));
     }
@@ -179,7 +217,7 @@ fn not_checked(trust: &Trust, report: &Report, chains: &Chains, own: Option<&Tru
         ));
     }
     if chains.begun_before > 0 {
-        say(format!("the beginning of {} chains, before leaf {}", chains.begun_before, report.from));
+        say(format!("the beginning of {} chains, before leaf {}", chains.begun_before, report.from.max(1)));
     }
     if chains.unsettled > 0 {
         say(format!("{} gaps in chains that are younger than 30 s: their records may be under way", chains.unsettled));
@@ -203,11 +241,22 @@ fn answer(verified: &Verified, strict: bool, took: Duration) -> Answer {
         .map(|seen| format!("{} at {}", seen.witness, utc(marque_identity::UnixSeconds(seen.at))))
         .collect();
     let from = if report.from > 0 { format!(", from leaf {} on", report.from) } else { String::new() };
+    let epoch = match &report.genesis {
+        None => "the first".to_owned(),
+        Some(genesis) => {
+            let lost = match genesis.lost {
+                Some(lost) => format!("records {} to {} are lost", lost.from, lost.to),
+                None => "no record is lost".to_owned(),
+            };
+            format!("a later one, its operator says: {}; {lost}", quoted(&genesis.reason))
+        }
+    };
     let broken = chains.findings.len() as u64 + chains.findings_untold;
     let actions = format!("{} of {}", counted(chains.actions, "action"), counted(chains.keys, "key"));
     let mut text = facts(&[
         ("log", report.origin.clone()),
         ("verdict", holds),
+        ("epoch", epoch),
         ("leaves", format!("{} of {}{from}", report.leaves_checked, report.tree_size)),
         ("root", report.root.clone()),
         ("witnesses", if seen.is_empty() { "none".to_owned() } else { seen.join(", ") }),

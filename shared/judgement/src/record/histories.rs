@@ -9,7 +9,7 @@
 //! TRUST: number and predecessor of a decided action are the enforcement point's word, who checked the proof's
 //! signature; it is not checked here again. Of an agent's own statement they are its word.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use marque_identity::{Did, Digest};
 use serde::{Deserialize, Serialize};
@@ -149,8 +149,8 @@ pub struct Histories {
 #[derive(Debug, Default)]
 struct Chain {
     proofs: BTreeMap<u64, Standing>,
-    /// Further proofs with a number that has one.
-    forks: BTreeMap<u64, Vec<Digest>>,
+    /// Further proofs with a number that has one: a key can make as many as it likes, so that none is looked for in a row.
+    forks: BTreeMap<u64, HashSet<Digest>>,
     /// Proofs that named another predecessor than was known when they came: looked at again at the end.
     unanswered: Vec<Link>,
     stated: Option<(KeyHead, u64)>,
@@ -196,10 +196,11 @@ impl Histories {
         let chain = self.keys.entry(agent).or_default();
         match chain.proofs.get(&seq) {
             Some(known) if known.proof == act.proof => return,
-            Some(_) if chain.forks.get(&seq).is_some_and(|forks| forks.contains(&act.proof)) => return,
             Some(known) => {
                 let first = known.leaf;
-                chain.forks.entry(seq).or_default().push(act.proof);
+                if !chain.forks.entry(seq).or_default().insert(act.proof) {
+                    return;
+                }
                 broken(BrokenRule::Fork, format!("two proofs have the number {seq}; the other is in leaf {first}"));
             }
             None => {
@@ -220,7 +221,7 @@ impl Histories {
             if !chain.proofs.is_empty() {
                 chains.keys += 1;
             }
-            chains.actions += (chain.proofs.len() + chain.forks.values().map(Vec::len).sum::<usize>()) as u64;
+            chains.actions += (chain.proofs.len() + chain.forks.values().map(HashSet::len).sum::<usize>()) as u64;
             let mut broken = |leaf, seq, rule, what| found.push(Broken { leaf, agent: *agent, seq, rule, what });
             // 1. Numbers that are missing. Those before the first that was looked at may stand there.
             let mut due = 1;

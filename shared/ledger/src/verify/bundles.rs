@@ -28,6 +28,8 @@ pub(super) struct Bundles<'a, F, K> {
     pub(super) files: &'a F,
     pub(super) from: u64,
     pub(super) size: u64,
+    /// The stream's sequence that leaf 0 stands for.
+    pub(super) first_sequence: u64,
     pub(super) check: Option<&'a Check<'a, K>>,
 }
 
@@ -89,8 +91,9 @@ impl<F: Files, K> Bundles<'_, F, K> {
             let unread = |verdict: &str| RecordCheck { record: None, verdict: verdict.to_owned() };
             leaves.push(match Entry::decode(frame) {
                 Ok(entry) => {
-                    if entry.stream_seq != leaf + 1 {
-                        let what = format!("holds stream sequence {}, not {}", entry.stream_seq, leaf + 1);
+                    let due = leaf.saturating_add(self.first_sequence);
+                    if entry.stream_seq != due {
+                        let what = format!("holds stream sequence {}, not {due}", entry.stream_seq);
                         find(&path, Some(leaf), what);
                     }
                     let (check, kept) = self.check.map_or_else(|| (unread(""), None), |check| check(&entry));

@@ -188,3 +188,70 @@ fn tells_a_bounded_number_of_findings() {
     let chains = followed(0, &records);
     assert_eq!((chains.findings.len(), chains.findings_untold), (FINDINGS_MAX, 4));
 }
+
+/// One key's acts as the rules have them, each looked for among all before it.
+fn naive(acts: &[Act]) -> Vec<(u64, u64, BrokenRule)> {
+    let mut found = Vec::new();
+    let mut told: Vec<(u64, &Act)> = Vec::new();
+    for (leaf, act) in (0..).zip(acts) {
+        if !act.agrees {
+            found.push((leaf, act.seq, BrokenRule::Misstated));
+        }
+        let mut same = told.iter().filter(|(_, other)| other.seq == act.seq).peekable();
+        let forks = same.peek().is_some();
+        if same.any(|(_, other)| other.proof == act.proof) {
+            continue;
+        }
+        if forks {
+            found.push((leaf, act.seq, BrokenRule::Fork));
+        }
+        told.push((leaf, act));
+    }
+    for (leaf, act) in &told {
+        let mut before = told.iter().filter(|(_, other)| other.seq + 1 == act.seq).peekable();
+        let names_another = match act.prev {
+            prev if act.seq == 1 => prev.is_some(),
+            None => true,
+            Some(prev) => before.peek().is_some() && !before.any(|(_, other)| other.proof == prev),
+        };
+        if names_another {
+            found.push((*leaf, act.seq, BrokenRule::Previous));
+        }
+        let first = told.iter().all(|(other, at)| at.seq != act.seq || other >= leaf);
+        let below = told.iter().filter(|(_, other)| other.seq < act.seq).map(|(_, other)| other.seq).max().unwrap_or(0);
+        if first && below + 1 < act.seq {
+            found.push((*leaf, below + 1, BrokenRule::Gap));
+        }
+    }
+    found.sort();
+    found
+}
+
+proptest::proptest! {
+    /// Few numbers and few proofs: most histories fork, repeat and miss something.
+    #[test]
+    fn agrees_with_looking_at_each(
+        drawn in proptest::collection::vec((1..8u64, 0..6u8, proptest::option::of((1..8u64, 0..6u8)), 0..8u8), 0..60)
+    ) {
+        let digest = |seq: u64, which: u8| sha256(&[seq as u8, which]);
+        let acts: Vec<Act> = drawn
+            .into_iter()
+            .map(|(seq, which, prev, odd)| Act {
+                agent: agent(),
+                seq,
+                prev: prev.map(|(seq, which)| digest(seq, which)),
+                proof: digest(seq, which),
+                carried: true,
+                agrees: odd > 0,
+            })
+            .collect();
+        let mut histories = Histories::default();
+        for (leaf, act) in (0..).zip(&acts) {
+            histories.follow(leaf, 0, Some(Step::Act(act.clone())));
+        }
+        histories.follow(acts.len() as u64, SETTLED_MS, None);
+        let mut found = rules(&histories.finish(0));
+        found.sort();
+        proptest::prop_assert_eq!(found, naive(&acts));
+    }
+}
