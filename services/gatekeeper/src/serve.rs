@@ -265,13 +265,17 @@ impl Gatekeeper {
         let following = registry.follow();
         let carrying_out = warden.watch(applied);
         let renewing = renewal.watch();
-        let stating = buses.statements.serve(&scribe, bounds.requests_max);
+        let stating = buses.statements.serve(&scribe, bounds.requests_max, shutdown, DRAIN_DEADLINE);
         tokio::pin!(following, carrying_out, renewing, stating);
+        let mut stated = false;
         let outcome = loop {
             tokio::select! {
                 () = shutdown.requested() => break Ok(()),
                 outcome = &mut following => break outcome,
-                error = &mut stating => break Err(error),
+                outcome = &mut stating => {
+                    stated = true;
+                    break outcome;
+                }
                 never = &mut renewing => match never {},
                 () = &mut carrying_out => break Err(BusError::Unavailable("the feed has ended".into())),
                 Some(message) = asked.next() => take(message).await,
@@ -291,6 +295,15 @@ impl Gatekeeper {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "questions may be left without an answer"),
             Err(_) => tracing::warn!(deadline = ?DRAIN_DEADLINE, "questions were still in hand at the deadline"),
+        }
+        // On a connection that is lost right now it may be made anew first: not worth waiting for.
+        let stating = async { if stated { Ok(()) } else { stating.await } };
+        match tokio::time::timeout(DRAIN_DEADLINE, stating).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "agents' statements may be left without an answer"),
+            Err(_) => {
+                tracing::warn!(deadline = ?DRAIN_DEADLINE, "agents' statements were still in hand at the deadline")
+            }
         }
         service.drain(DRAIN_DEADLINE).await;
         for bus in [&buses.callout, &buses.system, &buses.services] {

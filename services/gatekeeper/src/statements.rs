@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Service, subjects};
 use marque_judgement::record::RECORD_BYTES_MAX;
+use marque_runtime::Shutdown;
 use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
@@ -34,29 +35,39 @@ impl Statements {
         Self { options, current: watch::Sender::new(None) }
     }
 
-    /// Serves statements for ever; gives the error that trying again does not mend.
-    pub(crate) async fn serve(&self, scribe: &Arc<Scribe>, requests_max: usize) -> BusError {
+    /// Serves statements until the shutdown, and what had come by then within `drain`; an error is one that trying again
+    /// does not mend.
+    pub(crate) async fn serve(
+        &self,
+        scribe: &Arc<Scribe>,
+        requests_max: usize,
+        shutdown: &Shutdown,
+        drain: Duration,
+    ) -> Result<(), BusError> {
         loop {
-            let bus = match Bus::connect(self.options.clone()).await {
-                Ok(bus) => bus,
-                Err(error) => return error,
-            };
+            let bus = Bus::connect(self.options.clone()).await?;
             let (lost, is_lost) = oneshot::channel();
             bus.when_lost(move || {
                 let _ = lost.send(());
             });
-            bus.connected().await;
+            tokio::select! {
+                () = bus.connected() => {}
+                () = shutdown.requested() => return Ok(()),
+            }
             let scribe = scribe.clone();
             let endpoint = Endpoint::new("statement", subjects::STATEMENTS_ALL, move |request| {
                 let (scribe, span) = (scribe.clone(), span::of("statement", &request));
                 async move { scribe.store(request).await }.instrument(span)
             });
             let endpoint = endpoint.concurrency(requests_max).bytes_max(RECORD_BYTES_MAX);
-            let service = Service::new(NAME, SPEC.version, "Stores agents' own records").endpoint(endpoint).start(&bus);
+            let service = Service::new(NAME, SPEC.version, "Stores agents' own records").endpoint(endpoint);
             self.current.send_replace(Some(bus.clone()));
             tokio::select! {
-                _ = serving(service) => {}
                 _ = is_lost => {}
+                served = serving(service, &bus, shutdown, drain) => match served {
+                    Ok(()) => return bus.drain().await,
+                    Err(error) => tracing::warn!(%error, "agents' statements can't be served now"),
+                }
             }
             // What nobody drives any more would be called connected for ever.
             self.current.send_replace(None);
@@ -66,10 +77,10 @@ impl Statements {
     }
 }
 
-/// Serves until it can't.
-async fn serving(start: impl Future<Output = Result<marque_bus::RunningService, BusError>>) {
-    match start.await {
-        Ok(_running) => std::future::pending().await,
-        Err(error) => tracing::warn!(%error, "agents' statements can't be served now"),
-    }
+/// Serves until the shutdown, then what has come. The next statement goes to another gatekeeper.
+async fn serving(service: Service, bus: &Bus, shutdown: &Shutdown, drain: Duration) -> Result<(), BusError> {
+    let running = service.start(bus).await?;
+    shutdown.requested().await;
+    running.drain(drain).await;
+    Ok(())
 }

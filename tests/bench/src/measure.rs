@@ -22,12 +22,24 @@ impl<'a> Contender<'a> {
 }
 
 /// What a contender took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Timing {
     /// Its name.
     pub name: &'static str,
     /// Microseconds a call, the lower quartile over the rounds.
     pub micros: f64,
+    /// Microseconds a call in each round.
+    rounds: Vec<f64>,
+}
+
+impl Timing {
+    /// Microseconds a call by which this took longer than another: the median over the rounds of what each round's two
+    /// turns, next to each other in time, differ by. Where a machine's speed drifts, the difference of two quartiles
+    /// tells more of the drift.
+    pub fn beyond(&self, other: &Self) -> f64 {
+        let mut differences: Vec<f64> = self.rounds.iter().zip(&other.rounds).map(|(own, other)| own - other).collect();
+        percentile(&mut differences, 0.5)
+    }
 }
 
 /// Times the contenders in turns, round after round, and gives each its lower quartile.
@@ -43,14 +55,8 @@ pub fn in_turns<'a>(contenders: impl IntoIterator<Item = Contender<'a>>) -> Vec<
             taken.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(*calls));
         }
     }
-    let quartile = |mut taken: Vec<f64>| {
-        taken.sort_by(f64::total_cmp);
-        taken[taken.len() / 4]
-    };
-    contenders
-        .into_iter()
-        .map(|((contender, _), taken)| Timing { name: contender.name, micros: quartile(taken) })
-        .collect()
+    let timing = |name, rounds: Vec<f64>| Timing { name, micros: percentile(&mut rounds.clone(), 0.25), rounds };
+    contenders.into_iter().map(|((contender, _), rounds)| timing(contender.name, rounds)).collect()
 }
 
 /// Warms a contender up and learns how many calls fill a turn.

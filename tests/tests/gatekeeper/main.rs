@@ -6,6 +6,7 @@
 mod attacks;
 mod crowd;
 mod directives;
+mod drains;
 mod hangs;
 mod kills;
 mod life;
