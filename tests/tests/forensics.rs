@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use marque_agent::Why;
 use marque_agent::enforce::Policy;
 use marque_identity::Code;
+use marque_test_support::eventually;
 use marque_tests::cast::{self, HOSTED, call, call_gated, denied, tools};
 use marque_tests::system::{DEADLINE, TestSystem};
 use serde_json::{Value, json};
@@ -242,9 +243,12 @@ async fn an_explanation_tells_what_was_narrowed_what_led_to_it_and_what_followed
         let answer = commission.on(&bus).call(HOSTED, &json!({ "account": account }), why).await.unwrap();
         cause = answer.action;
     }
-    let (_, rows) = system.marque(&["audit", "query", "--kind", "decided", "--oldest-first"]);
+    let rows = eventually("the log holds all three", DEADLINE, || async {
+        let (_, rows) = system.marque(&["audit", "query", "--kind", "decided", "--oldest-first"]);
+        if rows.as_array().is_some_and(|rows| rows.len() == 3) { Ok(rows) } else { Err(rows.to_string()) }
+    })
+    .await;
     let ids: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row["record"]["id"].as_str().unwrap()).collect();
-    assert_eq!(ids.len(), 3);
     // The index follows the log: what follows is there as soon as it reaches the last of them.
     let deadline = Instant::now() + DEADLINE;
     let explained = loop {

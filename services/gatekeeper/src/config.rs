@@ -7,13 +7,17 @@ use marque_agent::enforce::{STALENESS_MAX_MS, STALENESS_MIN_MS};
 use marque_runtime::{Common, ConfigError};
 use serde::{Deserialize, Serialize};
 
+use crate::connections::CONNECTIONS_MAX;
+use crate::renewal::RENEWALS_MAX;
+
 /// Shorter, a connection would end while the client still waits for its first answer.
 const CONNECTION_LIFE_SECONDS_MIN: u64 = 5;
-/// So long before its end at the most, and half its life at the most, a connection is renewed: time enough for as many
-/// as may be there.
-const RENEW_BEFORE_MAX: Duration = Duration::from_secs(30);
 /// A day: a connection is looked at again at least that often, whatever else happens.
 const CONNECTION_LIFE_SECONDS_MAX: u64 = 24 * 3600;
+/// So long before its end at the most, and half its life at the most, a connection is renewed: as many as may be there
+/// take 79 s, where all came at once.
+const RENEW_BEFORE_MAX: Duration = Duration::from_secs(80);
+const _: () = assert!(CONNECTIONS_MAX <= RENEWALS_MAX * 80);
 /// Questions in hand at once; each holds its chain, 64 KiB at the most.
 const REQUESTS_MAX: usize = 4096;
 
@@ -134,7 +138,7 @@ mod tests {
             let config = GatekeeperConfig { connection_life_seconds, ..GatekeeperConfig::default() };
             config.bounds().unwrap().renewed_after().as_millis()
         };
-        assert_eq!((of_life(CONNECTION_LIFE_SECONDS_MIN), of_life(60), of_life(3600)), (2500, 30_000, 3_570_000));
+        assert_eq!((of_life(CONNECTION_LIFE_SECONDS_MIN), of_life(60), of_life(3600)), (2500, 30_000, 3_520_000));
     }
 
     #[test]

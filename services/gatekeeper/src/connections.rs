@@ -17,6 +17,11 @@ pub(crate) const CONNECTIONS_MAX: usize = 20_000;
 /// A client that was let in and did not come, or left before it was seen: forgotten after so long. Longer than the
 /// server waits for an answer.
 const UNSEEN_FOR: Duration = Duration::from_secs(30);
+/// Lists in a row without a connection, after which it is gone. Not the first: the list comes in pages, and whatever ends
+/// meanwhile moves the later ones up, so that one is passed over. Ends are told of by events, too.
+const MISSES_MAX: u32 = 2;
+/// The same where its server did not answer: it is slow, or has gone itself.
+const SILENT_MISSES_MAX: u32 = 24;
 
 /// One connection.
 #[derive(Debug, Clone)]
@@ -29,10 +34,25 @@ pub(crate) struct Held {
     pub(crate) narrowings: BTreeSet<DirectiveId>,
     /// Its chain, where this gatekeeper let it in: its permissions can be drawn again.
     pub(crate) chain: Option<Arc<VerifiedChain>>,
-    /// When it was let in, on the monotonic clock.
+    /// When it was let in here, or learned of, on the monotonic clock.
     pub(crate) since: Duration,
-    /// Whether the server has told of it.
-    pub(crate) seen: bool,
+    /// When it is to be renewed, on the same.
+    pub(crate) renew_at: Duration,
+    /// When the server last told of it, on the same; none before it has.
+    pub(crate) seen_at: Option<Duration>,
+    /// Lists in a row that should have had it, and did not.
+    pub(crate) misses: u32,
+}
+
+/// What a list of the server's connections holds.
+#[derive(Debug, Default)]
+pub(crate) struct Roll {
+    /// The connections.
+    pub(crate) listed: BTreeSet<Connection>,
+    /// The servers that answered.
+    pub(crate) servers: BTreeSet<String>,
+    /// When it was begun, on the monotonic clock.
+    pub(crate) begun: Duration,
 }
 
 /// What has to be closed, and why.
@@ -61,9 +81,10 @@ impl Connections {
     }
 
     /// The server tells of one that is known. Gives whether it is.
-    pub(crate) fn see(&mut self, connection: &Connection) -> bool {
+    pub(crate) fn see(&mut self, connection: &Connection, now: Duration) -> bool {
         self.0.get_mut(connection).is_some_and(|held| {
-            held.seen = true;
+            held.seen_at = Some(now);
+            held.misses = 0;
             true
         })
     }
@@ -75,15 +96,24 @@ impl Connections {
 
     /// The server does not know it: gone, unless it has not been seen yet.
     pub(crate) fn remove_seen(&mut self, connection: &Connection) {
-        if self.0.get(connection).is_some_and(|held| held.seen) {
+        if self.0.get(connection).is_some_and(|held| held.seen_at.is_some()) {
             self.0.remove(connection);
         }
     }
 
-    /// A full list of what is there: what is not in it, and is not just coming, is gone.
-    pub(crate) fn retain(&mut self, listed: &BTreeSet<Connection>, now: Duration) {
+    /// A list of what is there: what lists in a row do not have, and is not just coming, is gone.
+    pub(crate) fn retain(&mut self, roll: &Roll, now: Duration) {
         self.0.retain(|connection, held| {
-            listed.contains(connection) || (!held.seen && now.saturating_sub(held.since) < UNSEEN_FOR)
+            let Some(seen_at) = held.seen_at else {
+                return roll.listed.contains(connection) || now.saturating_sub(held.since) < UNSEEN_FOR;
+            };
+            // Whoever came after the list was begun may be on a page that had been read.
+            if roll.listed.contains(connection) || seen_at.max(held.since) >= roll.begun {
+                held.misses = 0;
+                return true;
+            }
+            held.misses += 1;
+            held.misses < if roll.servers.contains(&connection.server) { MISSES_MAX } else { SILENT_MISSES_MAX }
         });
     }
 
@@ -104,16 +134,16 @@ impl Connections {
         self.0.iter().filter_map(judge).collect()
     }
 
-    /// Those of this age that the server has told of, the oldest first. None that showed nothing but a key: it came to
-    /// enrol, and has another thing to show once it has.
-    pub(crate) fn aged(&self, now: Duration, age: Duration) -> Vec<Connection> {
-        let of_age = |held: &Held| {
-            let may_come_back = held.seen && held.standing.shown != Shown::Key;
-            may_come_back && now.saturating_sub(held.since) >= age
+    /// Those that are to be renewed by now and that the server has told of, the longest due first. None that showed
+    /// nothing but a key: it came to enrol, and has another thing to show once it has.
+    pub(crate) fn due(&self, now: Duration) -> Vec<Connection> {
+        let is_due = |held: &Held| {
+            let may_come_back = held.seen_at.is_some() && held.standing.shown != Shown::Key;
+            may_come_back && held.renew_at <= now
         };
-        let mut aged: Vec<_> = self.0.iter().filter(|(_, held)| of_age(held)).collect();
-        aged.sort_by_key(|(_, held)| held.since);
-        aged.into_iter().map(|(connection, _)| connection.clone()).collect()
+        let mut due: Vec<_> = self.0.iter().filter(|(_, held)| is_due(held)).collect();
+        due.sort_by_key(|(_, held)| held.renew_at);
+        due.into_iter().map(|(connection, _)| connection.clone()).collect()
     }
 
     /// Every connection.

@@ -124,7 +124,9 @@ impl Door {
             narrowings: drawn.narrowings.clone(),
             chain: chain.clone(),
             since: self.clock.monotonic(),
-            seen: false,
+            renew_at: self.clock.monotonic() + self.bounds.renewed_after(),
+            seen_at: None,
+            misses: 0,
         };
         if !self.registry.put(connection.clone(), held) {
             return Err(Refusal::new(Code::Unavailable, "there are as many connections as there may be"));

@@ -14,6 +14,8 @@ use crate::standing::{Ended, Standing};
 
 /// Its name in its records.
 pub(crate) const SERVICE: &str = "marque-gatekeeper";
+/// Each waits 5 s for its ack: no leader's fall takes so long as three.
+const KICKED_TRIES: usize = 3;
 
 /// Signs and stores.
 #[derive(Clone)]
@@ -36,12 +38,20 @@ impl Records {
         self.store(&self.about(standing, Body::Connected(Box::new(connected)))).await
     }
 
-    /// *kicked*.
+    /// *kicked*: the same statement again until it is stored, which outlasts the fall of the stream's leader.
     pub(crate) async fn kicked(&self, standing: &Standing, connection: Connection, ended: Ended) {
         let directive = ended.directive.map(|id| id.to_string());
         let body = Body::Kicked(Kicked { connection, code: ended.code, directive });
-        // Whoever looks after it has been told; the connection is closed all the same.
-        let _ = self.store(&self.about(standing, body)).await;
+        let record = self.about(standing, body);
+        // Where it is never stored, whoever looks after it has been told; the connection is closed all the same.
+        let Ok(compact) = record.seal(&self.key).map_err(|error| self.not_recorded(&record, error.to_string())) else {
+            return;
+        };
+        for _ in 0..KICKED_TRIES {
+            if self.forward(&record, &compact).await.is_ok() {
+                return;
+            }
+        }
     }
 
     /// *disconnected*.

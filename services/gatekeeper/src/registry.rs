@@ -17,7 +17,7 @@ use marque_runtime::Clock;
 use marque_signing::{Role, TrustBundle};
 use tokio::sync::mpsc;
 
-use crate::connections::{Connections, Held};
+use crate::connections::{Connections, Held, Roll};
 use crate::metrics::Metrics;
 use crate::name::ConnectionName;
 use crate::records::Records;
@@ -43,6 +43,8 @@ struct Inner {
     records: Records,
     clock: Clock,
     metrics: Metrics,
+    /// The age at which a connection is to be renewed.
+    renewed_after: Duration,
 }
 
 impl Registry {
@@ -54,9 +56,10 @@ impl Registry {
         records: Records,
         clock: Clock,
         metrics: Metrics,
+        renewed_after: Duration,
     ) -> Self {
         let connections = Mutex::default();
-        Self { inner: Arc::new(Inner { connections, bus, server, bundle, records, clock, metrics }) }
+        Self { inner: Arc::new(Inner { connections, bus, server, bundle, records, clock, metrics, renewed_after }) }
     }
 
     /// A client is let in.
@@ -93,15 +96,16 @@ impl Registry {
     /// One whose record can't be found stands on nothing that is known, so that nobody could end it: it is closed, and
     /// its agent comes back to be judged.
     pub(crate) async fn take_stock(&self) -> Result<(), BusError> {
-        let listed = self.inner.server.list().await?;
-        let all: BTreeSet<Connection> = listed.iter().map(|entry| entry.connection.clone()).collect();
+        let begun = self.inner.clock.monotonic();
+        let (list, servers) = self.inner.server.list().await?;
+        let roll = Roll { listed: list.iter().map(|entry| entry.connection.clone()).collect(), servers, begun };
         let unknown: Vec<Listed> = {
-            let mut connections = self.locked();
-            connections.retain(&all, self.inner.clock.monotonic());
-            listed.into_iter().filter(|entry| !connections.see(&entry.connection)).collect()
+            let (mut connections, now) = (self.locked(), self.inner.clock.monotonic());
+            connections.retain(&roll, now);
+            list.into_iter().filter(|entry| !connections.see(&entry.connection, now)).collect()
         };
         for entry in unknown {
-            self.learn(entry.connection, &entry.name).await?;
+            self.learn(entry.connection, &entry.name, entry.age).await?;
         }
         self.inner.metrics.connections(self.locked().len());
         Ok(())
@@ -147,46 +151,43 @@ impl Registry {
     }
 
     async fn connected(&self, told: Told) {
-        let known = self.locked().see(&told.connection);
+        let known = self.locked().see(&told.connection, self.inner.clock.monotonic());
         if known {
             return;
         }
-        if let Err(error) = self.learn(told.connection, &told.name).await {
+        if let Err(error) = self.learn(told.connection, &told.name, Duration::ZERO).await {
             // The next look at the list tries again.
             tracing::warn!(%error, "what a connection stands on could not be read");
         }
     }
 
-    /// Learns of a connection that somebody else let in. An error: it could not be learned now.
-    async fn learn(&self, connection: Connection, name: &str) -> Result<(), BusError> {
-        match self.lookup(&connection, name).await? {
-            Some(held) => {
-                self.put(connection, held);
-                Ok(())
-            }
-            None => {
-                tracing::warn!(cid = connection.cid, "a connection that no record tells of is closed");
-                if self.inner.server.kick(&connection).await? == KickOutcome::Closed
-                    && let Ok(name) = name.parse::<ConnectionName>()
-                {
-                    let ended = Ended { code: Code::NotRecorded, directive: None };
-                    self.inner.records.kicked(&Standing::of_key(name.agent), connection, ended).await;
-                }
-                Ok(())
-            }
+    /// Learns of a connection that somebody else let in, and that has been there for so long. An error: it could not be
+    /// learned now. One that there is no room for nobody here could end: it is closed.
+    async fn learn(&self, connection: Connection, name: &str, age: Duration) -> Result<(), BusError> {
+        let held = self.lookup(&connection, name, age).await?;
+        if held.is_some_and(|held| self.put(connection.clone(), held)) {
+            return Ok(());
         }
+        tracing::warn!(cid = connection.cid, "a connection that can't be held to anything is closed");
+        if self.inner.server.kick(&connection).await? == KickOutcome::Closed
+            && let Ok(name) = name.parse::<ConnectionName>()
+        {
+            let ended = Ended { code: Code::NotRecorded, directive: None };
+            self.inner.records.kicked(&Standing::of_key(name.agent), connection, ended).await;
+        }
+        Ok(())
     }
 
     /// What the record says that a name leads to, if a gatekeeper signed it and it tells of this very connection.
-    async fn lookup(&self, connection: &Connection, name: &str) -> Result<Option<Held>, BusError> {
+    async fn lookup(&self, connection: &Connection, name: &str, age: Duration) -> Result<Option<Held>, BusError> {
         let Ok(ConnectionName { agent, sequence }) = name.parse() else { return Ok(None) };
         let batch = self.inner.bus.read(streams::AUDIT, sequence, 1).await?;
         let stored = batch.messages.first().filter(|stored| stored.sequence == sequence);
-        let held = stored.and_then(|stored| self.held(connection, &agent, &stored.payload));
+        let held = stored.and_then(|stored| self.held(connection, &agent, &stored.payload, age));
         Ok(held)
     }
 
-    fn held(&self, connection: &Connection, agent: &Did, payload: &[u8]) -> Option<Held> {
+    fn held(&self, connection: &Connection, agent: &Did, payload: &[u8], age: Duration) -> Option<Held> {
         let trusted = |by: &Did, _: RecordKind| self.inner.bundle.has_role(by, Role::Gatekeeper);
         let record = Record::open(std::str::from_utf8(payload).ok()?, trusted).ok()?;
         let Body::Connected(connected) = &record.body else { return None };
@@ -194,18 +195,18 @@ impl Registry {
             return None;
         }
         let allowed = Allowed { publish: connected.publish.clone(), subscribe: connected.subscribe.clone() };
-        let clock = &self.inner.clock;
-        let age =
-            Duration::from_millis(u64::try_from(clock.unix_millis().0.saturating_sub(record.iat_ms.0)).unwrap_or(0));
+        let now = self.inner.clock.monotonic();
         Some(Held {
             standing: Arc::new(Standing::of_record(&record, connected)?),
             allowed,
             // Whatever narrows it now may not have when it was let in: it is closed and judged anew.
             narrowings: BTreeSet::new(),
             chain: None,
-            // It may have come before this process did: then it is as old as that.
-            since: clock.monotonic().saturating_sub(age),
-            seen: true,
+            since: now,
+            // It may have come long before this process did.
+            renew_at: now + self.inner.renewed_after.saturating_sub(age),
+            seen_at: Some(now),
+            misses: 0,
         })
     }
 }

@@ -1,52 +1,67 @@
 //! Renewal: a connection whose life is nearly over is closed, so that its client comes back and is judged anew.
 //!
-//! The broker would end it too, a little later, and say why. Stock clients take that for an end: nats-py 2.16 gives up at
-//! the first expiry, nats.go at the second in a row. A connection that is merely closed each of them makes anew.
+//! The broker would end it too, a little later, and say why. Stock clients take that for an end: nats-py 2.16 gives up
+//! at the first expiry, nats.go at the second in a row. A connection that is merely closed each of them makes anew.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
+use marque_bus::Feed;
+use marque_identity::TrustDomain;
 use marque_judgement::record::Connection;
 use marque_runtime::Clock;
 
+use crate::records::Records;
 use crate::registry::Registry;
 use crate::server::{KickOutcome, Server};
 
 /// Between two looks for connections that are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Renewals at one look: about half of what the door lets in meanwhile. The others wait for the next, or for their end.
-const RENEWALS_MAX: usize = 256;
-/// Of them under way at once: directives have the broker's system account to themselves but for these.
+pub(crate) const RENEWALS_MAX: usize = 256;
+/// Of them under way at once: a quarter of the kicks that directives may have under way, and after those.
 const KICKS_MAX: usize = 16;
 
 /// Renews connections.
 pub(crate) struct Renewal {
     pub(crate) registry: Registry,
     pub(crate) server: Server,
+    pub(crate) records: Records,
+    pub(crate) feed: Feed,
+    pub(crate) domain: TrustDomain,
     pub(crate) clock: Clock,
-    /// The age at which a connection is renewed.
-    pub(crate) after: Duration,
+    /// Whether whoever comes back could be let in.
+    pub(crate) may_let_in: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Renewal {
-    /// Closes each connection that is due, for ever.
+    /// Closes each connection that is due, for ever; none while nobody could be let in again. The broker ends those that
+    /// go without.
     pub(crate) async fn watch(self) -> Infallible {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            let mut due = self.registry.locked().aged(self.clock.monotonic(), self.after);
+            if !(self.may_let_in)() {
+                continue;
+            }
+            let mut due = self.registry.locked().due(self.clock.monotonic());
             due.truncate(RENEWALS_MAX);
             stream::iter(due).for_each_concurrent(KICKS_MAX, |connection| self.close(connection)).await;
         }
     }
 
-    /// Nothing is recorded but what the broker tells of every end: nobody took anything away.
+    /// Nothing is recorded but what the broker tells of every end: nobody took anything away. Unless a directive, or its
+    /// time, has ended it at this very moment: then whoever carries that out finds it gone, and it is recorded here.
     async fn close(&self, connection: Connection) {
         match self.server.kick(&connection).await {
             Ok(KickOutcome::Closed) => {
-                self.registry.remove(&connection);
+                let Some(held) = self.registry.remove(&connection) else { return };
+                let ended = held.standing.ended(&self.domain, &self.feed.view(), self.clock.unix());
+                if let Some(ended) = ended {
+                    self.records.kicked(&held.standing, connection, ended).await;
+                }
             }
             Ok(KickOutcome::Gone) => self.registry.remove_seen(&connection),
             // The broker ends it soon by itself.

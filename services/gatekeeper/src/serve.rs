@@ -16,7 +16,7 @@ use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, Run
 use marque_runtime::{Common, ConfigError, Context, Failure, Health, Shutdown, keys};
 use marque_signing::xkey::SealingKey;
 use marque_signing::{Role, SigningKey, TrustBundle};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::config::{Bounds, Config, GatekeeperConfig};
 use crate::door::{Door, Pace};
@@ -176,8 +176,15 @@ impl Gatekeeper {
         let feed = Feed::start(bus, bundle.keys(Role::Broadcaster), options).await?;
         let records = Records::new(bus.clone(), secrets.own.clone(), clock, metrics.clone());
         let server = Server::new(buses.system.clone());
-        let registry =
-            Registry::new(bus.clone(), server.clone(), bundle.clone(), records.clone(), clock, metrics.clone());
+        let registry = Registry::new(
+            bus.clone(),
+            server.clone(),
+            bundle.clone(),
+            records.clone(),
+            clock,
+            metrics.clone(),
+            bounds.renewed_after(),
+        );
         let domain = bundle.trust_domain.clone();
         let questions = Questions::new(&secrets.account.public(), secrets.xkey);
         let door = Arc::new(Door {
@@ -195,8 +202,18 @@ impl Gatekeeper {
         });
         let (view, staleness) = (feed.clone(), bounds.staleness);
         health.check("view", move || stale(&view, staleness));
-        let renewal =
-            Renewal { registry: registry.clone(), server: server.clone(), clock, after: bounds.renewed_after() };
+        let (view, callout, services) = (feed.clone(), buses.callout.clone(), bus.clone());
+        let may_let_in =
+            move || stale(&view, bounds.staleness).is_none() && callout.is_connected() && services.is_connected();
+        let renewal = Renewal {
+            registry: registry.clone(),
+            server: server.clone(),
+            records: records.clone(),
+            feed: feed.clone(),
+            domain: domain.clone(),
+            clock,
+            may_let_in: Box::new(may_let_in),
+        };
         let warden = Warden {
             registry: registry.clone(),
             server,
@@ -253,9 +270,7 @@ impl Gatekeeper {
         health.serving();
         tracing::info!(instance = service.id(), "serving");
         let in_hand = Arc::new(Semaphore::new(questions_max));
-        let take = async |message: Message| {
-            // The semaphore is never closed: an error has no way to come.
-            let turn = in_hand.clone().acquire_owned().await;
+        let take = |turn: OwnedSemaphorePermit, message: Message| {
             let (door, bus) = (door.clone(), buses.callout.clone());
             tokio::spawn(async move {
                 reply(&door, &bus, message).await;
@@ -267,7 +282,7 @@ impl Gatekeeper {
         let renewing = renewal.watch();
         let stating = buses.statements.serve(&scribe, bounds.requests_max, shutdown, DRAIN_DEADLINE);
         tokio::pin!(following, carrying_out, renewing, stating);
-        let mut stated = false;
+        let (mut stated, mut turn) = (false, None);
         let outcome = loop {
             tokio::select! {
                 () = shutdown.requested() => break Ok(()),
@@ -278,15 +293,27 @@ impl Gatekeeper {
                 }
                 never = &mut renewing => match never {},
                 () = &mut carrying_out => break Err(BusError::Unavailable("the feed has ended".into())),
-                Some(message) = asked.next() => take(message).await,
+                // A full house keeps nobody from being closed: the turn is waited for among all else. The semaphore is
+                // never closed: an error has no way to come.
+                free = in_hand.clone().acquire_owned(), if turn.is_none() => turn = free.ok(),
+                Some(message) = asked.next(), if turn.is_some() => {
+                    if let Some(turn) = turn.take() {
+                        take(turn, message);
+                    }
+                }
             }
         };
+        drop(turn);
         // The next question goes to another gatekeeper; those that came to this one are answered.
         let all = u32::try_from(questions_max).unwrap_or(u32::MAX);
         let answered = async {
-            buses.callout.retire(&mut asked).await?;
+            if let Err(error) = buses.callout.retire(&mut asked).await {
+                tracing::warn!(%error, "questions that were on their way may be left without an answer");
+            }
             while let Some(message) = asked.next().await {
-                take(message).await;
+                if let Ok(turn) = in_hand.clone().acquire_owned().await {
+                    take(turn, message);
+                }
             }
             let _ = in_hand.acquire_many(all).await;
             buses.callout.flush().await

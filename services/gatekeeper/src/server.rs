@@ -1,6 +1,6 @@
 //! The broker itself, as the system account shows it: its events, its list of connections, and closing one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -43,6 +43,8 @@ pub struct Listed {
     pub connection: Connection,
     /// The name that it was let in under.
     pub name: String,
+    /// How long it has been there, by the server's own clock.
+    pub age: Duration,
 }
 
 /// The server tells of an agent's connection.
@@ -110,6 +112,9 @@ struct PageData {
     connections: Vec<Entry>,
     #[serde(default)]
     total: u64,
+    /// When the list was made, RFC 3339.
+    #[serde(default)]
+    now: String,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +124,9 @@ struct Entry {
     authorized_user: String,
     #[serde(default)]
     account: String,
+    /// When it came, RFC 3339.
+    #[serde(default)]
+    start: String,
 }
 
 #[derive(Deserialize)]
@@ -159,22 +167,23 @@ impl Server {
         kicked(&message.payload)
     }
 
-    /// Every connection of the agents' account, on every server that answers.
-    pub(crate) async fn list(&self) -> Result<Vec<Listed>, BusError> {
-        let mut listed = Vec::new();
+    /// Every connection of the agents' account on every server that answers, and which those are.
+    pub(crate) async fn list(&self) -> Result<(Vec<Listed>, BTreeSet<String>), BusError> {
+        let (mut listed, mut servers) = (Vec::new(), BTreeSet::new());
         for page in 0..PAGES_MAX {
             let offset = page * PAGE_CONNECTIONS;
             let body = json!({
                 "auth": true, "acc": Account::Agents.as_str(), "limit": PAGE_CONNECTIONS, "offset": offset,
             });
             let pages = self.ask_all(system::CONNECTIONS, body.to_string()).await?;
+            servers.extend(pages.keys().cloned());
             let more = pages.values().any(|page| page.data.total > offset + PAGE_CONNECTIONS);
             listed.extend(pages.into_values().flat_map(of_agents));
             if !more {
                 break;
             }
         }
-        Ok(listed)
+        Ok((listed, servers))
     }
 
     /// Asks every server: the answers by server.
@@ -213,13 +222,22 @@ fn page(payload: &[u8]) -> Result<Page, BusError> {
 }
 
 fn of_agents(page: Page) -> Vec<Listed> {
-    let server = page.server.id;
+    let (server, now) = (page.server.id, page.data.now);
     let agents = page.data.connections.into_iter().filter(|entry| entry.account == Account::Agents.as_str());
     let listed = |entry: Entry| Listed {
         connection: Connection { server: server.clone(), cid: entry.cid },
         name: entry.authorized_user,
+        age: between(&entry.start, &now),
     };
     agents.map(listed).collect()
+}
+
+/// From one moment of a server's clock to another; none where it does not say them.
+fn between(start: &str, now: &str) -> Duration {
+    let (Ok(start), Ok(now)) = (start.parse::<jiff::Timestamp>(), now.parse::<jiff::Timestamp>()) else {
+        return Duration::ZERO;
+    };
+    Duration::try_from(now.duration_since(start)).unwrap_or(Duration::ZERO)
 }
 
 /// Reads an event; none if it is not one.
@@ -236,6 +254,17 @@ pub fn told(payload: &[u8]) -> Option<Told> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tells_an_age_by_the_servers_own_clock() {
+        let page = r#"{"server":{"id":"N"},"data":{"now":"2026-11-25T00:33:04.5Z","total":2,"connections":[
+            {"cid":7,"authorized_user":"z6Mk@4","account":"AGENTS","start":"2026-11-25T00:32:04Z"},
+            {"cid":8,"authorized_user":"z6Mk@5","account":"AGENTS","start":"2026-11-25T00:34:00Z"},
+            {"cid":9,"authorized_user":"z6Mk@6","account":"AGENTS","start":"soon"},
+            {"cid":5,"account":"MARQUE","start":"2026-11-25T00:32:04Z"}]}}"#;
+        let ages: Vec<_> = listed(page.as_bytes()).unwrap().into_iter().map(|one| one.age.as_millis()).collect();
+        assert_eq!(ages, [60_500, 0, 0]);
+    }
 
     #[test]
     fn reads_what_the_server_tells() {

@@ -19,6 +19,9 @@ use crate::server::{KickOutcome, Server};
 
 /// Kicks under way at once.
 const KICKS_MAX: usize = 64;
+/// So long an ack waits for the records of what was closed: an audit stream that stores nothing right now, as when its
+/// leader falls, holds up neither the next directive nor the word to the revoker. They are stored when it does.
+const RECORDED_WITHIN: Duration = Duration::from_secs(1);
 /// Between two looks for what has ended by its time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After a directive the broker's list is looked at again: a client that was just being let in shows there.
@@ -112,6 +115,7 @@ impl Warden {
         if doomed.is_empty() {
             return Round::default();
         }
+        // 1. All are closed; nothing stands between.
         let mut round = Round::default();
         let mut closing = stream::iter(doomed).map(|doomed| self.close(doomed)).buffer_unordered(KICKS_MAX);
         while let Some(outcome) = closing.next().await {
@@ -121,16 +125,20 @@ impl Warden {
             }
         }
         self.metrics.kicked(round.closed.len(), started.elapsed());
+        // 2. Each is recorded.
+        let recording = tokio::spawn(record(self.records.clone(), round.closed.clone()));
+        if tokio::time::timeout(RECORDED_WITHIN, recording).await.is_err() {
+            tracing::warn!(closed = round.closed.len(), "what was closed is not recorded yet");
+        }
         round
     }
 
-    /// Closes one, and records it: gives it back if it was there. Where the broker does not answer it is an error, it
-    /// stays in the registry, and is tried again.
+    /// Closes one: gives it back if it was there. Where the broker does not answer it is an error, it stays in the
+    /// registry, and is tried again.
     async fn close(&self, doomed: Doomed) -> Result<Option<Doomed>, Doomed> {
         match self.server.kick(&doomed.connection).await {
             Ok(KickOutcome::Closed) => {
                 self.registry.remove(&doomed.connection);
-                self.records.kicked(&doomed.standing, doomed.connection.clone(), doomed.ended).await;
                 Ok(Some(doomed))
             }
             Ok(KickOutcome::Gone) => {
@@ -143,6 +151,15 @@ impl Warden {
             }
         }
     }
+}
+
+/// Records what was closed.
+async fn record(records: Records, closed: Vec<Doomed>) {
+    let records = &records;
+    let each = |doomed: Doomed| async move {
+        records.kicked(&doomed.standing, doomed.connection, doomed.ended).await;
+    };
+    stream::iter(closed).for_each_concurrent(KICKS_MAX, each).await;
 }
 
 /// What was closed on this directive.

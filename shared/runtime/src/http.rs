@@ -14,7 +14,7 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 
 use crate::Shutdown;
-use bounded::Bounded;
+use bounded::{Bounded, Patience};
 pub use bounded::{CONNECTIONS_MAX, IDLE_MAX, LIFE_MAX};
 use files::Files;
 pub use files::{PATH_BYTES_MAX, Shown, serve_files};
@@ -144,7 +144,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Serves the page until shut down, to [`CONNECTIONS_MAX`] connections at once, none of them silent for longer than
-/// [`IDLE_MAX`] or held beyond [`LIFE_MAX`]. Binds before it returns; the address tells the port where 0 was asked for.
+/// 5 s or held beyond 10 s. Binds before it returns; the address tells the port where 0 was asked for.
 pub async fn serve(listen: &str, health: Health, shutdown: Shutdown) -> std::io::Result<std::net::SocketAddr> {
     let listener = tokio::net::TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
@@ -156,7 +156,7 @@ pub async fn serve(listen: &str, health: Health, shutdown: Shutdown) -> std::io:
         .with_state(health);
     tokio::spawn(async move {
         // Answers while draining too: an orchestrator asks until the end.
-        let served = axum::serve(Bounded::new(listener), pages);
+        let served = axum::serve(Bounded::new(listener, Patience::PROBES), pages);
         if let Err(error) = served.with_graceful_shutdown(async move { shutdown.forced().await }).await {
             tracing::error!(%error, "the health page ended");
         }
@@ -210,7 +210,7 @@ mod tests {
         let mut answer = String::new();
         next.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
-        assert!(begun.elapsed() >= IDLE_MAX, "one more than there may be was answered");
+        assert!(begun.elapsed() >= Patience::PROBES.idle, "one more than there may be was answered");
         for mut held in silent {
             assert!(matches!(held.read(&mut [0]).await, Ok(0) | Err(_)), "a silent connection was answered");
         }

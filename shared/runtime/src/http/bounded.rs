@@ -21,15 +21,33 @@ pub const IDLE_MAX: Duration = Duration::from_secs(20);
 /// A connection is closed after this, whatever moves on it: the largest file takes no longer on a slow line.
 pub const LIFE_MAX: Duration = Duration::from_secs(10 * 60);
 
+/// How long a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// With nothing that moves.
+    pub(super) idle: Duration,
+    /// In all.
+    pub(super) life: Duration,
+}
+
+impl Patience {
+    /// For files of any size.
+    pub(super) const FILES: Self = Self { idle: IDLE_MAX, life: LIFE_MAX };
+    /// For a page that is small and asked for by probes of the same network: whoever dawdles keeps a probe waiting, and
+    /// an unanswered probe restarts a service.
+    pub(super) const PROBES: Self = Self { idle: Duration::from_secs(5), life: Duration::from_secs(10) };
+}
+
 /// The listener.
 pub(super) struct Bounded {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    patience: Patience,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    pub(super) fn new(listener: TcpListener, patience: Patience) -> Self {
+        Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS_MAX)), patience }
     }
 }
 
@@ -41,8 +59,9 @@ impl Listener for Bounded {
         // The semaphore is never closed: an error has no way to come.
         let place = Arc::clone(&self.room).acquire_owned().await.ok();
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        let (idle, ends) = (Box::pin(tokio::time::sleep(IDLE_MAX)), Instant::now() + LIFE_MAX);
-        (Held { stream, idle, ends, _place: place }, peer)
+        let Patience { idle: idle_max, life } = self.patience;
+        let (idle, ends) = (Box::pin(tokio::time::sleep(idle_max)), Instant::now() + life);
+        (Held { stream, idle, idle_max, ends, _place: place }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -54,6 +73,7 @@ impl Listener for Bounded {
 pub(super) struct Held {
     stream: TcpStream,
     idle: Pin<Box<Sleep>>,
+    idle_max: Duration,
     ends: Instant,
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -66,7 +86,8 @@ impl Held {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if moved.is_ready() {
-            self.idle.as_mut().reset((now + IDLE_MAX).min(self.ends));
+            let until = (now + self.idle_max).min(self.ends);
+            self.idle.as_mut().reset(until);
             return moved;
         }
         self.idle.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -102,7 +123,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     async fn listening() -> (Bounded, SocketAddr) {
-        let bounded = Bounded::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let bounded = Bounded::new(TcpListener::bind("127.0.0.1:0").await.unwrap(), Patience::FILES);
         let address = bounded.local_addr().unwrap();
         (bounded, address)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::bounded::Bounded;
+use super::bounded::{Bounded, Patience};
 use crate::Shutdown;
 
 /// A longer path, with its query, is no file's: refused before anybody looks at it.
@@ -98,7 +98,7 @@ where
         let files = files.clone();
         async move { files.answer(&method, &headers, &uri).await.unwrap_or(StatusCode::NOT_FOUND.into_response()) }
     });
-    let served =
-        axum::serve(Bounded::new(listener), pages).with_graceful_shutdown(async move { shutdown.requested().await });
+    let served = axum::serve(Bounded::new(listener, Patience::FILES), pages)
+        .with_graceful_shutdown(async move { shutdown.requested().await });
     Ok((address, tokio::spawn(served.into_future())))
 }
