@@ -1,14 +1,22 @@
-//! `marque log events`: the log as events for other systems, one JSON line for each leaf, in leaf order.
+//! `marque log events`: the log as events for other systems, one JSON line or row of a table for each leaf, in leaf
+//! order.
 //!
 //! Exactly once by index: with `--out` the file itself is the cursor. A rerun cuts off a torn last line and goes on
-//! after the last whole one, so that wherever it is killed no leaf is doubled or left out. Leaves that hold no valid
-//! record are events too, and say so.
+//! after the last whole one, so that wherever it is killed no leaf is doubled or left out. Parquet files are whole or
+//! not there, each of a range of leaves, and their directory is the cursor. Leaves that hold no valid record are events
+//! too, and say so.
 
 mod cloudevents;
+#[cfg(feature = "parquet")]
+mod columns;
 mod journal;
 mod ocsf;
+#[cfg(any(test, feature = "parquet"))]
+mod ranges;
 
 use std::io::{self, BufWriter, Write};
+#[cfg(feature = "parquet")]
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -26,26 +34,35 @@ use crate::{Exit, Failure};
 /// As what, from where, to where.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
-    /// The schema of the events.
+    /// What is written.
     #[arg(long, value_enum)]
-    format: Schema,
+    format: Form,
     #[command(flatten)]
     copy: CopyArgs,
-    /// Begin behind this leaf. A file that has lines already goes on behind its last.
+    /// Begin behind this leaf. A file or directory that has leaves already goes on behind its last.
     #[arg(long, value_name = "INDEX")]
     after: Option<u64>,
-    /// Append to this file, and go on there when run again; without it the lines go to stdout.
-    #[arg(long, value_name = "FILE")]
+    /// Append to this file, and go on there when run again; without it the lines go to stdout. For Parquet a directory.
+    #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
 }
 
-/// The schemas.
+/// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Schema {
-    /// OCSF 1.9.0, class API Activity (6003).
+pub(crate) enum Form {
+    /// JSON lines: OCSF 1.9.0, class API Activity (6003).
     Ocsf,
-    /// CloudEvents 1.0, JSON format.
+    /// JSON lines: CloudEvents 1.0, JSON format.
     #[value(name = "cloudevents")]
+    CloudEvents,
+    /// Parquet files in a directory, each of a range of leaves: columns, and the OCSF event. Only where it was built in.
+    Parquet,
+}
+
+/// The schemas of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Schema {
+    Ocsf,
     CloudEvents,
 }
 
@@ -81,17 +98,67 @@ pub(crate) async fn run(args: &EventsArgs, common: &Common, out: &Output) -> Res
     if args.out.is_none() && common.format() == OutputFormat::Json {
         return Err(Failure::usage("with -j there is one document on stdout: name the lines' file with --out"));
     }
-    let copy = LogCopy::open(&args.copy, common, out).await?;
     let first = args.after.map_or(0, |after| after.saturating_add(1));
+    let schema = match args.format {
+        Form::Ocsf => Schema::Ocsf,
+        Form::CloudEvents => Schema::CloudEvents,
+        #[cfg(feature = "parquet")]
+        Form::Parquet => {
+            let folder = args.out.as_deref();
+            let folder = folder.ok_or_else(|| Failure::usage("Parquet goes into a directory: name it with --out"))?;
+            return write_files(&LogCopy::open(&args.copy, common, out).await?, first, folder);
+        }
+        #[cfg(not(feature = "parquet"))]
+        Form::Parquet => {
+            return Err(Failure::new(Code::ConfigInvalid, "this `marque` was built without Parquet")
+                .hint("build it with its feature, `cargo build -p marque --features parquet`, or take --format ocsf"));
+        }
+    };
+    let copy = LogCopy::open(&args.copy, common, out).await?;
     match &args.out {
-        Some(file) => append(
-            args.format,
-            &copy,
-            first,
-            Journal::open(file, args.format.opening(), |line| args.format.last(line))?,
-        ),
-        None => print(args.format, &copy, first),
+        Some(file) => append(schema, &copy, first, Journal::open(file, schema.opening(), |line| schema.last(line))?),
+        None => print(schema, &copy, first),
     }
+}
+
+/// Writes the ranges that the directory lacks.
+#[cfg(feature = "parquet")]
+fn write_files(copy: &LogCopy, first: u64, folder: &Path) -> Result<Answer, Failure> {
+    let ranges = ranges::Ranges::open(folder)?;
+    let next = match ranges.last() {
+        None => first,
+        Some(range) => {
+            check(copy, &columns::last(&ranges.whole(range), range)?)?;
+            range.end
+        }
+    };
+    leaves_none_out(next, first)?;
+    let (mut upto, mut files) = (next, 0_u64);
+    while let Some(range) = ranges::following(upto, copy.size()) {
+        let mut rows = columns::Rows::begin(ranges.begun(&range))?;
+        copy.read_from_to(range.start, range.end, |leaf| rows.push(&ocsf::event(&leaf, copy.stated())?))?;
+        ranges.finish(&range, &rows.finish()?)?;
+        (upto, files) = (range.end, files + 1);
+    }
+    let (written, deleted) = (upto - next, ranges.deleted());
+    let text = facts(&[
+        ("written", format!("{written} in {files} files")),
+        ("leaves", format!("{upto} of {}", copy.size())),
+        ("unfinished files deleted", deleted.to_string()),
+    ]);
+    let said = json!({
+        "written": written, "files": files, "upto": upto, "leaves": copy.size(), "unfinished_files": deleted,
+    });
+    Ok(Answer::yes(said, text))
+}
+
+/// What is there must not end before `--after`.
+fn leaves_none_out(next: u64, first: u64) -> Result<(), Failure> {
+    if next < first {
+        let why = format!("what is there ends before leaf {next}, --after would leave some out");
+        return Err(Failure::new(Code::Conflict, why).hint("run without --after: what is there is the cursor"));
+    }
+    Ok(())
 }
 
 fn append(schema: Schema, copy: &LogCopy, first: u64, mut journal: Journal) -> Result<Answer, Failure> {
@@ -102,10 +169,7 @@ fn append(schema: Schema, copy: &LogCopy, first: u64, mut journal: Journal) -> R
             last.leaf + 1
         }
     };
-    if next < first {
-        return Err(Failure::new(Code::Conflict, format!("the file ends before leaf {next}, --after would leave out"))
-            .hint("run without --after: the file is the cursor"));
-    }
+    leaves_none_out(next, first)?;
     let mut written = 0_u64;
     copy.read_every(next, |leaf| {
         written += 1;

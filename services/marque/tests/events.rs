@@ -1,7 +1,7 @@
 //! `marque log events` on a copy of a log: the schemas, where it goes on, and what a kill leaves.
 #![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -210,7 +210,7 @@ fn a_file_goes_on_where_it_ends_and_only_for_its_own_log() {
 }
 
 /// Killed as soon as the file has grown so far. Gives whether it was killed before it had ended by itself.
-fn killed_at(mut child: Child, out: &PathBuf, bytes: u64) -> bool {
+fn killed_at(mut child: Child, out: &Path, bytes: u64) -> bool {
     let until = Instant::now() + DEADLINE;
     loop {
         if std::fs::metadata(out).is_ok_and(|file| file.len() >= bytes) {
@@ -243,5 +243,162 @@ fn a_kill_anywhere_neither_doubles_nor_leaves_out_a_leaf() {
         let last = events(log.path(), &["--format", schema, "--out", &name]);
         assert_eq!(last.status.code(), Some(0), "{last:?}");
         assert!(std::fs::read(&out).unwrap() == straight, "{schema}: the same bytes as without a kill");
+    }
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn parquet_that_was_not_built_in_names_its_feature() {
+    let (log, _) = copy_of(1);
+    let out = log.path().join("parquet");
+    let refused = events(log.path(), &["-j", "--format", "parquet", "--out", out.to_str().unwrap()]);
+    let error = &said(&refused)["error"];
+    assert_eq!((refused.status.code(), &error["code"]), (Some(2), &"config_invalid".into()));
+    assert!(error["hint"].as_str().unwrap().contains("--features parquet"), "{error}");
+    assert!(!out.exists());
+}
+
+#[cfg(feature = "parquet")]
+mod parquet_files {
+    use std::fs::File;
+
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::Field;
+
+    use super::*;
+
+    /// The files of a folder, by name.
+    fn names(folder: &Path) -> Vec<String> {
+        let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
+        let mut names: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn name(first: u64, end: u64) -> String {
+        format!("{first:020}-{end:020}.parquet")
+    }
+
+    /// Every row as an object, read by the crate's own reader, file after file.
+    fn rows(folder: &Path) -> Vec<Value> {
+        let mut rows = Vec::new();
+        for name in names(folder) {
+            let reader = SerializedFileReader::new(File::open(folder.join(name)).unwrap()).unwrap();
+            for row in reader.get_row_iter(None).unwrap() {
+                let cells = row.unwrap().into_columns().into_iter().map(|(name, cell)| {
+                    let value = match cell {
+                        Field::Null => Value::Null,
+                        Field::Long(number) | Field::TimestampMillis(number) => number.into(),
+                        Field::Str(text) => text.into(),
+                        other => panic!("{name} holds {other}"),
+                    };
+                    (name, value)
+                });
+                rows.push(cells.collect::<serde_json::Map<_, _>>().into());
+            }
+        }
+        rows
+    }
+
+    /// What the row of a leaf has to be, given its JSON line.
+    fn row(line: &str, leaf: u64) -> Value {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let agent = key(10 + (leaf % 3) as u8).did().to_string();
+        let mut row = json!({
+            "leaf": leaf, "time": 1_700_000_000_000 + leaf, "kind": "requested", "agent": agent,
+            "task": "urn:marque:task:t1", "tool": "nats:tools.mail", "decision": null, "outcome": "Unknown",
+            "reason": null, "record_id": event["metadata"]["original_event_uid"], "verdict": "valid", "event": line,
+        });
+        let none = |row: &mut Value| ["agent", "task", "tool"].map(|name| row[name] = Value::Null);
+        match leaf % 7 {
+            6 => {
+                none(&mut row);
+                assert!(event["status_code"] != "valid");
+                (row["kind"], row["reason"]) = ("not_valid".into(), event["status_code"].clone());
+                row["verdict"] = event["status_code"].clone();
+            }
+            5 => {
+                none(&mut row);
+                (row["kind"], row["reason"]) = ("risk".into(), "key_cloned".into());
+            }
+            _ => assert!(row["record_id"].is_string()),
+        }
+        row
+    }
+
+    /// The rows of leaf `from` on are what the JSON lines tell of the same copy.
+    fn assert_tells_the_lines(folder: &Path, log: &Path, from: u64) {
+        let lines = events(log, &["--format", "ocsf"]).stdout;
+        let lines: Vec<&str> = std::str::from_utf8(&lines).unwrap().lines().collect();
+        let rows = rows(folder);
+        assert_eq!(rows.len(), lines.len());
+        for (leaf, (found, line)) in (0..).zip(rows.iter().zip(lines)).skip(from as usize) {
+            assert_eq!(found, &row(line, leaf));
+        }
+    }
+
+    #[test]
+    fn a_directory_goes_on_behind_its_last_whole_file_after_a_kill() {
+        let (log, frames) = copy_of(2_100);
+        let log = log.path();
+        let out = log.join("parquet");
+        let told = ["-j", "--format", "parquet", "--out", out.to_str().unwrap()];
+        let begun = format!("{}.next", name(0, 2_100));
+        // 1. Killed within the first range: what was begun is no whole file.
+        let run = command(log, &told).spawn().unwrap();
+        assert!(killed_at(run, &out.join(&begun), 0), "nothing was interrupted");
+        assert_eq!(names(&out), [begun.as_str()]);
+        // 2. Run again: the range, whole.
+        let first = events(log, &told);
+        let expected = json!({ "written": 2_100, "files": 1, "upto": 2_100, "leaves": 2_100, "unfinished_files": 1 });
+        assert_eq!(said(&first), expected, "{first:?}");
+        assert_eq!(names(&out), [name(0, 2_100)]);
+        assert_tells_the_lines(&out, log, 0);
+        let file = SerializedFileReader::new(File::open(out.join(name(0, 2_100))).unwrap()).unwrap();
+        let groups: Vec<i64> = file.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
+        assert_eq!(groups, [2_048, 52], "row groups are bounded");
+        // 3. Nothing new, nothing written.
+        let whole = std::fs::read(out.join(name(0, 2_100))).unwrap();
+        assert_eq!((&said(&events(log, &told))["written"], names(&out).len()), (&0.into(), 1));
+        // 4. The log grows; a torn beginning of the second range is left.
+        let grown: Vec<Vec<u8>> = frames.iter().cloned().chain((2_100..2_200).map(frame)).collect();
+        let bundle = std::fs::read_to_string(log.join("marque/bundle.jwt")).unwrap();
+        write(log, &grown, &bundle);
+        std::fs::write(out.join(format!("{}.next", name(2_100, 2_150))), &whole[..999]).unwrap();
+        let more = events(log, &told);
+        let expected = json!({ "written": 100, "files": 1, "upto": 2_200, "leaves": 2_200, "unfinished_files": 1 });
+        assert_eq!(said(&more), expected, "{more:?}");
+        assert_eq!(names(&out), [name(0, 2_100), name(2_100, 2_200)]);
+        assert!(std::fs::read(out.join(name(0, 2_100))).unwrap() == whole, "a whole file is not touched");
+        assert_tells_the_lines(&out, log, 2_100);
+        let leaves: Vec<u64> = rows(&out).iter().map(|row| row["leaf"].as_u64().unwrap()).collect();
+        assert_eq!(leaves, (0..2_200).collect::<Vec<u64>>(), "each once, in order");
+    }
+
+    #[test]
+    fn a_directory_is_of_one_log_and_leaves_nothing_out() {
+        let (log, frames) = copy_of(9);
+        let log = log.path();
+        let out = log.join("parquet");
+        let told =
+            |rest: &[&'static str]| [&["-j", "--format", "parquet", "--out", out.to_str().unwrap()], rest].concat();
+        let first = said(&events(log, &told(&["--after", "3"])));
+        assert_eq!((&first["written"], names(&out)), (&5.into(), vec![name(4, 9)]));
+        let (other, _) = copy_of(1);
+        let bundle = std::fs::read_to_string(log.join("marque/bundle.jwt")).unwrap();
+        write(other.path(), &(0..20).map(|leaf| frame(leaf + 1)).collect::<Vec<_>>(), &bundle);
+        let (shorter, _) = copy_of(1);
+        write(shorter.path(), &frames[..8], &bundle);
+        for (log, rest) in [(log, &["--after", "9"][..]), (other.path(), &[]), (shorter.path(), &[])] {
+            let refused = events(log, &told(rest));
+            let code = said(&refused)["error"]["code"].clone();
+            assert_eq!((refused.status.code(), code), (Some(6), "conflict".into()), "{refused:?}");
+        }
+        let foreign = out.join(name(9, 10));
+        std::fs::write(&foreign, "PAR1, it says, PAR1").unwrap();
+        assert_eq!(said(&events(log, &told(&[])))["error"]["code"], "conflict");
+        assert!(foreign.exists());
+        let usage = events(log, &["--format", "parquet"]);
+        assert_eq!(usage.status.code(), Some(2), "{usage:?}");
     }
 }
