@@ -58,6 +58,38 @@ pub(crate) fn enter(state_dir: &Path, epoch: u64) -> Result<(), SinkError> {
     keep(&state_dir.join(EPOCH_FILE), format!("{epoch}\n"))
 }
 
+/// Refuses a state directory that has a log, in whatever epoch, or that names another epoch than the one to be filled.
+pub(crate) fn is_vacant(state_dir: &Path, first: &str, epoch: u64) -> Result<(), SinkError> {
+    for place in (1..=EPOCHS_MAX).map(|epoch| at(state_dir, first, epoch)) {
+        let path = place.folder.join(LOG_FILE);
+        if path.try_exists().map_err(SinkError::at(&path))? {
+            let why = format!("{} is there already: an archive fills an empty state directory", path.display());
+            return Err(SinkError::ForeignStore(why));
+        }
+    }
+    let named = standing(state_dir, first)?;
+    if named.epoch > 1 && named.epoch != epoch {
+        let why = format!("`{EPOCH_FILE}` names epoch {}, the archive is of epoch {epoch}", named.epoch);
+        return Err(SinkError::ForeignStore(why));
+    }
+    Ok(())
+}
+
+/// Whether the epoch in this folder is the log no more: nothing that it has signed will become final.
+pub(crate) fn has_ended(folder: &Path) -> Result<bool, SinkError> {
+    // The first lies in the state directory itself.
+    if folder.join(EPOCH_FILE).try_exists().map_err(SinkError::at(folder))? {
+        return Ok(true);
+    }
+    let of = |name: &str| name.strip_prefix('e')?.parse::<u64>().ok();
+    let (Some(epoch), Some(state_dir)) = (folder.file_name().and_then(|name| of(name.to_str()?)), folder.parent())
+    else {
+        return Ok(false);
+    };
+    let named = kept(&state_dir.join(EPOCH_FILE))?.and_then(|text| text.trim_end().parse::<u64>().ok());
+    Ok(named.is_some_and(|named| named > epoch))
+}
+
 /// What an operator says of the new epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
@@ -436,6 +468,35 @@ mod tests {
             std::fs::create_dir_all(next.with_extension(format!("aside-{number}"))).unwrap();
         }
         assert!(set_aside(&next).is_err() && next.exists());
+    }
+
+    #[test]
+    fn an_archive_fills_only_what_has_no_log_in_any_epoch() {
+        for (epoch, fills) in [(1, 2), (2, 1), (2, 3), (64, 2), (2, 2)] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path();
+            is_vacant(path, FIRST, fills).unwrap();
+            let folder = at(path, FIRST, epoch).folder;
+            std::fs::create_dir_all(&folder).unwrap();
+            is_vacant(path, FIRST, fills).unwrap();
+            std::fs::write(folder.join(LOG_FILE), "a log").unwrap();
+            assert!(matches!(is_vacant(path, FIRST, fills), Err(SinkError::ForeignStore(_))), "{epoch} {fills}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        enter(directory.path(), 3).unwrap();
+        is_vacant(directory.path(), FIRST, 3).unwrap();
+        assert!(is_vacant(directory.path(), FIRST, 2).is_err());
+    }
+
+    #[test]
+    fn an_epoch_has_ended_when_a_later_one_is_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let of = |epoch| has_ended(&at(directory.path(), FIRST, epoch).folder).unwrap();
+        assert_eq!([1, 2, 3].map(of), [false; 3]);
+        enter(directory.path(), 2).unwrap();
+        assert_eq!([1, 2, 3].map(of), [true, false, false]);
+        enter(directory.path(), 3).unwrap();
+        assert_eq!([1, 2, 3].map(of), [true, true, false]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::SinkError;
 use crate::archive::{archive, read_checkpoint};
 use crate::compact::compact;
 use crate::config::Config;
-use crate::epoch::{Frozen, Why, at, enter};
+use crate::epoch::{Frozen, Why, at, enter, is_vacant};
 use crate::files::{INDEX_FILE, INVENTORY_FILE, LOG_FILE, newest_note};
 use crate::restore::restore;
 use crate::seal::Sealer;
@@ -119,6 +119,7 @@ fn bootstrap(rest: &[OsString]) -> Result<String, SinkError> {
     // An archive of a later epoch fills that epoch's folder.
     let stated = read_checkpoint(&from)?.map(|stated| stated.origin).unwrap_or_default();
     let place = at(&state_dir, &first, epoch_of(&first, &stated).unwrap_or(1));
+    is_vacant(&state_dir, &first, place.epoch)?;
     let trusted = audit_sink.trusted(&place.origin, &bundle).map_err(asked)?;
     let head = restore(&from, &place.folder, &trusted)?;
     if place.epoch > 1 {
