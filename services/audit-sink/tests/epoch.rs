@@ -100,8 +100,17 @@ async fn a_purged_stream_halts_the_log_until_its_operator_begins_a_new_epoch() {
     let said = String::from_utf8_lossy(&told.stdout);
     assert!(told.status.success() && said.contains("records 21 to 23 are lost") && left.exists(), "{told:?}");
     // 4. It goes on from what the stream holds.
-    let child = sink.start_with(&[QUIET]);
+    let archive = sink.directory.path().join("archive");
+    std::fs::create_dir(&archive).unwrap();
+    std::fs::write(archive.join("checkpoint"), std::fs::read(state.join("checkpoint")).unwrap()).unwrap();
+    let child = sink.start_with(&[QUIET, &format!("audit_sink.archive_dir={}", archive.display())]);
     assert_eq!(sink.reaches(3).await.origin, SECOND);
+    // Beside that of the epoch before, which is left as it is.
+    eventually("an archive", DEADLINE, || async {
+        if archive.join("e2/checkpoint").exists() { Ok(()) } else { Err(sink.log()) }
+    })
+    .await;
+    assert_eq!((stated(&archive.join("e2")).origin.as_str(), stated(&archive)), (SECOND, old.clone()));
     publish(&verifier, 300, "nats:tools.three").await;
     sink.reaches(303).await;
     let copy = sink.directory.path().join("copy");
