@@ -7,7 +7,7 @@
 use marque_json::Limits;
 use serde::{Deserialize, Serialize};
 
-use crate::{Checkpoint, Entry, LedgerError};
+use crate::{Checkpoint, Entry, KeyKind, LedgerError, VerifierKey};
 
 /// Epochs that a log may have: one that broke so often is no log.
 pub const EPOCHS_MAX: u64 = 64;
@@ -122,6 +122,21 @@ impl Genesis {
     /// What the last checkpoint of the epoch before states. TRUST: none; nobody's signature is looked at.
     pub fn before(&self) -> Result<Checkpoint, LedgerError> {
         Checkpoint::stated(self.previous.as_bytes())
+    }
+
+    /// The last checkpoint of the epoch before, signed by one of these logs' keys. A key of this log, in whatever epoch, is
+    /// one of the epoch before.
+    pub fn previous(&self, logs: &[VerifierKey]) -> Result<Checkpoint, LedgerError> {
+        let before = self.before()?.origin;
+        let of_this_log = |log: &&VerifierKey| first_origin(log.name()) == first_origin(&before);
+        let logs = logs.iter().filter(|log| log.kind() == KeyKind::Ed25519).filter(of_this_log);
+        let keys = logs.map(|log| VerifierKey::new(&before, KeyKind::Ed25519, *log.key()));
+        Checkpoint::open(self.previous.as_bytes(), &keys.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// Whether the epoch before is the first, whose last message is known by its size.
+    pub fn is_second(&self) -> bool {
+        later_epoch(&self.origin) == Some(2)
     }
 
     /// Whether what it says is lost is what lies between the epoch before, whose last message is `end`, and its own first.
@@ -244,6 +259,21 @@ mod tests {
             assert!(Genesis::parse(&text(&bad)).is_err(), "{bad:?}");
         }
         assert!(Genesis { reason: "x".repeat(REASON_BYTES_MAX), ..good }.checked().is_ok());
+    }
+
+    #[test]
+    fn what_it_goes_on_from_is_signed_by_the_log() {
+        let log = |origin: &str, seed: u8| {
+            VerifierKey::new(origin, KeyKind::Ed25519, SigningKey::from_seed(&[seed; 32]).public()).unwrap()
+        };
+        let third = genesis("acme.example/audit/e2");
+        for name in [FIRST, "acme.example/audit/e2", "acme.example/audit/e3"] {
+            assert_eq!(third.previous(&[log(FIRST, 4), log(name, 3)]).unwrap().size, 5, "{name}");
+        }
+        for logs in [vec![], vec![log(FIRST, 4)], vec![log("evil.example/audit", 3)]] {
+            assert!(third.previous(&logs).is_err(), "{logs:?}");
+        }
+        assert!(genesis(FIRST).is_second() && !third.is_second());
     }
 
     #[test]
