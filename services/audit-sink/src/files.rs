@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use marque_ledger::TileId;
 use marque_ledger::layout::{self, BUNDLE, CHECKPOINT, VERDICTS};
+use marque_ledger::{Checkpoint, TileId};
 
 use crate::SinkError;
+use crate::epoch::has_ended;
 use crate::finality::FINAL_FILE;
 use crate::index::{Index, IndexView};
 use crate::judge::Judge;
@@ -92,13 +93,18 @@ impl Shelf<'_> {
 }
 
 /// The newest final checkpoint of a state directory; of a sink that was stopped before any was final, the newest that it
-/// signed.
+/// signed. Of an epoch that has ended, the larger of the two: that is the one that the next goes on from.
 pub(crate) fn newest_note(state_dir: &Path) -> Result<String, SinkError> {
-    if let Some(note) = kept(&state_dir.join(FINAL_FILE))? {
+    let path = state_dir.join(CHECKPOINT_FILE);
+    let Some(note) = kept(&state_dir.join(FINAL_FILE))? else {
+        return std::fs::read_to_string(&path).map_err(SinkError::at(&path));
+    };
+    if !has_ended(state_dir)? {
         return Ok(note);
     }
-    let path = state_dir.join(CHECKPOINT_FILE);
-    std::fs::read_to_string(&path).map_err(SinkError::at(&path))
+    let Some(signed) = kept(&path)? else { return Ok(note) };
+    let size = |note: &str| Checkpoint::stated(note.as_bytes()).map(|stated| stated.size);
+    Ok(if size(&signed)? > size(&note)? { signed } else { note })
 }
 
 /// Writes the log of a stopped sink, or of a copy of its state directory, into a directory. Gives the tree's size.
@@ -106,7 +112,7 @@ pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
     let note = newest_note(state_dir)?;
     let bundle =
         std::fs::read_to_string(state_dir.join(BUNDLE_FILE)).map_err(SinkError::at(&state_dir.join(BUNDLE_FILE)))?;
-    let stated = marque_ledger::Checkpoint::stated(note.as_bytes())?;
+    let stated = Checkpoint::stated(note.as_bytes())?;
     let trusted = marque_signing::TrustBundle::open(bundle.trim_end(), None)
         .map_err(|error| SinkError::ForeignStore(format!("{BUNDLE_FILE}: {error}")))?;
     let fingerprint = marque_signing::bundle::fingerprint(bundle.trim_end()).to_string();
@@ -126,4 +132,32 @@ pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
         }
     }
     Ok(stated.size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::enter;
+    use marque_ledger::Hash;
+    use marque_signing::SigningKey;
+
+    #[test]
+    fn an_ended_epochs_newest_checkpoint_is_the_larger() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let note = |size: u64| {
+            let checkpoint = Checkpoint { origin: "acme.example/audit".into(), size, root: Hash::leaf(b"5") };
+            checkpoint.sign(&SigningKey::from_seed(&[3; 32])).unwrap()
+        };
+        let newest = || newest_note(path).map(|note| Checkpoint::stated(note.as_bytes()).unwrap().size).ok();
+        assert_eq!(newest(), None);
+        std::fs::write(path.join(CHECKPOINT_FILE), note(9)).unwrap();
+        assert_eq!(newest(), Some(9));
+        std::fs::write(path.join(FINAL_FILE), note(7)).unwrap();
+        assert_eq!(newest(), Some(7));
+        enter(path, 2).unwrap();
+        assert_eq!(newest(), Some(9));
+        std::fs::write(path.join(CHECKPOINT_FILE), note(5)).unwrap();
+        assert_eq!(newest(), Some(7));
+    }
 }

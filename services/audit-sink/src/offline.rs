@@ -14,7 +14,7 @@ use crate::SinkError;
 use crate::archive::{archive, read_checkpoint};
 use crate::compact::compact;
 use crate::config::Config;
-use crate::epoch::{Frozen, Why, at, enter};
+use crate::epoch::{Frozen, Why, at, enter, is_vacant};
 use crate::files::{INDEX_FILE, INVENTORY_FILE, LOG_FILE, newest_note};
 use crate::restore::restore;
 use crate::seal::Sealer;
@@ -119,6 +119,7 @@ fn bootstrap(rest: &[OsString]) -> Result<String, SinkError> {
     // An archive of a later epoch fills that epoch's folder.
     let stated = read_checkpoint(&from)?.map(|stated| stated.origin).unwrap_or_default();
     let place = at(&state_dir, &first, epoch_of(&first, &stated).unwrap_or(1));
+    is_vacant(&state_dir, &first, place.epoch)?;
     let trusted = audit_sink.trusted(&place.origin, &bundle).map_err(asked)?;
     let head = restore(&from, &place.folder, &trusted)?;
     if place.epoch > 1 {
@@ -129,27 +130,28 @@ fn bootstrap(rest: &[OsString]) -> Result<String, SinkError> {
 
 fn new_epoch(rest: &[OsString]) -> Result<String, SinkError> {
     let told = Told::read(rest, &["--reason", "--genesis"], NEW_EPOCH)?;
-    let why = match told.flag() {
-        Some(("--genesis", file)) => {
-            let path = Path::new(file);
-            Why::Of(Genesis::parse(&std::fs::read(path).map_err(SinkError::at(path))?)?)
-        }
-        reason => Why::Reason(reason.map(|(_, text)| text.to_string_lossy().into_owned()).unwrap_or_default()),
-    };
-    let config = told.config;
+    let config = &told.config;
     let bundle = config.common.trust_bundle().map_err(asked)?;
     let frozen =
         Frozen::open(&config.common.state_dir().map_err(asked)?, &marque_ledger::origin(&bundle.trust_domain))?;
     let (store_end, key) = (frozen.store.head().size, config.common.signing_key().map_err(asked)?);
     let (folder, origin) = (frozen.standing.folder.clone(), frozen.standing.origin.clone());
     let policy = config.audit_sink.policy(&origin, &key.did(), &bundle).map_err(asked)?;
-    let sealer = Sealer::open(&folder, &origin, key, policy);
+    let why = match told.flag() {
+        Some(("--genesis", file)) => {
+            let path = Path::new(file);
+            let genesis = Genesis::parse(&std::fs::read(path).map_err(SinkError::at(path))?)?;
+            Why::Of { genesis, trusted: config.audit_sink.trusted(&origin, &bundle).map_err(asked)? }
+        }
+        reason => Why::Reason(reason.map(|(_, text)| text.to_string_lossy().into_owned()).unwrap_or_default()),
+    };
+    let sealer = Sealer::open(&folder, &origin, key, policy)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let genesis = runtime.map_err(SinkError::at(Path::new("the runtime")))?.block_on(async {
-        let bus = Bus::connect(connect_options(&config).map_err(asked)?).await?;
+        let bus = Bus::connect(connect_options(config).map_err(asked)?).await?;
         let there = tokio::time::timeout(BROKER_TIME, bus.connected()).await;
         there.map_err(|_| BusError::Unavailable("the broker does not answer".into()))?;
-        let genesis = frozen.next(&bus, sealer, why, Clock::new().unix_millis().0).await?;
+        let genesis = frozen.next(&bus, &sealer, why, Clock::new().unix_millis().0).await?;
         bus.drain().await?;
         Ok::<_, SinkError>(genesis)
     })?;

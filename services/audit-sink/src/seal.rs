@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use marque_identity::{Did, UnixSeconds};
+use marque_ledger::epoch::{epoch_of, first_origin};
 use marque_ledger::{
     Checkpoint, Hash, KeyKind, LedgerError, Note, NoteSignature, Policy, VerifierKey, cosign, root_at,
 };
@@ -186,10 +187,18 @@ impl Sealer {
     }
 
     /// Another checkpoint under our key was found, such as the last published: the log must come to agree with it.
-    /// One that our key did not sign is passed over.
+    /// One that our key did not sign is passed over, and one of an epoch before ours; one of a later epoch halts the log,
+    /// which has ended.
     pub fn remember(&self, note: &[u8]) -> Result<(), SinkError> {
         let Ok(checkpoint) = Checkpoint::open(note, std::slice::from_ref(&self.verifier)) else {
-            tracing::warn!("a published checkpoint is not ours: passed over");
+            if let Some(Checkpoint { origin, size, .. }) = self.of_a_later_epoch(note) {
+                return Err(SinkError::Halted(format!(
+                    "this key has signed `{origin}` at size {size}, a later epoch than `{}`: the state directory is old, \
+                     or empty, and is to be restored",
+                    self.origin
+                )));
+            }
+            tracing::warn!("a published checkpoint is not of this log and key: passed over");
             return Ok(());
         };
         let mut state = self.lock();
@@ -202,6 +211,17 @@ impl Sealer {
                 Ok(())
             }
         }
+    }
+
+    /// What a note states that our key has signed for a later epoch of this log.
+    fn of_a_later_epoch(&self, note: &[u8]) -> Option<Checkpoint> {
+        let origin = Checkpoint::stated(note).ok()?.origin;
+        let epoch = |name: &str| epoch_of(first_origin(&self.origin), name);
+        if epoch(&origin)? <= epoch(&self.origin)? {
+            return None;
+        }
+        let key = VerifierKey::new(&origin, KeyKind::Ed25519, self.key.public()).ok()?;
+        Checkpoint::open(note, &[key]).ok()
     }
 
     /// Signs the log as it stands on disk, if it has grown and agrees with everything that was signed before; the
@@ -228,6 +248,21 @@ impl Sealer {
         Step::Kept.taken();
         self.finality.signed(&signed)?;
         Ok(Some(signed))
+    }
+
+    /// The log's last checkpoint, signed where it ends: for a log that nothing more is appended to. Refused where more is
+    /// signed than it has, and where nothing ever was.
+    pub fn seal_last(&self, store: &LogStore) -> Result<String, SinkError> {
+        self.seal(store)?;
+        let state = self.lock();
+        let (end, signed) = (store.head().size, state.unproven.keys().next_back().copied().unwrap_or(0));
+        if signed > end {
+            let why =
+                format!("the log has {end} leaves, but {signed} were signed: its store is old, and is to be restored");
+            return Err(SinkError::Halted(why));
+        }
+        let last = state.last.as_ref().map(|last| last.note.clone());
+        last.ok_or_else(|| SinkError::NotFound("the log was never signed: there is nothing to go on from".into()))
     }
 
     /// Compares the log with what was signed at sizes that it has reached. The largest stays, for the next time.
@@ -257,6 +292,53 @@ mod tests {
 
     fn open(directory: &Path) -> Sealer {
         Sealer::open(directory, "acme.example/audit", SigningKey::from_seed(&[3; 32]), None).unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_later_epoch_halts_the_one_before() {
+        let note = |origin: &str, seed: u8| {
+            let checkpoint = Checkpoint { origin: origin.into(), size: 5, root: Hash::leaf(b"5") };
+            checkpoint.sign(&SigningKey::from_seed(&[seed; 32])).unwrap()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let of = |origin: &str| Sealer::open(directory.path(), origin, SigningKey::from_seed(&[3; 32]), None).unwrap();
+        let (first, second) = ("acme.example/audit", "acme.example/audit/e2");
+        for (ours, later) in [(first, second), (first, "acme.example/audit/e64"), (second, "acme.example/audit/e10")] {
+            let halted = of(ours).remember(note(later, 3).as_bytes());
+            assert!(matches!(halted, Err(SinkError::Halted(why)) if why.contains(later)), "{ours} {later}");
+        }
+        // An epoch before; another's; of another log; no epoch; noise.
+        for (ours, passed) in [
+            (second, note(first, 3)),
+            (first, note(second, 4)),
+            (first, note("evil.example/audit/e2", 3)),
+            (first, note("acme.example/audit/e65", 3)),
+            (first, "noise".into()),
+        ] {
+            of(ours).remember(passed.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_last_checkpoint_agrees_with_all_that_was_signed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let store = LogStore::open(&path.join("audit.redb"), "acme.example/audit").unwrap();
+        assert!(matches!(open(path).seal_last(&store), Err(SinkError::NotFound(_))));
+        store.append(0, &[b"a".to_vec()]).unwrap();
+        let note = open(path).seal_last(&store).unwrap();
+        assert_eq!(Checkpoint::stated(note.as_bytes()).unwrap().size, 1);
+        assert_eq!(open(path).seal_last(&store).unwrap(), note);
+        // Published, and not kept: a larger one, or another root.
+        std::fs::remove_file(path.join(CHECKPOINT_FILE)).unwrap();
+        std::fs::remove_file(path.join(crate::finality::FINAL_FILE)).unwrap();
+        for (size, why) in [(2, "were signed"), (1, "was signed")] {
+            let checkpoint = Checkpoint { origin: "acme.example/audit".into(), size, root: Hash::leaf(b"other") };
+            let sealer = open(path);
+            sealer.remember(checkpoint.sign(&SigningKey::from_seed(&[3; 32])).unwrap().as_bytes()).unwrap();
+            assert!(matches!(sealer.seal_last(&store), Err(SinkError::Halted(said)) if said.contains(why)), "{size}");
+            assert!(!path.join(CHECKPOINT_FILE).exists());
+        }
     }
 
     /// The note is written under another name, synced, and named: each of them fails here, and what a broken-off write

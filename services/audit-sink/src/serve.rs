@@ -3,12 +3,13 @@
 //! The page and the log under it answer before there is a broker. The first examination of the stream is fatal; a
 //! later one halts the log, which goes on answering and says so.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use marque_bus::service::Request;
 use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, header, streams, subjects};
+use marque_ledger::epoch::{first_origin, later_epoch};
 use marque_ledger::origin;
 use marque_runtime::telemetry::traceparent;
 use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
@@ -22,7 +23,7 @@ use crate::archive::Archiver;
 use crate::compact;
 use crate::config::Config;
 use crate::desk::{Desk, Halted, QUESTION_BYTES_MAX, Question};
-use crate::epoch::{Standing, standing};
+use crate::epoch::{self, Standing, standing};
 use crate::files::{BUNDLE_FILE, INDEX_FILE, INVENTORY_FILE, LOG_FILE};
 use crate::guard::examine;
 use crate::headroom::{Headroom, RoomMetrics};
@@ -85,7 +86,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let outside = Outside::all(&sink.sealer, &sink.intake.store, &sink.intake.metrics).map_err(unusable)?;
     let outside: JoinSet<()> = outside.into_iter().map(|witness| witness.run(stopped.clone())).collect();
     let looking = sink.headroom.run(&bus, stopped.clone());
-    let archiving = sink.archive_until(config.audit_sink.archive_dir.clone(), stopped.clone());
+    let archiving = sink.archive_until(config.audit_sink.archive_dir.as_deref(), stopped.clone());
     tokio::join!(
         sink.take_in_until(&bus, stopped),
         looking,
@@ -278,8 +279,11 @@ impl Sink {
         }
     }
 
-    async fn archive_until(&self, to: Option<PathBuf>, stopped: watch::Receiver<bool>) {
-        let Some(to) = to else { return };
+    /// Archives the epoch that is the log: a later one beside those before, as it lies in the state directory.
+    async fn archive_until(&self, archive_dir: Option<&Path>, stopped: watch::Receiver<bool>) {
+        let Some(archive_dir) = archive_dir else { return };
+        let epoch = later_epoch(self.sealer.origin()).unwrap_or(1);
+        let to = epoch::at(archive_dir, first_origin(self.sealer.origin()), epoch).folder;
         let (store, sealer) = (Arc::clone(&self.intake.store), Arc::clone(&self.sealer));
         Archiver { store, sealer, metrics: self.intake.metrics.clone(), to }.run(stopped).await;
     }

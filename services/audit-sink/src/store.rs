@@ -288,6 +288,10 @@ impl TileSource for LogView {
     fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
         let unreadable = |why: String| LedgerError::TileUnreadable { path: id.path(), why };
         let TileKind::Hashes(level) = id.kind else { return Err(unreadable("not a tile of hashes".into())) };
+        // The open tile of a level is that of one place alone.
+        if TileId::covering(id.kind, id.index, self.size).is_none_or(|whole| whole.width < id.width) {
+            return Err(unreadable(format!("a log of {} leaves has not so much of it", self.size)));
+        }
         let read = || -> Result<Option<Vec<u8>>, SinkError> {
             if let Some(tile) = self.txn.open_table(TILES)?.get((level, id.index))? {
                 return Ok(Some(tile.value().to_vec()));
@@ -335,6 +339,30 @@ mod tests {
     fn message(subject_bytes: usize, payload_bytes: usize) -> marque_bus::Stored {
         let subject = format!("marque.record.requested.{}", "a".repeat(subject_bytes - 24));
         marque_bus::Stored { sequence: 1, time_ns: 7, subject, payload: vec![b'x'; payload_bytes].into() }
+    }
+
+    #[test]
+    fn a_tile_is_that_of_its_place_or_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LogStore::open(&directory.path().join("audit.redb"), "acme.example/audit").unwrap();
+        let tile = |level, index, width| {
+            let id = TileId { kind: TileKind::Hashes(level), index, width };
+            let bytes = store.view().unwrap().tile(id);
+            bytes.map(|bytes| bytes.len() / Hash::BYTES).ok()
+        };
+        assert_eq!(tile(0, 0, 1), None);
+        let entries: Vec<_> = (0..300_u32).map(|leaf| leaf.to_be_bytes().to_vec()).collect();
+        store.append(0, &entries).unwrap();
+        for (level, index, width, hashes) in
+            [(0, 0, 256, 256), (0, 0, 1, 256), (0, 1, 44, 44), (0, 1, 7, 44), (1, 0, 1, 1)]
+        {
+            assert_eq!(tile(level, index, width), Some(hashes), "{level} {index} {width}");
+        }
+        for (level, index, width) in
+            [(0, 1, 45), (0, 2, 1), (0, u64::MAX, 1), (1, 0, 2), (1, 1, 1), (2, 0, 1), (255, 0, 1)]
+        {
+            assert_eq!(tile(level, index, width), None, "{level} {index} {width}");
+        }
     }
 
     #[test]

@@ -88,7 +88,9 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
                 None => common.connection.directory()?.sink_page()?,
             };
             if args.dry_run {
-                let leaves = stated_in(&fetch_when_there(&from, layout::CHECKPOINT).await?)?.size;
+                let stated = stated_in(&fetch_when_there(&from, layout::CHECKPOINT).await?)?;
+                may_replace(&args.log, &stated)?;
+                let leaves = stated.size;
                 let files = layout::files(leaves).count();
                 let text = format!("would copy {leaves} leaves in {files} files to {}", args.log.display());
                 return Ok(Answer::yes(json!({ "dry_run": true, "leaves": leaves, "files": files }), text));
@@ -159,7 +161,9 @@ pub(crate) async fn export_entries(from: &str, to: &Path) -> Result<Exported, Fa
 /// one, and what it has of the entries and the index is not fetched again.
 async fn copy(from: &str, to: &Path, page_leaves: u64, wanted: impl Fn(&str) -> bool) -> Result<Exported, Failure> {
     let checkpoint = fetch_when_there(from, layout::CHECKPOINT).await?;
-    let size = stated_in(&checkpoint)?.size;
+    let stated = stated_in(&checkpoint)?;
+    may_replace(to, &stated)?;
+    let size = stated.size;
     let mut exported = Exported { leaves: size, ..Exported::default() };
     for path in layout::files(size).filter(|path| wanted(path)) {
         let file = to.join(&path);
@@ -178,6 +182,25 @@ async fn copy(from: &str, to: &Path, page_leaves: u64, wanted: impl Fn(&str) -> 
         };
     }
     Ok(exported)
+}
+
+/// Refuses to write over a copy of another log, of a larger one, or of one that differs: it may be all that is left of it,
+/// or the evidence. TRUST: none; nobody's signature is looked at.
+fn may_replace(to: &Path, now: &Checkpoint) -> Result<(), Failure> {
+    let files = marque_ledger::Directory::new(to);
+    let there = files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX);
+    let there = there.map_err(|why| Failure::new(Code::Unavailable, why))?;
+    let Some(there) = there.map(|note| stated_in(&note)).transpose()? else { return Ok(()) };
+    let why = if there.origin != now.origin {
+        format!("holds log `{}`, the sink shows `{}`", there.origin, now.origin)
+    } else if there.size > now.size {
+        format!("holds {} leaves, the sink shows {}", there.size, now.size)
+    } else if there.size == now.size && there.root != now.root {
+        format!("holds root {} at size {}, the sink shows {}", there.root, there.size, now.root)
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(Code::Conflict, format!("{} {why}", to.display())).hint("copy into another directory"))
 }
 
 fn written(file: &Path, bytes: &[u8]) -> Result<u64, Failure> {

@@ -7,7 +7,7 @@
 use marque_json::Limits;
 use serde::{Deserialize, Serialize};
 
-use crate::{Checkpoint, Entry, LedgerError};
+use crate::{Checkpoint, Entry, KeyKind, LedgerError, VerifierKey};
 
 /// Epochs that a log may have: one that broke so often is no log.
 pub const EPOCHS_MAX: u64 = 64;
@@ -33,6 +33,14 @@ pub fn epoch_of(first: &str, name: &str) -> Option<u64> {
 /// The name of an epoch of a log.
 pub fn epoch_origin(first: &str, epoch: u64) -> String {
     if epoch <= 1 { first.to_owned() } else { format!("{first}/e{epoch}") }
+}
+
+/// The name of the first epoch of a log, by that of any of its epochs.
+pub fn first_origin(name: &str) -> &str {
+    match later_epoch(name) {
+        Some(_) => name.rsplit_once("/e").map_or(name, |(first, _)| first),
+        None => name,
+    }
 }
 
 /// Whether a log of this name begins with a genesis; its epoch then.
@@ -81,11 +89,8 @@ impl Genesis {
         lost: Option<Lost>,
     ) -> Result<Self, LedgerError> {
         let before = Checkpoint::stated(previous.as_bytes())?.origin;
-        let (first, epoch) = match later_epoch(&before) {
-            Some(epoch) => (before.rsplit_once("/e").map_or(before.as_str(), |(first, _)| first), epoch),
-            None => (before.as_str(), 1),
-        };
-        let (kind, origin) = (KIND.to_owned(), epoch_origin(first, epoch + 1));
+        let epoch = later_epoch(&before).unwrap_or(1);
+        let (kind, origin) = (KIND.to_owned(), epoch_origin(first_origin(&before), epoch + 1));
         Self { kind, origin, previous, reason, at_ms, first_sequence, lost }.checked()
     }
 
@@ -117,6 +122,36 @@ impl Genesis {
     /// What the last checkpoint of the epoch before states. TRUST: none; nobody's signature is looked at.
     pub fn before(&self) -> Result<Checkpoint, LedgerError> {
         Checkpoint::stated(self.previous.as_bytes())
+    }
+
+    /// The last checkpoint of the epoch before, signed by one of these logs' keys. A key of this log, in whatever epoch, is
+    /// one of the epoch before.
+    pub fn previous(&self, logs: &[VerifierKey]) -> Result<Checkpoint, LedgerError> {
+        let before = self.before()?.origin;
+        let of_this_log = |log: &&VerifierKey| first_origin(log.name()) == first_origin(&before);
+        let logs = logs.iter().filter(|log| log.kind() == KeyKind::Ed25519).filter(of_this_log);
+        let keys = logs.map(|log| VerifierKey::new(&before, KeyKind::Ed25519, *log.key()));
+        Checkpoint::open(self.previous.as_bytes(), &keys.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// Whether the epoch before is the first, whose last message is known by its size.
+    pub fn is_second(&self) -> bool {
+        later_epoch(&self.origin) == Some(2)
+    }
+
+    /// Whether what it says is lost is what lies between the epoch before, whose last message is `end`, and its own first.
+    pub fn accounts_from(&self, end: u64) -> Result<(), LedgerError> {
+        let after = end.saturating_add(1);
+        let due = (self.first_sequence > after).then(|| Lost { from: after, to: self.first_sequence - 1 });
+        match (due, self.lost) {
+            (due, lost) if due == lost => Ok(()),
+            (Some(_), None) => Err(LedgerError::GenesisMalformed(
+                "it begins further on than the epoch before ends, and says that nothing is lost",
+            )),
+            (_, _) => {
+                Err(LedgerError::GenesisMalformed("it says that other messages are lost than lie between the two"))
+            }
+        }
     }
 
     fn at_ns(&self) -> i64 {
@@ -194,6 +229,7 @@ mod tests {
             assert_eq!(epoch_of(FIRST, name), epoch);
             assert_eq!(epoch_origin(FIRST, epoch.unwrap()), name);
             assert_eq!(later_epoch(name), epoch.filter(|epoch| *epoch > 1));
+            assert_eq!(first_origin(name), FIRST);
         }
         for name in ["", "acme.example", "/e1", "/e0", "/e02", "/e65", "/e2/e3", "/f2", "/e+2", "/e"] {
             assert_eq!(epoch_of(FIRST, &format!("{FIRST}{name}")).filter(|_| !name.is_empty()), None, "{name}");
@@ -223,6 +259,38 @@ mod tests {
             assert!(Genesis::parse(&text(&bad)).is_err(), "{bad:?}");
         }
         assert!(Genesis { reason: "x".repeat(REASON_BYTES_MAX), ..good }.checked().is_ok());
+    }
+
+    #[test]
+    fn what_it_goes_on_from_is_signed_by_the_log() {
+        let log = |origin: &str, seed: u8| {
+            VerifierKey::new(origin, KeyKind::Ed25519, SigningKey::from_seed(&[seed; 32]).public()).unwrap()
+        };
+        let third = genesis("acme.example/audit/e2");
+        for name in [FIRST, "acme.example/audit/e2", "acme.example/audit/e3"] {
+            assert_eq!(third.previous(&[log(FIRST, 4), log(name, 3)]).unwrap().size, 5, "{name}");
+        }
+        for logs in [vec![], vec![log(FIRST, 4)], vec![log("evil.example/audit", 3)]] {
+            assert!(third.previous(&logs).is_err(), "{logs:?}");
+        }
+        assert!(genesis(FIRST).is_second() && !third.is_second());
+    }
+
+    #[test]
+    fn what_is_lost_is_what_lies_between_two_epochs() {
+        let good = genesis(FIRST);
+        good.accounts_from(5).unwrap();
+        for (first_sequence, lost, ends) in
+            [(8, None, 7..=20), (1, None, 0..=9), (NUMBER_MAX, None, u64::MAX..=u64::MAX)]
+        {
+            let genesis = Genesis { first_sequence, lost, ..good.clone() };
+            ends.for_each(|end| genesis.accounts_from(end).unwrap());
+        }
+        for end in [0, 4, 6, 7, 8, u64::MAX] {
+            assert!(good.accounts_from(end).is_err(), "{end}");
+        }
+        let silent = Genesis { lost: None, ..good }.accounts_from(5);
+        assert!(silent.unwrap_err().to_string().contains("nothing is lost"));
     }
 
     proptest! {

@@ -23,7 +23,8 @@ use crate::{Checkpoint, Entry, Files, Hash, Policy, TILE_WIDTH, VerifierKey};
 use crate::{prove_consistency, root_at, verify_consistency};
 
 use bundles::{Bundles, Part};
-use genesis::genesis;
+pub use genesis::begins_at;
+use genesis::{genesis, goes_on_from};
 use in_order::in_order;
 use index::{Index, Standing};
 use tiles::{Stored, upper_levels};
@@ -162,6 +163,9 @@ impl Verification<'_> {
         if later_epoch(&checkpoint.origin).is_some() && checkpoint.size > 0 {
             match genesis(files, &checkpoint) {
                 Ok(genesis) => {
+                    if let Err(what) = goes_on_from(&genesis, self.policy) {
+                        report.find(CHECKPOINT, Some(0), what);
+                    }
                     first_sequence = genesis.first_sequence - 1;
                     report.genesis = Some(genesis);
                 }

@@ -9,7 +9,7 @@ use marque_ledger::layout::{CHECKPOINT, VERDICTS};
 use marque_runtime::Shutdown;
 use marque_runtime::http::{Shown, serve_files};
 use marque_runtime::shutdown::ShutdownTrigger;
-use marque_tests::exported::Exported;
+use marque_tests::exported::{Exported, acts, framed, sink_key};
 use serde_json::Value;
 
 use super::answered;
@@ -128,6 +128,27 @@ async fn what_is_not_this_logs_is_copied_anew() {
     let (code, said, asked) = page.export(folder.path());
     assert_eq!((code, of(&asked, "tile/entries/")), (0, 1), "{said} {asked:?}");
     is_whole(folder.path(), &exported);
+}
+
+/// A copy may be all that is left of another log, or the evidence of one that was cut or differs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_another_log_is_not_written_over() {
+    let exported = Exported::sound(20);
+    let page = Page::serve(&exported).await;
+    let larger = Exported::sound(30);
+    let other = Exported::of(&framed(&acts(21)[1..]), sink_key());
+    let foreign = Exported::of_log("other.example/audit", &framed(&acts(5)), sink_key());
+    for (there, why) in [(&larger, "holds 30 leaves"), (&other, "holds root"), (&foreign, "holds log")] {
+        let files = there.files().into_iter().map(|path| (there.read(&path), path)).collect::<Vec<_>>();
+        let (code, said, asked) = page.export(&there.copy());
+        assert!(code != 0 && said.to_string().contains(why), "{why}: {said}");
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(files.iter().all(|(bytes, path)| there.read(path) == *bytes), "{why}");
+    }
+    // Its own, and a smaller one of it.
+    for size in [20, 7] {
+        assert_eq!(page.export(&Exported::sound(size).copy()).0, 0, "{size}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,6 +76,47 @@ fn finds_an_epoch_that_does_not_go_on_from_the_one_before() {
 }
 
 #[test]
+fn finds_an_epoch_that_hides_what_is_lost_or_goes_on_from_what_nobody_signed() {
+    let before = Exported::of(&framed(&acts(BEFORE)), sink_key());
+    let after = |note: String, first: u64, lost: Option<(u64, u64)>| {
+        let lost = lost.map(|(from, to)| Lost { from, to });
+        Genesis::after(note, "the stream was purged".into(), 1_700_000_000_000, first, lost).unwrap()
+    };
+    let note = |log: &Exported| String::from_utf8(log.read("checkpoint")).unwrap();
+    let foreign = Exported::of(&framed(&acts(BEFORE)), marque_signing::SigningKey::from_seed(&[77; 32]));
+    for (genesis, why) in [
+        (after(note(&before), FIRST, None), "nothing is lost"),
+        (after(note(&before), FIRST, Some((33, 33))), "other messages are lost"),
+        (after(note(&foreign), FIRST, Some((31, 33))), "the last checkpoint of the epoch before"),
+    ] {
+        let (code, said) = verified(&later(&genesis, FIRST).copy(), &[]);
+        assert!(code == 1 && said["report"]["findings"].to_string().contains(why), "{why}: {said}");
+    }
+    // Where a third goes on from is known by a copy of the second alone, which ends with message 300.
+    let second = later(&genesis(&before, FIRST), FIRST);
+    let third = |first: u64, lost| {
+        let rest = framed_from(first, &acts(310)[first as usize - 1..]);
+        let genesis = after(note(&second), first, lost);
+        Exported::of_log("acme.example/audit/e3", &[vec![genesis.entry().unwrap()], rest].concat(), sink_key())
+    };
+    let previous = second.copy().display().to_string();
+    for (first, lost, holds) in
+        [(301, None, true), (304, Some((301, 303)), true), (304, None, false), (304, Some((302, 303)), false)]
+    {
+        let log = third(first, lost);
+        let (code, said) = verified(&log.copy(), &[]);
+        assert!(code == 0 && unchecked(&said, "which records are lost between"), "{said}");
+        let output = super::ran(&["log", "verify", &log.copy().display().to_string()]);
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("no record is lost"), "{output:?}");
+        let (code, said) = verified(&log.copy(), &["--previous", &previous]);
+        assert!(
+            (code == 0) == holds && !unchecked(&said, "which records are lost between"),
+            "{first} {lost:?}: {said}"
+        );
+    }
+}
+
+#[test]
 fn finds_a_genesis_that_is_none() {
     let before = Exported::of(&framed(&acts(BEFORE)), sink_key());
     let good = genesis(&before, FIRST);

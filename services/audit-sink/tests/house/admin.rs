@@ -28,9 +28,18 @@ pub async fn api(admin: &async_nats::Client, subject: String, body: Value) -> Va
 /// Drops the stream's head, as an operator with the archive in hand: for a moment only so many messages are allowed,
 /// and the old ones go.
 pub async fn purge_to_the_last(admin: &async_nats::Client, messages: u64) {
+    cut_to(admin, "max_msgs", messages).await;
+}
+
+/// The same of each subject's messages: it leaves holes.
+pub async fn keep_the_last_of_each_subject(admin: &async_nats::Client) {
+    cut_to(admin, "max_msgs_per_subject", 1).await;
+}
+
+async fn cut_to(admin: &async_nats::Client, limit: &str, messages: u64) {
     let settings = api(admin, format!("$JS.API.STREAM.INFO.{AUDIT}"), json!({})).await["config"].clone();
     let mut cut = settings.clone();
-    (cut["discard"], cut["max_msgs"]) = (json!("old"), json!(messages));
+    (cut["discard"], cut[limit]) = (json!("old"), json!(messages));
     api(admin, format!("$JS.API.STREAM.UPDATE.{AUDIT}"), cut).await;
     api(admin, format!("$JS.API.STREAM.UPDATE.{AUDIT}"), settings).await;
 }

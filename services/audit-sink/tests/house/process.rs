@@ -22,11 +22,16 @@ pub struct Sink {
 
 impl Sink {
     pub fn new(broker: &Broker) -> Self {
+        Self::of(broker, 3, &bundle_text())
+    }
+
+    /// One with this key under this bundle.
+    pub fn of(broker: &Broker, seed: u8, bundle: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| private(&directory.path().join(name), text);
-        write("key", &marque_signing::base64url(key(3).seed().as_slice()));
+        write("key", &marque_signing::base64url(key(seed).seed().as_slice()));
         write("nats-key", &marque_signing::base64url(Broker::key(BusRole::Sink).seed().as_slice()));
-        write("bundle.jwt", &bundle_text());
+        write("bundle.jwt", bundle);
         Self { page: format!("127.0.0.1:{}", free_port()), url: broker.url(), directory }
     }
 

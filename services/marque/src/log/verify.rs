@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use marque_identity::refusal::quoted;
 use marque_judgement::record::{Broken, Chains, Histories, Judge, Step, VALID};
-use marque_ledger::verify::{RecordCheck, Report, Verification, goes_on};
+use marque_ledger::verify::{RecordCheck, Report, Verification, begins_at, goes_on};
 use marque_ledger::{Checkpoint, Entry, Files as _, layout};
 use marque_signing::bundle::TrustBundle;
 use serde::Serialize;
@@ -119,7 +119,8 @@ pub fn verify(copy: &Path, trust: &Trust, from: Option<&Checkpoint>, progress: &
     Verified { valid: report.is_ok(), report, chains, not_checked }
 }
 
-/// Holds a later epoch to a copy of the epoch before, which must reach as far as it says, and give the same root.
+/// Holds a later epoch to a copy of the epoch before, which must reach as far as it says, give the same root, and end
+/// where this one begins or with what it says is lost.
 fn follows(verified: &mut Verified, previous: &Path, trust: &Trust) -> Result<(), Failure> {
     let Some(before) = before(&verified.report) else {
         return Err(Failure::usage("--previous is for a later epoch of a log: this copy is of its first"));
@@ -127,12 +128,19 @@ fn follows(verified: &mut Verified, previous: &Path, trust: &Trust) -> Result<()
     let note = read(&previous.join(layout::CHECKPOINT), CHECKPOINT_BYTES_MAX as usize)?;
     let files = marque_ledger::Directory::new(previous);
     let opened = Checkpoint::open(&note, trust.policy.logs()).map_err(|error| error.to_string());
-    if let Err(why) = opened.and_then(|now| goes_on(&files, &before, &now)) {
+    let ends = |now: Checkpoint| {
+        goes_on(&files, &before, &now)?;
+        let end = begins_at(&files, &now)?.saturating_add(before.size).saturating_sub(1);
+        let accounts = verified.report.genesis.as_ref().map_or(Ok(()), |genesis| genesis.accounts_from(end));
+        accounts.map_err(|error| error.to_string())
+    };
+    if let Err(why) = opened.and_then(ends) {
         let what = format!("the copy of the epoch before: {why}");
         verified.report.find(layout::CHECKPOINT, Some(0), what);
         verified.valid = false;
     }
-    verified.not_checked.retain(|sentence| *sentence != unchecked_before(&before));
+    let now_checked = [unchecked_before(&before), unchecked_end(&before)];
+    verified.not_checked.retain(|sentence| !now_checked.contains(sentence));
     Ok(())
 }
 
@@ -144,6 +152,13 @@ fn before(report: &Report) -> Option<Checkpoint> {
 fn unchecked_before(before: &Checkpoint) -> String {
     let Checkpoint { origin, size, root } = before;
     format!("the epoch before, {origin}: that it ended with {size} leaves and root {root} (--previous DIR)")
+}
+
+fn unchecked_end(before: &Checkpoint) -> String {
+    let origin = &before.origin;
+    format!(
+        "which records are lost between {origin} and this epoch: where that one ended in the stream (--previous DIR)"
+    )
 }
 
 /// The bundle that lies in the copy, which must be one.
@@ -190,6 +205,9 @@ fn not_checked(trust: &Trust, report: &Report, chains: &Chains, own: Option<&Tru
     say("whether the log has grown since: a copy may be old".to_owned());
     if let Some(before) = before(report) {
         say(unchecked_before(&before));
+        if report.genesis.as_ref().is_some_and(|genesis| !genesis.is_second()) {
+            say(unchecked_end(&before));
+        }
     }
     if report.from > 0 {
         say(format!("leaves 0 to {}: they were verified before, as --from says", report.from - 1));
@@ -241,12 +259,14 @@ fn answer(verified: &Verified, strict: bool, took: Duration) -> Answer {
         .map(|seen| format!("{} at {}", seen.witness, utc(marque_identity::UnixSeconds(seen.at))))
         .collect();
     let from = if report.from > 0 { format!(", from leaf {} on", report.from) } else { String::new() };
+    let end_is_unchecked = before(report).is_some_and(|before| verified.not_checked.contains(&unchecked_end(&before)));
     let epoch = match &report.genesis {
         None => "the first".to_owned(),
         Some(genesis) => {
             let lost = match genesis.lost {
                 Some(lost) => format!("records {} to {} are lost", lost.from, lost.to),
-                None => "no record is lost".to_owned(),
+                None if verified.valid && !end_is_unchecked => "no record is lost".to_owned(),
+                None => "it calls no record lost".to_owned(),
             };
             format!("a later one, its operator says: {}; {lost}", quoted(&genesis.reason))
         }

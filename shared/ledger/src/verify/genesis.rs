@@ -1,10 +1,31 @@
 //! The first leaf of a later epoch: what it says, and that it is in the log.
 
 use super::tiles::Stored;
-use crate::epoch::Genesis;
+use crate::epoch::{Genesis, later_epoch};
 use crate::{
-    Checkpoint, Entry, FILE_BYTES_MAX, Files, Hash, TileId, TileKind, decode_bundle, prove_inclusion, verify_inclusion,
+    Checkpoint, Entry, FILE_BYTES_MAX, Files, Hash, Policy, TileId, TileKind, decode_bundle, prove_inclusion,
+    verify_inclusion,
 };
+
+/// What is wrong with what it goes on from: nobody whom we trust has signed it, or it ends elsewhere. Where a third epoch
+/// or a later one goes on from is known from the files of the one before alone; see [`begins_at`].
+pub(super) fn goes_on_from(genesis: &Genesis, policy: &Policy) -> Result<(), String> {
+    let previous = genesis.previous(policy.logs());
+    let previous = previous
+        .map_err(|error| format!("what its genesis names as the last checkpoint of the epoch before: {error}"))?;
+    if genesis.is_second() {
+        genesis.accounts_from(previous.size).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// The stream's sequence that leaf 0 of a log stands for.
+pub fn begins_at(files: &impl Files, checkpoint: &Checkpoint) -> Result<u64, String> {
+    match later_epoch(&checkpoint.origin) {
+        Some(_) => Ok(genesis(files, checkpoint)?.first_sequence - 1),
+        None => Ok(1),
+    }
+}
 
 /// Reads it, whatever leaf the check begins with.
 pub(super) fn genesis(files: &impl Files, checkpoint: &Checkpoint) -> Result<Genesis, String> {
