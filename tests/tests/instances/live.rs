@@ -139,11 +139,7 @@ async fn asked(system: &TestSystem) {
         })
         .await;
     }
-    let agent = findings["findings"].as_array().unwrap().iter().find_map(|finding| finding["agent"].as_str()).unwrap();
-    for ask in [&["agent", "ls"][..], &["agent", "tree", "--all"], &["agent", "info", agent]] {
-        let (code, said) = system.marque(ask);
-        assert_eq!(code, 0, "{said}");
-    }
+    // Not last: what is listened to may end before the last answer has been heard.
     let bus = system.bus(BusRole::Operator).await.unwrap();
     bus.request(subjects::AUDIT_CHECKPOINT, HeaderMap::new(), "", DEADLINE).await.unwrap();
     // As another sink would, which finds that two logs part.
@@ -151,6 +147,11 @@ async fn asked(system: &TestSystem) {
     let sink = system.bundle().keys(Role::Sink)[0].did();
     let asked = json!({ "path": "tile/0/000.p/1" }).to_string();
     bus.request(&subjects::audit_tile(&sink), HeaderMap::new(), asked, DEADLINE).await.unwrap();
+    let agent = findings["findings"].as_array().unwrap().iter().find_map(|finding| finding["agent"].as_str()).unwrap();
+    for ask in [&["agent", "ls"][..], &["agent", "tree", "--all"], &["agent", "info", agent]] {
+        let (code, said) = system.marque(ask);
+        assert_eq!(code, 0, "{said}");
+    }
 }
 
 /// What the messages carry: credentials, tokens, evidence, receipts.
