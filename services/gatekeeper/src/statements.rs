@@ -79,7 +79,11 @@ impl Statements {
 
 /// Serves until the shutdown, then what has come. The next statement goes to another gatekeeper.
 async fn serving(service: Service, bus: &Bus, shutdown: &Shutdown, drain: Duration) -> Result<(), BusError> {
-    let running = service.start(bus).await?;
+    let running = tokio::select! {
+        running = service.start(bus) => running?,
+        // The broker has gone meanwhile: nothing is served, so nothing is in hand.
+        () = shutdown.requested() => return Ok(()),
+    };
     shutdown.requested().await;
     running.drain(drain).await;
     Ok(())
