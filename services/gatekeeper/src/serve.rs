@@ -323,8 +323,9 @@ impl Gatekeeper {
             Ok(Err(error)) => tracing::warn!(%error, "questions may be left without an answer"),
             Err(_) => tracing::warn!(deadline = ?DRAIN_DEADLINE, "questions were still in hand at the deadline"),
         }
-        // On a connection that is lost right now it may be made anew first: not worth waiting for.
-        let stating = async { if stated { Ok(()) } else { stating.await } };
+        // A connection that is lost brings none, and is not waited for.
+        let stands = buses.statements.current.borrow().as_ref().is_some_and(Bus::is_connected);
+        let stating = async { if stated || !stands { Ok(()) } else { stating.await } };
         match tokio::time::timeout(DRAIN_DEADLINE, stating).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "agents' statements may be left without an answer"),
