@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::future::{FusedFuture, FutureExt};
 use marque_agent::enforce::{Chains, DataSubject, Policy};
 use marque_bus::async_nats::Message;
 use marque_bus::callout::{Answerer, QUEUE_GROUP, Questions, SERVER_XKEY};
@@ -277,55 +278,41 @@ impl Gatekeeper {
                 drop(turn);
             });
         };
-        let following = registry.follow();
-        let carrying_out = warden.watch(applied);
-        let renewing = renewal.watch();
-        let stating = buses.statements.serve(&scribe, bounds.requests_max, shutdown, DRAIN_DEADLINE);
-        tokio::pin!(following, carrying_out, renewing, stating);
-        let (mut stated, mut turn) = (false, None);
-        let outcome = loop {
-            tokio::select! {
-                () = shutdown.requested() => break Ok(()),
-                outcome = &mut following => break outcome,
-                outcome = &mut stating => {
-                    stated = true;
-                    break outcome;
-                }
-                never = &mut renewing => match never {},
-                () = &mut carrying_out => break Err(BusError::Unavailable("the feed has ended".into())),
-                // A full house keeps nobody from being closed: the turn is waited for among all else. The semaphore is
-                // never closed: an error has no way to come.
-                free = in_hand.clone().acquire_owned(), if turn.is_none() => turn = free.ok(),
-                Some(message) = asked.next(), if turn.is_some() => {
-                    if let Some(turn) = turn.take() {
-                        take(turn, message);
-                    }
-                }
+        let stating = buses.statements.serve(&scribe, bounds.requests_max, shutdown, DRAIN_DEADLINE).fuse();
+        tokio::pin!(stating);
+        // A full door waits by itself: it keeps nobody from being closed. The semaphore is never closed, and the
+        // subscription does not end before it is retired.
+        let asking = async {
+            while let (Ok(turn), Some(message)) = (in_hand.clone().acquire_owned().await, asked.next().await) {
+                take(turn, message);
             }
+            std::future::pending().await
         };
-        drop(turn);
+        let outcome = tokio::select! {
+            () = shutdown.requested() => Ok(()),
+            outcome = registry.follow() => outcome,
+            outcome = &mut stating => outcome,
+            never = renewal.watch() => match never {},
+            () = warden.watch(applied) => Err(BusError::Unavailable("the feed has ended".into())),
+            outcome = asking => outcome,
+        };
         // The next question goes to another gatekeeper; those that came to this one are answered.
         let all = u32::try_from(questions_max).unwrap_or(u32::MAX);
         let answered = async {
             if let Err(error) = buses.callout.retire(&mut asked).await {
                 tracing::warn!(%error, "questions that were on their way may be left without an answer");
             }
-            while let Some(message) = asked.next().await {
+            while let Some(message) = buses.callout.rest(&mut asked).await {
                 if let Ok(turn) = in_hand.clone().acquire_owned().await {
                     take(turn, message);
                 }
             }
             let _ = in_hand.acquire_many(all).await;
-            buses.callout.flush().await
         };
-        match tokio::time::timeout(DRAIN_DEADLINE, answered).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "questions may be left without an answer"),
-            Err(_) => tracing::warn!(deadline = ?DRAIN_DEADLINE, "questions were still in hand at the deadline"),
+        if tokio::time::timeout(DRAIN_DEADLINE, answered).await.is_err() {
+            tracing::warn!(deadline = ?DRAIN_DEADLINE, "questions were still in hand at the deadline");
         }
-        // A connection that is lost brings none, and is not waited for.
-        let stands = buses.statements.current.borrow().as_ref().is_some_and(Bus::is_connected);
-        let stating = async { if stated || !stands { Ok(()) } else { stating.await } };
+        let stating = async { if stating.is_terminated() { Ok(()) } else { stating.await } };
         match tokio::time::timeout(DRAIN_DEADLINE, stating).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "agents' statements may be left without an answer"),

@@ -441,6 +441,16 @@ impl Bus {
         subscription.drain().await.map_err(unavailable)?;
         settled
     }
+
+    /// The next message of a subscription that was [retired](Self::retire); none where nothing more can come, also since
+    /// there is no connection: then nobody hears of the end, and the client does not end it by itself.
+    pub async fn rest(&self, retired: &mut Subscriber) -> Option<async_nats::Message> {
+        tokio::select! {
+            biased;
+            message = retired.next() => message,
+            () = self.cut_off() => None,
+        }
+    }
 }
 
 impl Signals {

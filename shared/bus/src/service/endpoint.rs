@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_nats::{HeaderMap, Message, Subscriber};
 use futures::{FutureExt, StreamExt};
 use marque_identity::{Code, Refusal, refusal::quoted};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Request;
@@ -100,39 +100,37 @@ impl Endpoint {
 
     async fn take(self: Arc<Self>, bus: Bus, mut requests: Subscriber, mut stopped: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(self.requests_max));
-        let mut draining = false;
-        loop {
-            // A place first, then a request: what can't be handled waits in the subscription, which is bounded.
-            let next = async {
-                let place = places.clone().acquire_owned().await.ok()?;
-                Some((place, requests.next().await?))
-            };
-            let taken = tokio::select! {
-                biased;
-                // An error says that the service was dropped.
-                () = async { drop(stopped.wait_for(|stop| *stop).await) }, if !draining => None,
-                taken = next => match taken {
-                    Some(taken) => Some(taken),
-                    None => break,
-                },
-                // Nobody hears the unsubscribe, and nothing more can come: what has been delivered was taken above.
-                () = bus.cut_off(), if draining => break,
-            };
-            let Some((place, message)) = taken else {
-                // Unsubscribes at once; what has been delivered is still handled, or comes until the server has heard.
-                draining = true;
-                if let Err(error) = bus.retire(&mut requests).await {
-                    tracing::warn!(endpoint = self.counters.name, %error, "requests may be lost at the end");
-                }
-                continue;
-            };
+        let handle = |place: OwnedSemaphorePermit, message: Message| {
             let (endpoint, bus) = (self.clone(), bus.clone());
             tokio::spawn(async move {
                 endpoint.handle(&bus, message).await;
                 drop(place);
             });
+        };
+        // 1. A place first, then a request: what can't be handled waits in the subscription, which is bounded.
+        let taking = async {
+            while let (Ok(place), Some(message)) = (places.clone().acquire_owned().await, requests.next().await) {
+                handle(place, message);
+            }
+        };
+        let stopping = tokio::select! {
+            biased;
+            // An error says that the service was dropped.
+            _ = stopped.wait_for(|stop| *stop) => true,
+            () = taking => false,
+        };
+        // 2. Unsubscribes at once; what has been delivered is still handled, or comes until the server has heard.
+        if stopping {
+            if let Err(error) = bus.retire(&mut requests).await {
+                tracing::warn!(endpoint = self.counters.name, %error, "requests may be lost at the end");
+            }
+            while let Some(message) = bus.rest(&mut requests).await {
+                if let Ok(place) = places.clone().acquire_owned().await {
+                    handle(place, message);
+                }
+            }
         }
-        // Every place free again: every request answered.
+        // 3. Every place free again: every request answered.
         let all = u32::try_from(self.requests_max).unwrap_or(u32::MAX);
         let _ = places.acquire_many(all).await;
         tokio::select! {
