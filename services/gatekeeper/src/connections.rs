@@ -136,14 +136,14 @@ impl Connections {
 
     /// Those that are to be renewed by now and that the server has told of, the longest due first. None that showed
     /// nothing but a key: it came to enrol, and has another thing to show once it has.
-    pub(crate) fn due(&self, now: Duration) -> Vec<Connection> {
+    pub(crate) fn due(&self, now: Duration) -> Vec<(Connection, Arc<Standing>)> {
         let is_due = |held: &Held| {
             let may_come_back = held.seen_at.is_some() && held.standing.shown != Shown::Key;
             may_come_back && held.renew_at <= now
         };
         let mut due: Vec<_> = self.0.iter().filter(|(_, held)| is_due(held)).collect();
         due.sort_by_key(|(_, held)| held.renew_at);
-        due.into_iter().map(|(connection, _)| connection.clone()).collect()
+        due.into_iter().map(|(connection, held)| (connection.clone(), held.standing.clone())).collect()
     }
 
     /// Every connection.

@@ -79,10 +79,20 @@ impl Registry {
     }
 
     /// The server does not know it: gone, unless it is just coming.
-    pub(crate) fn remove_seen(&self, connection: &Connection) {
+    fn remove_seen(&self, connection: &Connection) {
         let mut connections = self.locked();
         connections.remove_seen(connection);
         self.inner.metrics.connections(connections.len());
+    }
+
+    /// Closes a connection at the broker; it is known no more. An error: it may be open still, and stays known.
+    pub(crate) async fn close(&self, connection: &Connection) -> Result<KickOutcome, BusError> {
+        let outcome = self.inner.server.kick(connection).await?;
+        match outcome {
+            KickOutcome::Closed => drop(self.remove(connection)),
+            KickOutcome::Gone => self.remove_seen(connection),
+        }
+        Ok(outcome)
     }
 
     /// Every connection, for a look.
@@ -169,7 +179,7 @@ impl Registry {
             return Ok(());
         }
         tracing::warn!(cid = connection.cid, "a connection that can't be held to anything is closed");
-        if self.inner.server.kick(&connection).await? == KickOutcome::Closed
+        if self.close(&connection).await? == KickOutcome::Closed
             && let Ok(name) = name.parse::<ConnectionName>()
         {
             let ended = Ended { code: Code::NotRecorded, directive: None };

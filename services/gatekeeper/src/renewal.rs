@@ -4,6 +4,7 @@
 //! at the first expiry, nats.go at the second in a row. A connection that is merely closed each of them makes anew.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
@@ -14,7 +15,8 @@ use marque_runtime::Clock;
 
 use crate::records::Records;
 use crate::registry::Registry;
-use crate::server::{KickOutcome, Server};
+use crate::server::KickOutcome;
+use crate::standing::Standing;
 
 /// Between two looks for connections that are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -26,7 +28,6 @@ const KICKS_MAX: usize = 16;
 /// Renews connections.
 pub(crate) struct Renewal {
     pub(crate) registry: Registry,
-    pub(crate) server: Server,
     pub(crate) records: Records,
     pub(crate) feed: Feed,
     pub(crate) domain: TrustDomain,
@@ -48,22 +49,22 @@ impl Renewal {
             }
             let mut due = self.registry.locked().due(self.clock.monotonic());
             due.truncate(RENEWALS_MAX);
-            stream::iter(due).for_each_concurrent(KICKS_MAX, |connection| self.close(connection)).await;
+            let close = |(connection, standing)| self.close(connection, standing);
+            stream::iter(due).for_each_concurrent(KICKS_MAX, close).await;
         }
     }
 
     /// Nothing is recorded but what the broker tells of every end: nobody took anything away. Unless a directive, or its
     /// time, has ended it at this very moment: then whoever carries that out finds it gone, and it is recorded here.
-    async fn close(&self, connection: Connection) {
-        match self.server.kick(&connection).await {
+    async fn close(&self, connection: Connection, standing: Arc<Standing>) {
+        match self.registry.close(&connection).await {
             Ok(KickOutcome::Closed) => {
-                let Some(held) = self.registry.remove(&connection) else { return };
-                let ended = held.standing.ended(&self.domain, &self.feed.view(), self.clock.unix());
+                let ended = standing.ended(&self.domain, &self.feed.view(), self.clock.unix());
                 if let Some(ended) = ended {
-                    self.records.kicked(&held.standing, connection, ended).await;
+                    self.records.kicked(&standing, connection, ended).await;
                 }
             }
-            Ok(KickOutcome::Gone) => self.registry.remove_seen(&connection),
+            Ok(KickOutcome::Gone) => {}
             // The broker ends it soon by itself.
             Err(error) => tracing::warn!(cid = connection.cid, %error, "a connection was not renewed"),
         }

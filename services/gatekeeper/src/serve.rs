@@ -208,7 +208,6 @@ impl Gatekeeper {
             move || stale(&view, bounds.staleness).is_none() && callout.is_connected() && services.is_connected();
         let renewal = Renewal {
             registry: registry.clone(),
-            server: server.clone(),
             records: records.clone(),
             feed: feed.clone(),
             domain: domain.clone(),
@@ -217,7 +216,6 @@ impl Gatekeeper {
         };
         let warden = Warden {
             registry: registry.clone(),
-            server,
             records: records.clone(),
             feed: feed.clone(),
             domain,

@@ -15,7 +15,7 @@ use crate::connections::Doomed;
 use crate::metrics::Metrics;
 use crate::records::Records;
 use crate::registry::Registry;
-use crate::server::{KickOutcome, Server};
+use crate::server::KickOutcome;
 
 /// Kicks under way at once.
 const KICKS_MAX: usize = 64;
@@ -30,7 +30,6 @@ const SWEEP_AFTER: Duration = Duration::from_secs(1);
 /// Ends what must end.
 pub(crate) struct Warden {
     pub(crate) registry: Registry,
-    pub(crate) server: Server,
     pub(crate) records: Records,
     pub(crate) feed: Feed,
     pub(crate) domain: TrustDomain,
@@ -136,15 +135,9 @@ impl Warden {
     /// Closes one: gives it back if it was there. Where the broker does not answer it is an error, it stays in the
     /// registry, and is tried again.
     async fn close(&self, doomed: Doomed) -> Result<Option<Doomed>, Doomed> {
-        match self.server.kick(&doomed.connection).await {
-            Ok(KickOutcome::Closed) => {
-                self.registry.remove(&doomed.connection);
-                Ok(Some(doomed))
-            }
-            Ok(KickOutcome::Gone) => {
-                self.registry.remove_seen(&doomed.connection);
-                Ok(None)
-            }
+        match self.registry.close(&doomed.connection).await {
+            Ok(KickOutcome::Closed) => Ok(Some(doomed)),
+            Ok(KickOutcome::Gone) => Ok(None),
             Err(error) => {
                 tracing::error!(cid = doomed.connection.cid, %error, "a connection that must end was not closed yet");
                 Err(doomed)
