@@ -16,6 +16,7 @@ use crate::files::LOG_FILE;
 use crate::finality::FINAL_FILE;
 use crate::guard::{examine, is_leaf};
 use crate::keep::{keep, kept};
+use crate::restore::has_no_log;
 use crate::seal::{CHECKPOINT_FILE, COSIGNED_FILE, Sealer};
 use crate::store::LogStore;
 
@@ -61,11 +62,7 @@ pub(crate) fn enter(state_dir: &Path, epoch: u64) -> Result<(), SinkError> {
 /// Refuses a state directory that has a log, in whatever epoch, or that names another epoch than the one to be filled.
 pub(crate) fn is_vacant(state_dir: &Path, first: &str, epoch: u64) -> Result<(), SinkError> {
     for place in (1..=EPOCHS_MAX).map(|epoch| at(state_dir, first, epoch)) {
-        let path = place.folder.join(LOG_FILE);
-        if path.try_exists().map_err(SinkError::at(&path))? {
-            let why = format!("{} is there already: an archive fills an empty state directory", path.display());
-            return Err(SinkError::ForeignStore(why));
-        }
+        has_no_log(&place.folder)?;
     }
     let named = standing(state_dir, first)?;
     if named.epoch > 1 && named.epoch != epoch {
@@ -182,7 +179,7 @@ impl Frozen {
             return refused(format!("is of log `{}`, the next epoch here is `{next}`", genesis.origin));
         }
         let logs: Vec<VerifierKey> = trusted.iter().flat_map(Policy::logs).cloned().collect();
-        let previous = match Checkpoint::open(genesis.previous.as_bytes(), &logs) {
+        let previous = match genesis.previous(&logs) {
             Ok(previous) => previous,
             Err(error) => {
                 return refused(format!("goes on from a checkpoint that no sink of this log signed: {error}"));

@@ -69,8 +69,8 @@ fn compact_all(state_dir: &Path) -> Result<String, SinkError> {
 
 /// What a verb with flags is told.
 struct Told {
-    /// Its own flags, by name.
-    own: Vec<(String, OsString)>,
+    /// The one flag of its own that it takes, by name.
+    own: (String, OsString),
     config: Config,
 }
 
@@ -78,7 +78,7 @@ impl Told {
     fn read(rest: &[OsString], own_flags: &[&str], usage: &str) -> Result<Self, SinkError> {
         let usage = || SinkError::Asked(format!("usage: marque-audit-sink {usage}"));
         let mut file = std::env::var_os("MARQUE_CONFIG").map(PathBuf::from);
-        let (mut own, mut flags) = (Vec::new(), Vec::new());
+        let (mut own, mut flags) = (None, Vec::new());
         let (pairs, odd) = rest.as_chunks::<2>();
         if !odd.is_empty() {
             return Err(usage());
@@ -90,30 +90,25 @@ impl Told {
                     let (key, value) = value.to_str().and_then(|text| text.split_once('=')).ok_or_else(usage)?;
                     flags.push((key.to_owned(), value.to_owned()));
                 }
-                Some(flag) if own_flags.contains(&flag) => own.push((flag.to_owned(), value.clone())),
+                Some(flag) if own.is_none() && own_flags.contains(&flag) => {
+                    own = Some((flag.to_owned(), value.clone()));
+                }
                 Some(_) | None => return Err(usage()),
             }
         }
-        if own.len() != 1 {
-            return Err(usage());
-        }
+        let own = own.ok_or_else(usage)?;
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let layers = Layers { service: crate::SPEC.section.to_owned(), flags, environment, file };
         Ok(Self { own, config: layers.load::<Config>().map_err(asked)?.config })
     }
-
-    /// Its own flag.
-    fn flag(&self) -> Option<(&str, &OsString)> {
-        self.own.first().map(|(name, value)| (name.as_str(), value))
-    }
 }
 
 fn bootstrap(rest: &[OsString]) -> Result<String, SinkError> {
-    let told = Told::read(rest, &["--from-archive"], BOOTSTRAP)?;
-    let from = told.flag().map(|(_, from)| PathBuf::from(from)).unwrap_or_default();
-    let Config { common, audit_sink } = told.config;
+    let Told { own: (_, from), config: Config { common, audit_sink } } =
+        Told::read(rest, &["--from-archive"], BOOTSTRAP)?;
+    let from = PathBuf::from(from);
     let (bundle, state_dir) = (common.trust_bundle().map_err(asked)?, common.state_dir().map_err(asked)?);
     let first = marque_ledger::origin(&bundle.trust_domain);
     // An archive of a later epoch fills that epoch's folder.
@@ -129,26 +124,25 @@ fn bootstrap(rest: &[OsString]) -> Result<String, SinkError> {
 }
 
 fn new_epoch(rest: &[OsString]) -> Result<String, SinkError> {
-    let told = Told::read(rest, &["--reason", "--genesis"], NEW_EPOCH)?;
-    let config = &told.config;
+    let Told { own: (flag, value), config } = Told::read(rest, &["--reason", "--genesis"], NEW_EPOCH)?;
     let bundle = config.common.trust_bundle().map_err(asked)?;
     let frozen =
         Frozen::open(&config.common.state_dir().map_err(asked)?, &marque_ledger::origin(&bundle.trust_domain))?;
     let (store_end, key) = (frozen.store.head().size, config.common.signing_key().map_err(asked)?);
     let (folder, origin) = (frozen.standing.folder.clone(), frozen.standing.origin.clone());
     let policy = config.audit_sink.policy(&origin, &key.did(), &bundle).map_err(asked)?;
-    let why = match told.flag() {
-        Some(("--genesis", file)) => {
-            let path = Path::new(file);
+    let why = match flag.as_str() {
+        "--genesis" => {
+            let path = Path::new(&value);
             let genesis = Genesis::parse(&std::fs::read(path).map_err(SinkError::at(path))?)?;
             Why::Of { genesis, trusted: config.audit_sink.trusted(&origin, &bundle).map_err(asked)? }
         }
-        reason => Why::Reason(reason.map(|(_, text)| text.to_string_lossy().into_owned()).unwrap_or_default()),
+        _ => Why::Reason(value.to_string_lossy().into_owned()),
     };
     let sealer = Sealer::open(&folder, &origin, key, policy)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let genesis = runtime.map_err(SinkError::at(Path::new("the runtime")))?.block_on(async {
-        let bus = Bus::connect(connect_options(config).map_err(asked)?).await?;
+        let bus = Bus::connect(connect_options(&config).map_err(asked)?).await?;
         let there = tokio::time::timeout(BROKER_TIME, bus.connected()).await;
         there.map_err(|_| BusError::Unavailable("the broker does not answer".into()))?;
         let genesis = frozen.next(&bus, &sealer, why, Clock::new().unix_millis().0).await?;

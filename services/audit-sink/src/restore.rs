@@ -22,14 +22,21 @@ use crate::store::{Head, LogStore};
 /// Leaves of one commit.
 const BATCH_TILES: u64 = 16;
 
-/// Fills a state directory that has no log. `trusted`: the checkpoint must satisfy one of these. Killed: there is no
-/// log yet, and it is begun anew.
-pub fn restore(archive: &Path, state_dir: &Path, trusted: &[Policy]) -> Result<Head, SinkError> {
-    let path = state_dir.join(LOG_FILE);
+/// Refuses a folder that has a log.
+pub(crate) fn has_no_log(folder: &Path) -> Result<(), SinkError> {
+    let path = folder.join(LOG_FILE);
     if path.try_exists().map_err(SinkError::at(&path))? {
         let why = format!("{} is there already: an archive fills an empty state directory", path.display());
         return Err(SinkError::ForeignStore(why));
     }
+    Ok(())
+}
+
+/// Fills a state directory that has no log. `trusted`: the checkpoint must satisfy one of these. Killed: there is no
+/// log yet, and it is begun anew.
+pub fn restore(archive: &Path, state_dir: &Path, trusted: &[Policy]) -> Result<Head, SinkError> {
+    has_no_log(state_dir)?;
+    let path = state_dir.join(LOG_FILE);
     std::fs::create_dir_all(state_dir).map_err(SinkError::at(state_dir))?;
     // 1. What is to come out, on the word of somebody whom we trust.
     let files = Directory::new(archive);

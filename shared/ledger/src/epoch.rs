@@ -160,8 +160,7 @@ impl Genesis {
 
     fn checked(self) -> Result<Self, LedgerError> {
         let before = self.before()?.origin;
-        let first = self.origin.rsplit_once("/e").map_or("", |(first, _)| first);
-        let epoch = later_epoch(&self.origin);
+        let (first, epoch) = (first_origin(&self.origin), later_epoch(&self.origin));
         let why = if self.kind != KIND {
             "of another kind"
         } else if epoch.is_none() || epoch_of(first, &before).map(|before| before + 1) != epoch {

@@ -1,6 +1,6 @@
 //! A tile with every node above its hashes. Source: RFC 6962 §2.1, C2SP `tlog-tiles`.
 
-use crate::{Hash, LedgerError, TILE_WIDTH, TileId};
+use crate::{Hash, LedgerError, TileId};
 
 /// The hashes of a tile and, above them, the root of each complete subtree that they fill.
 ///
@@ -33,7 +33,4 @@ impl Nodes {
         let row = self.rows.get(usize::try_from(height).ok()?)?;
         row.get(usize::try_from(place).ok()?).copied()
     }
-
-    /// Bytes that a full tile's nodes take, about.
-    pub const BYTES_MAX: usize = 2 * TILE_WIDTH as usize * Hash::BYTES;
 }
