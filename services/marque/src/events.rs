@@ -14,10 +14,9 @@ mod ocsf;
 #[cfg(any(test, feature = "parquet"))]
 mod ranges;
 
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
-#[cfg(feature = "parquet")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use marque_identity::Code;
@@ -150,6 +149,18 @@ fn write_files(copy: &LogCopy, first: u64, folder: &Path) -> Result<Answer, Fail
         "written": written, "files": files, "upto": upto, "leaves": copy.size(), "unfinished_files": deleted,
     });
     Ok(Answer::yes(said, text))
+}
+
+/// Holds what is written to, until it is closed: two writers would not see each other's leaves.
+fn hold(file: &File, path: &Path) -> Result<(), Failure> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::new(Code::Conflict, format!("{} is being written", path.display()))
+                .hint("wait for the other command to end"))
+        }
+        Err(TryLockError::Error(error)) => Err(Failure::file(path, &error)),
+    }
 }
 
 /// What is there must not end before `--after`.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use marque_identity::Code;
 use marque_ledger::Files as _;
-use marque_ledger::{Checkpoint, Hash, TileId, TileKind, decode_bundle, layout, plumbing};
+use marque_ledger::{Checkpoint, FILE_BYTES_MAX, Hash, TileId, TileKind, decode_bundle, layout, plumbing};
 use marque_signing::bundle::fingerprint;
 use serde_json::json;
 
@@ -32,8 +32,6 @@ const FILE_TIME: Duration = Duration::from_secs(30);
 const LAG_TIME: Duration = Duration::from_secs(10);
 /// How often it is asked again.
 const POLL_TIME: Duration = Duration::from_millis(50);
-/// A bundle of 256 entries of 64 KiB each.
-const TILE_BYTES_MAX: u64 = 17 * 1024 * 1024;
 /// The checkpoint of a log is a few hundred bytes.
 const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
 
@@ -187,10 +185,7 @@ async fn copy(from: &str, to: &Path, page_leaves: u64, wanted: impl Fn(&str) -> 
 /// Refuses to write over a copy of another log, of a larger one, or of one that differs: it may be all that is left of it,
 /// or the evidence. TRUST: none; nobody's signature is looked at.
 fn may_replace(to: &Path, now: &Checkpoint) -> Result<(), Failure> {
-    let files = marque_ledger::Directory::new(to);
-    let there = files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX);
-    let there = there.map_err(|why| Failure::new(Code::Unavailable, why))?;
-    let Some(there) = there.map(|note| stated_in(&note)).transpose()? else { return Ok(()) };
+    let Some(there) = stated_if_there(to)? else { return Ok(()) };
     let why = if there.origin != now.origin {
         format!("holds log `{}`, the sink shows `{}`", there.origin, now.origin)
     } else if there.size > now.size {
@@ -213,7 +208,7 @@ fn had(copy: &Path, path: &str, size: u64, wanted: impl Fn(&str) -> bool) -> Opt
     let id = TileId::parse(path).ok().filter(|id| id.kind == TileKind::Entries)?;
     let above = TileId::covering(TileKind::Hashes(0), id.index, size).filter(|above| wanted(&above.path()))?;
     let files = marque_ledger::Directory::new(copy);
-    let read = |path: &str| files.read(path, TILE_BYTES_MAX).ok().flatten();
+    let read = |path: &str| files.read(path, FILE_BYTES_MAX as u64).ok().flatten();
     let (bytes, hashes) = (read(path)?, read(&above.path())?);
     let hash_to = |entries: Vec<&[u8]>| entries.iter().flat_map(|entry| Hash::leaf(entry).0).eq(hashes);
     decode_bundle(&bytes, id.width).is_ok_and(hash_to).then_some(bytes.len() as u64)
@@ -251,10 +246,13 @@ fn stated_in(note: &[u8]) -> Result<Checkpoint, Failure> {
 
 /// What a copy's checkpoint states. TRUST: none; `verify` looks at its signatures.
 pub(crate) fn stated(log: &Path) -> Result<Checkpoint, Failure> {
+    stated_if_there(log)?.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", log.display())))
+}
+
+fn stated_if_there(log: &Path) -> Result<Option<Checkpoint>, Failure> {
     let files = marque_ledger::Directory::new(log);
-    let bytes =
-        files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX).map_err(|why| Failure::new(Code::Unavailable, why))?;
-    stated_in(&bytes.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", log.display())))?)
+    let bytes = files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX);
+    bytes.map_err(|why| Failure::new(Code::Unavailable, why))?.map(|note| stated_in(&note)).transpose()
 }
 
 fn info(log: &Path) -> Result<Answer, Failure> {

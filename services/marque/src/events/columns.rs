@@ -4,8 +4,8 @@
 //! Every column is a member of that event, so that the two cannot differ. Uncompressed: the codecs are in other crates.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -174,16 +174,16 @@ pub(super) fn last(path: &Path, range: &Range<u64>) -> Result<Last, Failure> {
 /// The metadata at the end of a file, where it ends as Parquet does.
 fn footer(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
     let unreadable = |error: std::io::Error| Failure::file(path, &error);
-    let mut file = File::open(path).map_err(unreadable)?;
+    let file = File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let Some(tail_at) = size.checked_sub(FOOTER_SIZE as u64) else { return Ok(None) };
     let mut tail = [0; FOOTER_SIZE];
-    file.seek(SeekFrom::Start(tail_at)).and_then(|_| file.read_exact(&mut tail)).map_err(unreadable)?;
+    file.read_exact_at(&mut tail, tail_at).map_err(unreadable)?;
     let Ok(tail) = FooterTail::try_new(&tail) else { return Ok(None) };
     let bytes = tail.metadata_length();
     let Some(begin) = tail_at.checked_sub(bytes as u64).filter(|_| bytes <= FOOTER_BYTES_MAX) else { return Ok(None) };
     let mut footer = vec![0; bytes];
-    file.seek(SeekFrom::Start(begin)).and_then(|_| file.read_exact(&mut footer)).map_err(unreadable)?;
+    file.read_exact_at(&mut footer, begin).map_err(unreadable)?;
     Ok(Some(footer))
 }
 

@@ -3,13 +3,14 @@
 //! Killed within a write: the file ends in whole lines and at most one torn one, because lines are only appended. The
 //! torn one is cut off when it is opened again.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use marque_identity::Code;
 use serde_json::Value;
 
+use super::hold;
 use crate::Failure;
 
 /// How far back the end of the last whole line is looked for at a time.
@@ -40,14 +41,7 @@ impl Journal {
     pub(super) fn open(path: &Path, opening: &str, leaf_of: impl Fn(&Value) -> Option<Last>) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::file(path, &error);
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::new(Code::Conflict, format!("{} is being written", path.display()))
-                    .hint("wait for the other command to end"));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        hold(&file, path)?;
         let size = file.metadata().map_err(failed)?.len();
         let whole = last_newline(&mut file, size).map_err(failed)?;
         let last = match whole {

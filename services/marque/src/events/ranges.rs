@@ -5,12 +5,13 @@
 //! ends. Killed within a range: a `.next` file is left, which is deleted when the directory is opened again, and the
 //! range is written anew. Killed behind the rename: the range is there, whole. Earlier files may be moved away.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use marque_identity::Code;
 
+use super::hold;
 use crate::Failure;
 
 /// A file ends at the latest at a multiple of this: 256 tiles of entries, some 200 MB of Parquet.
@@ -35,14 +36,7 @@ impl Ranges {
         let failed = |error: std::io::Error| Failure::file(folder, &error);
         fs::create_dir_all(folder).map_err(failed)?;
         let held = File::open(folder).map_err(failed)?;
-        match held.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::new(Code::Conflict, format!("{} is being written", folder.display()))
-                    .hint("wait for the other command to end"));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        hold(&held, folder)?;
         let (mut whole, mut begun) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(folder).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
