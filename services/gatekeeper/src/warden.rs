@@ -10,6 +10,7 @@ use marque_identity::TrustDomain;
 use marque_revocation::{Closed, ClosedConnection, DirectiveId};
 use marque_runtime::Clock;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::connections::Doomed;
 use crate::metrics::Metrics;
@@ -74,10 +75,14 @@ impl Owed {
 
 impl Warden {
     /// Carries out each directive that takes effect, and ends what expires, for ever.
+    ///
+    /// Nothing but closing stands between a directive and the next one: the broker's list, which takes a while to come,
+    /// and the records of what was closed are waited for beside.
     pub(crate) async fn watch(self, mut applied: mpsc::UnboundedReceiver<DirectiveId>) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sweep_at: Option<tokio::time::Instant> = None;
+        let (mut sweeps, mut tellings) = (JoinSet::new(), JoinSet::new());
         let mut owed = Owed::default();
         loop {
             tokio::select! {
@@ -88,17 +93,21 @@ impl Warden {
                     }
                     sweep_at.get_or_insert_with(|| tokio::time::Instant::now() + SWEEP_AFTER);
                 }
-                () = due(sweep_at) => {
+                () = due(sweep_at), if sweeps.is_empty() => {
                     sweep_at = None;
-                    if let Err(error) = self.registry.take_stock().await {
-                        tracing::warn!(%error, "the broker's connections could not be listed");
-                    }
+                    sweeps.spawn(sweep(self.registry.clone()));
+                    continue;
                 }
+                // What the list showed may have to end.
+                Some(_) = sweeps.join_next() => {}
+                Some(_) = tellings.join_next() => continue,
                 _ = looks.tick() => {}
             }
             let round = self.end().await;
-            for (id, closed) in owed.settle(round) {
-                self.feed.acknowledge(id, closed);
+            let closed = round.closed.clone();
+            let acks = owed.settle(round);
+            if !closed.is_empty() || !acks.is_empty() {
+                tellings.spawn(tell(self.records.clone(), closed, self.feed.clone(), acks));
             }
         }
     }
@@ -111,11 +120,10 @@ impl Warden {
             let redraw = |chain: &_| Grant::of_chain(chain, &self.domain, &view).allowed();
             self.registry.locked().doomed(&self.domain, &view, self.clock.unix(), redraw)
         };
-        if doomed.is_empty() {
-            return Round::default();
-        }
-        // 1. All are closed; nothing stands between.
         let mut round = Round::default();
+        if doomed.is_empty() {
+            return round;
+        }
         let mut closing = stream::iter(doomed).map(|doomed| self.close(doomed)).buffer_unordered(KICKS_MAX);
         while let Some(outcome) = closing.next().await {
             match outcome {
@@ -124,11 +132,6 @@ impl Warden {
             }
         }
         self.metrics.kicked(round.closed.len(), started.elapsed());
-        // 2. Each is recorded.
-        let recording = tokio::spawn(record(self.records.clone(), round.closed.clone()));
-        if tokio::time::timeout(RECORDED_WITHIN, recording).await.is_err() {
-            tracing::warn!(closed = round.closed.len(), "what was closed is not recorded yet");
-        }
         round
     }
 
@@ -143,6 +146,28 @@ impl Warden {
                 Err(doomed)
             }
         }
+    }
+}
+
+/// Looks at the broker's list, once.
+async fn sweep(registry: Registry) {
+    if let Err(error) = registry.take_stock().await {
+        tracing::warn!(%error, "the broker's connections could not be listed");
+    }
+}
+
+/// 1. What was closed is recorded. 2. The acks are sent.
+async fn tell(records: Records, closed: Vec<Doomed>, feed: Feed, acks: Vec<(DirectiveId, Closed)>) {
+    if !closed.is_empty() {
+        let count = closed.len();
+        // A task of its own: it is stored for as long as that takes, whoever waits.
+        let recording = tokio::spawn(record(records, closed));
+        if tokio::time::timeout(RECORDED_WITHIN, recording).await.is_err() {
+            tracing::warn!(closed = count, "what was closed is not recorded yet");
+        }
+    }
+    for (id, closed) in acks {
+        feed.acknowledge(id, closed);
     }
 }
 

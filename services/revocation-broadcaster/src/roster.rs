@@ -147,6 +147,13 @@ impl Roster {
         present
     }
 
+    /// Whether everyone who is present has been heard of, and none of this role is among them.
+    pub fn lacks(&self, role: Role, now: Instant) -> bool {
+        let is_there = |heard: &Heard| heard.role == role && now.saturating_duration_since(heard.at) <= PRESENT_FOR;
+        let inner = self.locked();
+        inner.is_complete(now) && !inner.heard.values().any(is_there)
+    }
+
     /// A panic while it was held leaves maps that are whole.
     fn locked(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -374,6 +381,19 @@ mod tests {
         roster.heard(&ack(1, Some(ID)), Role::Verifier, Instant::now());
         let receipt = roster.settle(ID, Epoch(7), LONG).await;
         assert!(receipt.reached_all());
+    }
+
+    #[test]
+    fn lacks_whom_it_would_have_heard() {
+        let start = Instant::now();
+        let roster = Roster::new(start, 2);
+        let lacks = |after| roster.lacks(Role::Gatekeeper, start + after);
+        roster.heard(&ack(1, None), Role::Verifier, start);
+        assert!(!lacks(Duration::ZERO), "it may not have been heard yet");
+        assert!(lacks(COMPLETE_AFTER));
+        roster.heard(&ack(2, None), Role::Gatekeeper, start);
+        assert!(!lacks(Duration::ZERO) && !lacks(PRESENT_FOR));
+        assert!(lacks(PRESENT_FOR + Duration::from_millis(1)));
     }
 
     #[tokio::test]

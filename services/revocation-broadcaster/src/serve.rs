@@ -40,6 +40,8 @@ pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
 /// Between two looks at a broker that is not ready, and between two tidyings.
 const RETRY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// Between two looks at whether a gatekeeper is there.
+const LOOK_AT_THE_DOOR_EVERY: Duration = Duration::from_secs(1);
 /// Requests that wait for their turn at the publisher; more wait in their tasks.
 const QUEUE_MAX: usize = 1024;
 /// Without a heartbeat for so long, critical tools are denied everywhere.
@@ -69,6 +71,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         let Some(()) = until(&shutdown, expected).await.transpose()? else { return Ok(()) };
     }
 
+    let has_gatekeepers = !bundle.keys(Role::Gatekeeper).is_empty();
     let ackers = Ackers::of(&bundle);
     let (head, board, roster) = (Head::default(), Board::default(), Roster::new(Instant::now(), ackers.len()));
     let to_record = Arc::new(Notify::new());
@@ -100,6 +103,9 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let mut tasks = JoinSet::new();
     tasks.spawn(records::publish(bus.clone(), outbox.clone(), to_record));
     tasks.spawn(take_acks(bus.clone(), ackers, roster.clone(), metrics.clone()));
+    if has_gatekeepers {
+        tasks.spawn(watch_the_door(health.clone(), roster.clone()));
+    }
     let mut tidying = JoinSet::new();
     tidying.spawn(tidy(outbox.clone(), roster.clone(), metrics.clone(), clock));
     let publishing = tokio::spawn(publisher.run(left, queued, shutdown.clone()));
@@ -201,6 +207,19 @@ async fn take_acks(bus: Bus, ackers: Ackers, roster: Roster, metrics: Metrics) {
         }
         roster.deaf(Instant::now());
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Says while no gatekeeper is there, for ever. The services go on; agents that are not connected yet are not let in.
+async fn watch_the_door(health: Health, roster: Roster) {
+    let mut looks = tokio::time::interval(LOOK_AT_THE_DOOR_EVERY);
+    loop {
+        looks.tick().await;
+        if roster.lacks(Role::Gatekeeper, Instant::now()) {
+            health.warn("gatekeeper", "none is present: no agent is let in at the broker");
+        } else {
+            health.calm("gatekeeper");
+        }
     }
 }
 

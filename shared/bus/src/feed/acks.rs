@@ -15,9 +15,9 @@ use crate::{Bus, subjects};
 
 /// More directives than this at once are acked in part; the broadcaster then calls us silent, which is the safe side.
 const QUEUED_MAX: usize = 4096;
-/// A broker's fan-out to a hundred verifiers, each with a signature to verify, takes 3 to 5 ms on two cores; an ack
+/// A broker's fan-out to a hundred verifiers, each with a signature to verify, takes 3 to 9 ms on two cores; an ack
 /// that is signed within it stands before another verifier's directive. Whoever waits for acks waits this longer.
-const AFTER_APPLYING: Duration = Duration::from_millis(5);
+const AFTER_APPLYING: Duration = Duration::from_millis(10);
 /// Presence every 5 s, counted in ticks of 250 ms.
 const PRESENCE_EVERY_TICKS: u64 = 20;
 /// And on joining, every half second for 3 s: a broadcaster that starts beside us may not be listening yet.
