@@ -38,6 +38,9 @@ pub(crate) struct Warden {
     pub(crate) metrics: Metrics,
 }
 
+/// An ack that may be sent: of which directive, and what was closed on it.
+type DueAck = (DirectiveId, Closed);
+
 /// What is owed to the broadcaster: acks of directives that are carried out, each with what was closed on it.
 #[derive(Default)]
 struct Owed {
@@ -56,7 +59,7 @@ struct Round {
 impl Owed {
     /// Gives the acks that may be sent after a round: of directives on which nothing is open any more. The others are
     /// owed on: who is silent about a directive has not carried it out.
-    fn settle(&mut self, round: Round) -> Vec<(DirectiveId, Closed)> {
+    fn settle(&mut self, round: Round) -> Vec<DueAck> {
         let Round { closed, unfinished } = round;
         let fresh = self.closed.len();
         self.closed.extend(closed);
@@ -75,14 +78,22 @@ impl Owed {
 
 impl Warden {
     /// Carries out each directive that takes effect, and ends what expires, for ever.
-    ///
+    pub(crate) async fn watch(self, applied: mpsc::UnboundedReceiver<DirectiveId>) {
+        let (rounds, to_tell) = mpsc::unbounded_channel();
+        tokio::join!(self.carry_out(applied, rounds), self.tell(to_tell));
+    }
+
     /// Nothing but closing stands between a directive and the next one: the broker's list, which takes a while to come,
-    /// and the records of what was closed are waited for beside.
-    pub(crate) async fn watch(self, mut applied: mpsc::UnboundedReceiver<DirectiveId>) {
+    /// is waited for beside, as are the records of what was closed.
+    async fn carry_out(
+        &self,
+        mut applied: mpsc::UnboundedReceiver<DirectiveId>,
+        rounds: mpsc::UnboundedSender<(Vec<Doomed>, Vec<DueAck>)>,
+    ) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sweep_at: Option<tokio::time::Instant> = None;
-        let (mut sweeps, mut tellings) = (JoinSet::new(), JoinSet::new());
+        let mut sweeps = JoinSet::new(); // one at most
         let mut owed = Owed::default();
         loop {
             tokio::select! {
@@ -100,14 +111,32 @@ impl Warden {
                 }
                 // What the list showed may have to end.
                 Some(_) = sweeps.join_next() => {}
-                Some(_) = tellings.join_next() => continue,
                 _ = looks.tick() => {}
             }
             let round = self.end().await;
             let closed = round.closed.clone();
             let acks = owed.settle(round);
             if !closed.is_empty() || !acks.is_empty() {
-                tellings.spawn(tell(self.records.clone(), closed, self.feed.clone(), acks));
+                let _ = rounds.send((closed, acks)); // who tells lives as long as this
+            }
+        }
+    }
+
+    /// First what was closed is recorded, then the acks are sent; round after round, since an ack may name what an
+    /// earlier one closed. Rounds that have come meanwhile go together.
+    async fn tell(&self, mut rounds: mpsc::UnboundedReceiver<(Vec<Doomed>, Vec<DueAck>)>) {
+        let mut taken = Vec::new();
+        while rounds.recv_many(&mut taken, usize::MAX).await > 0 {
+            let (closed, acks): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
+            let closed = closed.concat();
+            let count = closed.len();
+            // A task of its own: it is stored for as long as that takes, whoever waits.
+            let recording = tokio::spawn(record(self.records.clone(), closed));
+            if tokio::time::timeout(RECORDED_WITHIN, recording).await.is_err() {
+                tracing::warn!(closed = count, "what was closed is not recorded yet");
+            }
+            for (id, closed) in acks.into_iter().flatten() {
+                self.feed.acknowledge(id, closed);
             }
         }
     }
@@ -153,21 +182,6 @@ impl Warden {
 async fn sweep(registry: Registry) {
     if let Err(error) = registry.take_stock().await {
         tracing::warn!(%error, "the broker's connections could not be listed");
-    }
-}
-
-/// 1. What was closed is recorded. 2. The acks are sent.
-async fn tell(records: Records, closed: Vec<Doomed>, feed: Feed, acks: Vec<(DirectiveId, Closed)>) {
-    if !closed.is_empty() {
-        let count = closed.len();
-        // A task of its own: it is stored for as long as that takes, whoever waits.
-        let recording = tokio::spawn(record(records, closed));
-        if tokio::time::timeout(RECORDED_WITHIN, recording).await.is_err() {
-            tracing::warn!(closed = count, "what was closed is not recorded yet");
-        }
-    }
-    for (id, closed) in acks {
-        feed.acknowledge(id, closed);
     }
 }
 
