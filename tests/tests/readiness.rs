@@ -9,15 +9,24 @@ use marque_test_support::eventually;
 use marque_tests::cast;
 use marque_tests::system::{DEADLINE, TestSystem};
 
-/// Waits until a service's page says that `what` is pending.
-async fn until_pending(system: &TestSystem, service: Service, what: &str) {
-    eventually(&format!("{} says `{what}`", service.name()), DEADLINE, || async {
+/// Waits until a service's page answers this status and says such lines as `is` wants.
+async fn until_says(system: &TestSystem, service: Service, what: &str, status: u16, is: impl Fn(&str) -> bool) {
+    eventually(&format!("{} says {what}", service.name()), DEADLINE, || async {
         match system.page(service, "/readyz").await {
-            (503, said) if said.lines().any(|line| line.starts_with(what)) => Ok(()),
-            (status, said) => Err(format!("{status}: {said}")),
+            (answered, said) if answered == status && is(&said) => Ok(()),
+            (answered, said) => Err(format!("{answered}: {said}")),
         }
     })
     .await;
+}
+
+fn has_line(said: &str, begin: &str) -> bool {
+    said.lines().any(|line| line.starts_with(begin))
+}
+
+/// Waits until a service's page says that `what` is pending.
+async fn until_pending(system: &TestSystem, service: Service, what: &str) {
+    until_says(system, service, &format!("`{what}`"), 503, |said| has_line(said, what)).await;
 }
 
 /// Killed, the broker takes every service's readiness and nobody's life; started again, it gives it back.
@@ -75,15 +84,10 @@ async fn a_gatekeeper_is_not_ready_while_the_broker_can_not_ask_it() {
         std::fs::write(&file, without).unwrap();
         system.reload_broker();
         // Its reload may shake the others, too; they come back, and this one does not.
-        eventually(&format!("the gatekeeper says `{which}` and nothing else"), DEADLINE, || async {
-            match system.page(Service::Gatekeeper, "/readyz").await {
-                (503, said) if said.starts_with(which) && said.lines().count() == 1 => Ok(()),
-                (status, said) => Err(format!("{status}: {said}")),
-            }
-        })
-        .await;
+        let alone = |said: &str| said.starts_with(which) && said.lines().count() == 1;
+        until_says(&system, Service::Gatekeeper, &format!("`{which}` and nothing else"), 503, alone).await;
         assert_eq!(system.page(Service::Gatekeeper, "/livez").await.0, 200);
-        system.until_ready(Service::Issuer).await.expect("the issuer's connection stands");
+        assert_eq!(system.page(Service::Issuer, "/readyz").await.0, 200, "the issuer's connection stands");
 
         std::fs::write(&file, &text).unwrap();
         system.reload_broker();
@@ -101,13 +105,8 @@ async fn the_broadcaster_says_while_no_gatekeeper_is_there() {
     let mut system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
     let agent = cast::enrol(&system).await;
     let warned = async |system: &TestSystem, wanted: bool| {
-        eventually(&format!("the broadcaster warns: {wanted}"), DEADLINE, || async {
-            match system.page(Service::Broadcaster, "/readyz").await {
-                (200, said) if said.lines().any(|line| line.starts_with(SAID)) == wanted => Ok(()),
-                (status, said) => Err(format!("{status}: {said}")),
-            }
-        })
-        .await;
+        let what = format!("`{SAID}`: {wanted}");
+        until_says(system, Service::Broadcaster, &what, 200, |said| has_line(said, SAID) == wanted).await;
     };
     warned(&system, false).await;
     system.kill(Service::Gatekeeper);

@@ -41,6 +41,16 @@ struct Heard {
     epoch: Epoch,
 }
 
+impl Heard {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
+
+    fn is_present(&self, now: Instant) -> bool {
+        self.age(now) <= PRESENT_FOR
+    }
+}
+
 /// Who has applied one directive.
 #[derive(Debug)]
 struct Reach {
@@ -133,14 +143,13 @@ impl Roster {
     /// Who is present.
     pub fn present(&self, now: Instant) -> Vec<VerifierStatus> {
         let inner = self.locked();
-        let age = |heard: &Heard| now.saturating_duration_since(heard.at);
-        let present = inner.heard.iter().filter(|(_, heard)| age(heard) <= PRESENT_FOR);
+        let present = inner.heard.iter().filter(|(_, heard)| heard.is_present(now));
         let mut present: Vec<_> = present
             .map(|(verifier, heard)| VerifierStatus {
                 verifier: *verifier,
                 role: heard.role,
                 epoch: heard.epoch,
-                heard_ms_ago: u64::try_from(age(heard).as_millis()).unwrap_or(u64::MAX),
+                heard_ms_ago: u64::try_from(heard.age(now).as_millis()).unwrap_or(u64::MAX),
             })
             .collect();
         present.sort_by_key(|status| status.verifier);
@@ -149,9 +158,8 @@ impl Roster {
 
     /// Whether everyone who is present has been heard of, and none of this role is among them.
     pub fn lacks(&self, role: Role, now: Instant) -> bool {
-        let is_there = |heard: &Heard| heard.role == role && now.saturating_duration_since(heard.at) <= PRESENT_FOR;
         let inner = self.locked();
-        inner.is_complete(now) && !inner.heard.values().any(is_there)
+        inner.is_complete(now) && !inner.heard.values().any(|heard| heard.role == role && heard.is_present(now))
     }
 
     /// A panic while it was held leaves maps that are whole.
@@ -163,7 +171,7 @@ impl Roster {
 impl Inner {
     /// Opens its account, unless it is open.
     fn follow(&mut self, id: DirectiveId, now: Instant) -> &mut Reach {
-        self.heard.retain(|_, heard| now.saturating_duration_since(heard.at) <= PRESENT_FOR);
+        self.heard.retain(|_, heard| heard.is_present(now));
         let silent = || self.heard.keys().copied().collect();
         self.followed.entry(id).or_insert_with(|| Reach {
             published_at: now,

@@ -33,12 +33,12 @@ pub async fn rows() -> (Vec<Row>, f64) {
     let (logged, indexed) = sink_rates(&mut system).await;
     system.stop().await;
     let bound = pull.min(verify);
-    // Both on the same cores, one after the other: what nothing could do that pulls and verifies, and no more.
+    // Both on the same cores, one after the other: no more is to be had where each record costs both.
     let both = 1.0 / (1.0 / pull + 1.0 / verify);
     let rows = vec![
         Row::rate("sink: records/s into the log", logged, "min(bare pull, strict verification)", bound, "≥ 0.8"),
-        Row::rate("  and into its index", indexed, "min(bare pull, strict verification)", bound, ""),
         Row::rate("  the same", logged, "bare pull and strict verification in turn", both, ""),
+        Row::rate("  and into its index", indexed, "min(bare pull, strict verification)", bound, ""),
         Row::plain("  bare pull · strict verification, all cores", format!("{pull:.0}/s · {verify:.0}/s"), ""),
     ];
     (rows, logged)
