@@ -70,6 +70,10 @@ impl<'a> Object<'a> {
 
 /// A name that stands twice among `names`, of which there are `count`.
 pub(crate) fn repeated<'n>(names: impl Iterator<Item = &'n str> + Clone, count: usize) -> Option<&'n str> {
+    // In ascending order, as canonical text is, none stands twice.
+    if names.clone().zip(names.clone().skip(1)).all(|(name, next)| name < next) {
+        return None;
+    }
     if count <= PAIRWISE_MEMBERS_MAX {
         let pairs =
             names.clone().enumerate().find(|(index, name)| names.clone().take(*index).any(|other| other == *name));

@@ -8,7 +8,7 @@ use marque_identity::refusal::Code;
 use marque_identity::{Digest, TaskId, TokenId, UnixSeconds};
 use marque_json::Json;
 use marque_signing::jws::json_code;
-use marque_signing::{Compact, base64url_decode, sha256};
+use marque_signing::{Compact, PartsDigest, base64url_decode};
 
 use crate::chain::{ALGORITHMS, header_refusal};
 use crate::refusal::require;
@@ -169,8 +169,10 @@ pub(crate) fn judge(
         let ours = claims.text("nonce") == Some(nonce);
         require(ours, "7h", Code::NonceMismatch, "the proof does not carry the nonce that is demanded here")?;
     }
-    let replay_key = sha256(&[leaf.holder_key().bytes(), jti.as_bytes()].concat());
-    Ok(VerifiedProof { jti: TokenId(jti.to_owned()), iat, replay_key, claimed: claimed(claims) })
+    let mut replay_key = PartsDigest::default();
+    replay_key.take(leaf.holder_key().bytes());
+    replay_key.take(jti.as_bytes());
+    Ok(VerifiedProof { jti: TokenId(jti.to_owned()), iat, replay_key: replay_key.finish(), claimed: claimed(claims) })
 }
 
 /// What the signer says beside the draft's claims; one that is not of its kind counts as not said.

@@ -114,8 +114,9 @@ pub struct Compact<'a> {
 impl<'a> Compact<'a> {
     /// Splits a token into its parts. Refuses anything but two dots, base64url characters and a 64-byte signature.
     pub fn split(text: &'a str) -> Result<Self, JwsError> {
-        let header_end = text.find('.').ok_or(JwsError::NotCompact)?;
-        let payload_end = header_end + 1 + text[header_end + 1..].find('.').ok_or(JwsError::NotCompact)?;
+        let mut dots = memchr::memchr_iter(b'.', text.as_bytes());
+        let header_end = dots.next().ok_or(JwsError::NotCompact)?;
+        let payload_end = dots.next().ok_or(JwsError::NotCompact)?;
         // A third dot is no base64url, so that the signature's decoder refuses it.
         let signature = decode_array(&text.as_bytes()[payload_end + 1..]).ok_or(JwsError::NotCompact)?;
         Ok(Self { text, header_end, payload_end, signature })

@@ -7,6 +7,12 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 600;
 /// What one turn lasts, about.
 const TURN: Duration = Duration::from_micros(400);
+/// Frames of [`deeper`] below which a round's turns are taken: they span more than a page. Where the stack lies is a
+/// process's luck, and a signature takes up to a third longer where its vectors fall on the same place of a page as the
+/// constants that they are multiplied with: one place for all rounds would measure that.
+const FRAMES: usize = 61;
+/// From round to round the turns move by this many frames: all are visited, neighbours not one after the other.
+const FRAMES_APART: usize = 7;
 
 /// A thing to be timed: its name and one call of it.
 pub struct Contender<'a> {
@@ -46,17 +52,30 @@ impl Timing {
 pub fn in_turns<'a>(contenders: impl IntoIterator<Item = Contender<'a>>) -> Vec<Timing> {
     let mut contenders: Vec<_> =
         contenders.into_iter().map(|contender| (calls_a_turn(contender), Vec::new())).collect();
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         for ((contender, calls), taken) in &mut contenders {
-            let start = Instant::now();
-            for _ in 0..*calls {
-                (contender.call)();
-            }
-            taken.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(*calls));
+            deeper(round * FRAMES_APART % FRAMES, &mut || {
+                let start = Instant::now();
+                for _ in 0..*calls {
+                    (contender.call)();
+                }
+                taken.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(*calls));
+            });
         }
     }
     let timing = |name, rounds: Vec<f64>| Timing { name, micros: percentile(&mut rounds.clone(), 0.25), rounds };
     contenders.into_iter().map(|((contender, _), rounds)| timing(contender.name, rounds)).collect()
+}
+
+/// Does a thing with the stack this many frames further down.
+#[inline(never)]
+fn deeper(frames: usize, turn: &mut dyn FnMut()) {
+    let frame = black_box([0_u8; 64]);
+    match frames.checked_sub(1) {
+        Some(frames) => deeper(frames, turn),
+        None => turn(),
+    }
+    black_box(&frame);
 }
 
 /// Warms a contender up and learns how many calls fill a turn.
