@@ -20,7 +20,7 @@ const SHARE_EVERY: Duration = Duration::from_millis(5);
 /// Publishes under way at once.
 const PUBLISHES_AT_ONCE: usize = 256;
 /// Between two looks at what is final.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long the last of them may take.
 const SETTLE: Duration = Duration::from_secs(30);
 /// Two sinks, each asking for the other's cosignature, a checkpoint ten times a second.
