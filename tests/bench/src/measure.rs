@@ -52,8 +52,12 @@ impl Timing {
 pub fn in_turns<'a>(contenders: impl IntoIterator<Item = Contender<'a>>) -> Vec<Timing> {
     let mut contenders: Vec<_> =
         contenders.into_iter().map(|contender| (calls_a_turn(contender), Vec::new())).collect();
+    let mut order: Vec<usize> = (0..contenders.len()).collect();
+    let mut dice = Dice(1);
     for round in 0..ROUNDS {
-        for ((contender, calls), taken) in &mut contenders {
+        dice.shuffle(&mut order);
+        for at in &order {
+            let ((contender, calls), taken) = &mut contenders[*at];
             deeper(round * FRAMES_APART % FRAMES, &mut || {
                 let start = Instant::now();
                 for _ in 0..*calls {
@@ -65,6 +69,18 @@ pub fn in_turns<'a>(contenders: impl IntoIterator<Item = Contender<'a>>) -> Vec<
     }
     let timing = |name, rounds: Vec<f64>| Timing { name, micros: percentile(&mut rounds.clone(), 0.25), rounds };
     contenders.into_iter().map(|((contender, _), rounds)| timing(contender.name, rounds)).collect()
+}
+
+/// Who comes when: what the one before leaves in the caches helps or hinders, so that it is always another.
+struct Dice(u64);
+
+impl Dice {
+    fn shuffle(&mut self, order: &mut [usize]) {
+        for last in (1..order.len()).rev() {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            order.swap(last, (self.0 >> 33) as usize % (last + 1));
+        }
+    }
 }
 
 /// Does a thing with the stack this many frames further down.
