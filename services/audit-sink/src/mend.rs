@@ -358,7 +358,7 @@ async fn consistency<F: Future<Output = Result<Vec<u8>, SinkError>>>(
     size: u64,
     mut hashes: impl FnMut(TileId) -> F,
 ) -> Result<Vec<Hash>, SinkError> {
-    let known = Known::default();
+    let mut known = Known::default();
     loop {
         let lacking = match prove_consistency(&known, first, size) {
             Ok(proof) => return Ok(proof),
@@ -369,29 +369,28 @@ async fn consistency<F: Future<Output = Result<Vec<u8>, SinkError>>>(
         if bytes.len() != usize::from(lacking.width) * Hash::BYTES {
             return Err(unreadable());
         }
-        known.keep(lacking, bytes);
+        known.tiles.insert(lacking, bytes);
     }
 }
 
-/// The tiles that have come, and the first that was looked for in vain since.
+/// The tiles that have come.
 #[derive(Default)]
-struct Known(Mutex<(HashMap<TileId, Vec<u8>>, Option<TileId>)>);
+struct Known {
+    tiles: HashMap<TileId, Vec<u8>>,
+    /// The first that was looked for in vain since.
+    lacking: Mutex<Option<TileId>>,
+}
 
 impl Known {
     fn lacking(&self) -> Option<TileId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.take()
-    }
-
-    fn keep(&self, id: TileId, bytes: Vec<u8>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.insert(id, bytes);
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl TileSource for Known {
     fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
-        let (known, lacking) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&id).cloned().ok_or_else(|| {
-            lacking.get_or_insert(id);
+        self.tiles.get(&id).cloned().ok_or_else(|| {
+            self.lacking.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(id);
             LedgerError::TileUnreadable { path: id.path(), why: "it has not come yet".into() }
         })
     }
