@@ -52,6 +52,7 @@ fn schemas() -> BTreeMap<&'static str, Value> {
         ("directive-request", of::<revocation::DirectiveRequest>()),
         ("enrol-reply", of::<wire::EnrolReply>()),
         ("enrol-request", of::<wire::EnrolRequest>()),
+        ("epoch", wire::Genesis::schema()),
         ("heartbeat", of::<revocation::Heartbeat>()),
         ("identity-credential", of::<marque_credential::identity_credential::CredentialPayload>()),
         ("issue-reply", of::<wire::IssueReply>()),

@@ -13,14 +13,14 @@ use marque::dev::http;
 use marque::directory::Directory;
 use marque::service_config::{ATTESTOR_BINARY, Service};
 use marque_agent::enforce::{Enforcer, Policy, Tier};
-use marque_bus::permissions::BusRole;
-use marque_bus::{Bus, ConnectOptions, Feed, FeedOptions};
+use marque_bus::permissions::{Account, BusRole};
+use marque_bus::{Bus, ConnectOptions, Feed, FeedOptions, async_nats};
 use marque_identity::{Did, TrustDomain};
 use marque_judgement::record::{self, Body, Record};
 use marque_ledger::{Entry, TileId, TileKind, decode_bundle};
 use marque_runtime::nats_server::{self, NatsServer};
 use marque_signing::{Role, TrustBundle};
-use marque_test_support::{ChildGuard, free_port};
+use marque_test_support::{ChildGuard, eventually, free_port};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -143,6 +143,21 @@ impl TestSystem {
     pub fn reload_broker(&self) {
         let pid = self.nats.as_ref().map(NatsServer::pid).expect("the broker runs");
         signal("-HUP", pid);
+    }
+
+    /// A user without any limit in one of the broker's accounts, made by the broker's configuration: what an operator is
+    /// who changes a stream by hand, or another server of a cluster.
+    pub async fn administrator(&self, account: Account) -> Result<async_nats::Client, String> {
+        let file = self.directory.nats_conf();
+        let text = std::fs::read_to_string(&file).map_err(said)?;
+        let opening = format!("\n  {} {{\n", account.as_str());
+        let (before, after) = text.split_once(&opening).ok_or("the broker's configuration has no such account")?;
+        let name = format!("admin-{}", account.as_str());
+        let user = format!("users: [\n      {{ user: {name}, password: {name} }}\n");
+        std::fs::write(&file, format!("{before}{opening}{}", after.replacen("users: [\n", &user, 1))).map_err(said)?;
+        self.reload_broker();
+        let options = async_nats::ConnectOptions::with_user_and_password(name.clone(), name);
+        Ok(eventually("an administrator's connection", DEADLINE, || options.clone().connect(&self.url)).await)
     }
 
     /// Stops a service where it stands, as an overloaded machine would, or lets it go on (SIGSTOP, SIGCONT).
@@ -290,8 +305,12 @@ impl TestSystem {
 
     /// A page of a service's health server: status (0 if there is none) and body.
     pub async fn page(&self, service: Service, path: &str) -> (u16, String) {
-        let address = self.http.iter().find(|(known, _)| *known == service).map_or("", |(_, address)| address);
-        http::get(address, path, DEADLINE).await.unwrap_or_else(|why| (0, why))
+        http::get(self.address_of(service), path, DEADLINE).await.unwrap_or_else(|why| (0, why))
+    }
+
+    /// Where a service's page is: `host:port`.
+    pub fn address_of(&self, service: Service) -> &str {
+        self.http.iter().find(|(known, _)| *known == service).map_or("", |(_, address)| address)
     }
 
     /// The bootstrap directory.

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use marque_bus::subjects::SUBJECTS;
 use marque_credential::{Constraint, limits};
 use marque_json::{Json, Limits};
+use marque_ledger::epoch::{Genesis, Lost, REASON_BYTES_MAX};
+use marque_ledger::{Checkpoint, Hash};
+use marque_signing::SigningKey;
 use marque_tests::schemas::files;
 use serde_json::Value;
 
@@ -142,5 +145,57 @@ fn the_readme_states_the_limits_as_they_are() {
         ("LINE_BYTES_MAX", number(marque_judgement::plumbing::LINE_BYTES_MAX)),
     ] {
         assert!(readme.contains(&format!("| `{name}` | {value} |")), "{name} is {value}");
+    }
+}
+
+/// A genesis as the code writes it is what the schema says, and what the schema refuses the code refuses too.
+#[test]
+fn the_schema_of_an_epoch_is_what_the_code_reads_and_writes() {
+    let (schema, noted): (Value, _) = (serde_json::from_str(&text("epoch.schema.json")).unwrap(), |origin: &str| {
+        let checkpoint = Checkpoint { origin: origin.to_owned(), size: 5, root: Hash::leaf(b"5") };
+        checkpoint.sign(&SigningKey::from_seed(&[3; 32])).unwrap()
+    });
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let both = |value: &Value| (schema.is_valid(value), Genesis::parse(value.to_string().as_bytes()).is_ok());
+    let lost = Some(Lost { from: 6, to: 7 });
+    for (before, lost) in
+        [("acme.example/audit", lost), ("acme.example/audit/e2", None), ("acme.example/audit/e63", lost)]
+    {
+        let genesis = Genesis::after(noted(before), "purged".into(), 1_764_000_000_123, 8, lost).unwrap();
+        let value = serde_json::to_value(&genesis).unwrap();
+        assert_eq!(both(&value), (true, true), "{value}");
+        let with = |member: &str, other: Value| {
+            let mut changed = value.clone();
+            changed[member] = other;
+            changed
+        };
+        let without = |member: &str| {
+            let mut changed = value.clone();
+            changed.as_object_mut().unwrap().remove(member);
+            changed
+        };
+        for bad in [
+            with("kind", "marque-record".into()),
+            with("origin", "acme.example/audit".into()),
+            with("origin", "acme.example/audit/e65".into()),
+            with("origin", "acme.example/audit/e02".into()),
+            with("reason", "".into()),
+            with("reason", "x".repeat(REASON_BYTES_MAX + 1).into()),
+            with("at_ms", (-1).into()),
+            with("at_ms", (1_u64 << 53).into()),
+            with("first_sequence", 0.into()),
+            with("first_sequence", "8".into()),
+            with("lost", serde_json::json!({ "from": 6 })),
+            with("lost", serde_json::json!({ "from": 6, "to": 7, "why": "" })),
+            with("more", true.into()),
+            without("kind"),
+            without("origin"),
+            without("previous"),
+            without("reason"),
+            without("at_ms"),
+            without("first_sequence"),
+        ] {
+            assert_eq!(both(&bad), (false, false), "{bad}");
+        }
     }
 }

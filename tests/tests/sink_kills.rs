@@ -3,12 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use marque::dev::http;
 use marque::service_config::Service;
+use marque_audit_sink::seal::{COSIGNED_FILE, cosigner};
 use marque_audit_sink::step::{KILL_AT, Step};
-use marque_ledger::{Checkpoint, Directory, Files, LedgerError, Note, TileId, TileSource, root_at};
+use marque_bus::permissions::BusRole;
+use marque_bus::subjects;
+use marque_identity::Did;
+use marque_ledger::{Checkpoint, Directory, Files, LedgerError, Note, TileId, TileSource, root_at, verify_cosignature};
 use marque_tests::system::{DEADLINE, TestSystem};
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -45,8 +51,8 @@ async fn killed_at_any_step_it_goes_on_where_it_was() {
     let mut system = TestSystem::start_with(&[], &[(Service::Sink, SETTINGS)]).await.unwrap();
     let page = std::fs::read_to_string(system.directory().sink_page_file()).unwrap().trim().to_owned();
     let mut seen: Vec<Checkpoint> = Vec::new();
-    // Cosigning takes another sink: see `witness`.
-    let steps = Step::ALL.into_iter().filter(|step| *step != Step::Cosigned);
+    // Cosigning takes another sink: see below.
+    let steps = Step::SERVING.into_iter().filter(|step| *step != Step::Cosigned);
     for (n, step) in steps.enumerate() {
         write(&system, n);
         seen.extend(shown(&page).await);
@@ -78,6 +84,88 @@ async fn killed_at_any_step_it_goes_on_where_it_was() {
         assert_eq!(root, checkpoint.root, "at size {}", checkpoint.size);
     }
     system.stop().await;
+}
+
+/// With two sinks: each asks the other, and what was cosigned before the kill binds whoever starts again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_when_it_has_cosigned_it_cosigns_no_other_root() {
+    let settings = format!("{SETTINGS}\ncosignatures = 1");
+    let mut system = TestSystem::start_with(&[], &[(Service::Sink, &settings)]).await.unwrap();
+    let first = std::fs::read_to_string(system.directory().sink_page_file()).unwrap().trim().to_owned();
+    let own = system.directory().key(Service::Sink.key()).unwrap().did();
+    let told = Cosigned::listen(&system, &own).await;
+    let second = system.start_second_sink(&[]).await.unwrap();
+    let mut kept = Vec::new();
+    // The first time and a later one: with nothing cosigned before, and with something.
+    for nth in [1, 2] {
+        system.kill(Service::Sink);
+        let at = format!("{}:{nth}", Step::Cosigned.name());
+        system.start_service_with(Service::Sink, &[(KILL_AT, &at)]);
+        until_dead(&mut system, Step::Cosigned).await;
+        // It is on disk, and the other has not heard of it.
+        let state = system.directory().path().join("state").join(Service::Sink.name());
+        kept.push(std::fs::read_to_string(state.join(COSIGNED_FILE)).unwrap());
+        system.start_service(Service::Sink);
+        system.until_ready(Service::Sink).await.unwrap();
+        // What comes after it becomes final with both again.
+        write(&system, nth);
+        let logged = system.stream_size().await.unwrap();
+        for page in [&first, &second] {
+            until_shown(page, logged).await;
+        }
+    }
+    let told = told.heard();
+    let copy = tempfile::tempdir().unwrap();
+    until_shown(&first, system.stream_size().await.unwrap()).await;
+    assert_eq!(system.marque(&["log", "export", &copy.path().display().to_string()]).0, 0);
+    let (code, report) = system.marque(&["log", "verify", &copy.path().display().to_string()]);
+    assert_eq!(code, 0, "{report}");
+    // Kept or told, whatever it cosigned is a root of the log: no two for one size.
+    let kept = kept.iter().map(|note| Checkpoint::parse(Note::parse(note.as_bytes()).unwrap().text()).unwrap());
+    let mut count = 0;
+    for checkpoint in told.into_iter().chain(kept) {
+        let root = root_at(&Tiles(Directory::new(copy.path())), checkpoint.size).unwrap();
+        assert_eq!(root, checkpoint.root, "at size {}", checkpoint.size);
+        count += 1;
+    }
+    assert!(count > 2, "it told of nothing");
+    system.stop().await;
+}
+
+async fn until_shown(page: &str, size: u64) {
+    let deadline = Instant::now() + DEADLINE;
+    while shown(page).await.is_none_or(|checkpoint| checkpoint.size < size) {
+        assert!(Instant::now() < deadline, "no final checkpoint over {size} leaves is shown");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What a sink tells the others that it has cosigned.
+struct Cosigned(Arc<Mutex<Vec<Checkpoint>>>);
+
+impl Cosigned {
+    async fn listen(system: &TestSystem, sink: &Did) -> Self {
+        let heard = Self(Arc::default());
+        let key = cosigner(&marque_ledger::origin(system.domain()), sink).unwrap();
+        let bus = system.bus(BusRole::Sink).await.unwrap();
+        let mut messages = bus.client().subscribe(subjects::witness(sink)).await.unwrap();
+        let keeps = heard.0.clone();
+        tokio::spawn(async move {
+            // The connection ends with the broker.
+            let _bus = bus;
+            while let Some(message) = messages.next().await {
+                let note = Note::parse(&message.payload).unwrap();
+                if verify_cosignature(&note, &key).is_some() {
+                    keeps.lock().unwrap().push(Checkpoint::parse(note.text()).unwrap());
+                }
+            }
+        });
+        heard
+    }
+
+    fn heard(&self) -> Vec<Checkpoint> {
+        self.0.lock().unwrap().clone()
+    }
 }
 
 struct Tiles(Directory);

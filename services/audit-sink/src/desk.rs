@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use marque_identity::Refusal;
 use marque_json::Limits;
-use marque_ledger::{TileId, TileKind, layout};
+use marque_ledger::layout;
 use marque_runtime::Clock;
 use marque_runtime::http::Shown;
 use marque_signing::jws::json_code;
@@ -21,12 +19,11 @@ use crate::explain::explain;
 use crate::files::{Page, Shelf};
 use crate::intake::blocking;
 use crate::inventory::Inventory;
-use crate::peers::{Tile, TileRequest};
+use crate::mend::Tile;
 use crate::prove::{prove, standing};
 use crate::query::query;
 use crate::reader::Library;
 use crate::seal::Sealer;
-use crate::store::LogView;
 
 /// A question is a few hundred bytes.
 pub const QUESTION_BYTES_MAX: usize = 8 * 1024;
@@ -118,7 +115,7 @@ impl Desk {
                 Question::Query => json(&query(&reading, &asked(&body)?)?),
                 Question::Explain => json(&explain(&reading, &desk.sealer, &asked(&body)?)?),
                 Question::Proof => json(&prove(&reading, &desk.sealer, &asked(&body)?)?),
-                Question::Tile => json(&tile(&reading.log, &asked::<TileRequest>(&body)?)?),
+                Question::Tile => json(&Tile::of(&reading.log, &asked(&body)?)?),
                 Question::Checkpoint => json(&standing(size, reading.index.upto(), &desk.sealer, desk.halted.why())),
             }
         });
@@ -197,14 +194,6 @@ impl Parameters {
             (_, Some(0)) => Err(SinkError::Asked("`leaves` is 0".into())),
             (from, leaves) => Ok(Some(Page { from: from.unwrap_or(0), leaves: leaves.unwrap_or(u64::MAX) })),
         }
-    }
-}
-
-fn tile(log: &LogView, asked: &TileRequest) -> Result<Tile, SinkError> {
-    let id = TileId::parse(&asked.path)?;
-    match id.kind {
-        TileKind::Hashes(_) => Ok(Tile { hashes: STANDARD.encode(log.file(id)?) }),
-        TileKind::Entries => Err(SinkError::Asked("a tile of entries is fetched from the sink's page".into())),
     }
 }
 

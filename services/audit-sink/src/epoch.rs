@@ -11,14 +11,15 @@ use marque_bus::{Bus, Stored, subjects};
 use marque_ledger::epoch::{EPOCHS_MAX, Genesis, Lost, epoch_origin};
 use marque_ledger::{Checkpoint, Entry, Policy, VerifierKey, root_at};
 
-use crate::SinkError;
 use crate::files::LOG_FILE;
 use crate::finality::FINAL_FILE;
 use crate::guard::{examine, is_leaf};
 use crate::keep::{keep, kept};
 use crate::restore::has_no_log;
 use crate::seal::{CHECKPOINT_FILE, COSIGNED_FILE, Sealer};
+use crate::step::Step;
 use crate::store::LogStore;
+use crate::{Hole, SinkError};
 
 /// Says which epoch is the log; absent in the first.
 pub const EPOCH_FILE: &str = "epoch";
@@ -56,20 +57,40 @@ pub(crate) fn at(state_dir: &Path, first: &str, epoch: u64) -> Standing {
 
 /// Makes an epoch the log.
 pub(crate) fn enter(state_dir: &Path, epoch: u64) -> Result<(), SinkError> {
-    keep(&state_dir.join(EPOCH_FILE), format!("{epoch}\n"))
+    keep(&state_dir.join(EPOCH_FILE), format!("{epoch}\n"))?;
+    Step::Entered.taken();
+    Ok(())
+}
+
+/// What is where an archive's log is to lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vacancy {
+    /// Nothing.
+    Empty,
+    /// A log of a later epoch that nothing names, and no other: a try has left it that broke off before its last step.
+    Unnamed,
 }
 
 /// Refuses a state directory that has a log, in whatever epoch, or that names another epoch than the one to be filled.
-pub(crate) fn is_vacant(state_dir: &Path, first: &str, epoch: u64) -> Result<(), SinkError> {
+pub(crate) fn vacancy(state_dir: &Path, first: &str, epoch: u64) -> Result<Vacancy, SinkError> {
+    let unnamed = epoch > 1 && kept(&state_dir.join(EPOCH_FILE))?.is_none();
+    let mut vacancy = Vacancy::Empty;
     for place in (1..=EPOCHS_MAX).map(|epoch| at(state_dir, first, epoch)) {
-        has_no_log(&place.folder)?;
+        match has_no_log(&place.folder) {
+            Err(SinkError::ForeignStore(_))
+                if unnamed && place.epoch == epoch && signed_in(&place.folder)?.is_none() =>
+            {
+                vacancy = Vacancy::Unnamed;
+            }
+            done => done?,
+        }
     }
     let named = standing(state_dir, first)?;
     if named.epoch > 1 && named.epoch != epoch {
         let why = format!("`{EPOCH_FILE}` names epoch {}, the archive is of epoch {epoch}", named.epoch);
         return Err(SinkError::ForeignStore(why));
     }
-    Ok(())
+    Ok(vacancy)
 }
 
 /// Whether the epoch in this folder is the log no more: nothing that it has signed will become final.
@@ -216,31 +237,49 @@ impl Frozen {
         let folder = &next.folder;
         set_aside(folder)?;
         std::fs::create_dir(folder).map_err(SinkError::at(folder))?;
+        Step::Founded.taken();
         let entry = genesis.entry()?;
-        LogStore::open(&folder.join(LOG_FILE), &next.origin)?.append(0, std::slice::from_ref(&entry))?;
+        let store = LogStore::open(&folder.join(LOG_FILE), &next.origin)?;
+        Step::Stored.taken();
+        store.append(0, std::slice::from_ref(&entry))?;
+        Step::Begun.taken();
         keep(&folder.join(GENESIS_FILE), Entry::decode(&entry)?.payload)?;
+        Step::GenesisKept.taken();
         enter(&self.state_dir, next.epoch)
     }
 }
 
-/// Renames what lies where an epoch is to be begun: a try that broke off has left it. Where it was signed it was more
-/// than that, and stays.
-fn set_aside(folder: &Path) -> Result<(), SinkError> {
-    let there = |path: &Path| path.try_exists().map_err(SinkError::at(path));
-    if !there(folder)? {
-        return Ok(());
-    }
+/// What was signed in an epoch's folder, if anything was.
+fn signed_in(folder: &Path) -> Result<Option<PathBuf>, SinkError> {
     for signed in [CHECKPOINT_FILE, FINAL_FILE, COSIGNED_FILE] {
         let path = folder.join(signed);
         if there(&path)? {
-            let why = format!("{} is there: that epoch was signed already, and is not begun again", path.display());
-            return Err(SinkError::Asked(why));
+            return Ok(Some(path));
         }
+    }
+    Ok(None)
+}
+
+fn there(path: &Path) -> Result<bool, SinkError> {
+    path.try_exists().map_err(SinkError::at(path))
+}
+
+/// Renames what lies where an epoch is to be begun: a try that broke off has left it. Where it was signed it was more
+/// than that, and stays.
+pub(crate) fn set_aside(folder: &Path) -> Result<(), SinkError> {
+    if !there(folder)? {
+        return Ok(());
+    }
+    if let Some(path) = signed_in(folder)? {
+        let why = format!("{} is there: that epoch was signed already, and is not begun again", path.display());
+        return Err(SinkError::Asked(why));
     }
     for number in 1..=ASIDE_MAX {
         let aside = folder.with_extension(format!("aside-{number}"));
         if !there(&aside)? {
-            return std::fs::rename(folder, &aside).map_err(SinkError::at(folder));
+            std::fs::rename(folder, &aside).map_err(SinkError::at(folder))?;
+            Step::SetAside.taken();
+            return Ok(());
         }
     }
     let why = format!("{} tries lie beside {} already: move them away", ASIDE_MAX, folder.display());
@@ -252,6 +291,7 @@ fn reason(examined: Result<(), SinkError>) -> Result<Option<String>, SinkError> 
     match examined {
         Ok(()) => Ok(None),
         Err(SinkError::Halted(why)) => Ok(Some(why)),
+        Err(SinkError::Hole(hole)) => Ok(Some(hole.why)),
         Err(error) => Err(error),
     }
 }
@@ -259,7 +299,7 @@ fn reason(examined: Result<(), SinkError>) -> Result<Option<String>, SinkError> 
 /// The same of the first message behind the log's end, where there is one: the intake would halt there.
 fn gap(due: u64, found: Option<&Stored>) -> Option<String> {
     let found = found.filter(|found| found.sequence != due)?.sequence;
-    Some(format!("the stream goes from sequence {} to {found}", due.saturating_sub(1)))
+    Some(Hole::before(due, found).why)
 }
 
 /// The first message that the stream holds and this log does not: from there on it is another's.
@@ -469,20 +509,36 @@ mod tests {
 
     #[test]
     fn an_archive_fills_only_what_has_no_log_in_any_epoch() {
-        for (epoch, fills) in [(1, 2), (2, 1), (2, 3), (64, 2), (2, 2)] {
+        let with_log = |epoch, fills| {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path();
-            is_vacant(path, FIRST, fills).unwrap();
+            assert_eq!(vacancy(path, FIRST, fills).unwrap(), Vacancy::Empty);
             let folder = at(path, FIRST, epoch).folder;
             std::fs::create_dir_all(&folder).unwrap();
-            is_vacant(path, FIRST, fills).unwrap();
+            assert_eq!(vacancy(path, FIRST, fills).unwrap(), Vacancy::Empty);
             std::fs::write(folder.join(LOG_FILE), "a log").unwrap();
-            assert!(matches!(is_vacant(path, FIRST, fills), Err(SinkError::ForeignStore(_))), "{epoch} {fills}");
+            directory
+        };
+        let refused = |path: &Path, fills| matches!(vacancy(path, FIRST, fills), Err(SinkError::ForeignStore(_)));
+        for (epoch, fills) in [(1, 2), (2, 1), (2, 3), (64, 2), (1, 1)] {
+            assert!(refused(with_log(epoch, fills).path(), fills), "{epoch} {fills}");
         }
         let directory = tempfile::tempdir().unwrap();
         enter(directory.path(), 3).unwrap();
-        is_vacant(directory.path(), FIRST, 3).unwrap();
-        assert!(is_vacant(directory.path(), FIRST, 2).is_err());
+        vacancy(directory.path(), FIRST, 3).unwrap();
+        assert!(vacancy(directory.path(), FIRST, 2).is_err());
+        // A later epoch's own, which nothing names and nobody has signed, is a broken-off try's; beside another, it is not.
+        let left = |then: &dyn Fn(&Path)| {
+            let directory = with_log(2, 2);
+            then(directory.path());
+            directory
+        };
+        assert_eq!(vacancy(left(&|_| {}).path(), FIRST, 2).unwrap(), Vacancy::Unnamed);
+        assert!(refused(left(&|path| std::fs::write(path.join(LOG_FILE), "a log").unwrap()).path(), 2));
+        assert!(refused(left(&|path| enter(path, 2).unwrap()).path(), 2));
+        for signed in [CHECKPOINT_FILE, FINAL_FILE, COSIGNED_FILE] {
+            assert!(refused(left(&|path| std::fs::write(path.join("e2").join(signed), "a note").unwrap()).path(), 2));
+        }
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub enum SinkError {
     /// The log may not go on: a hole, another stream, another root. Nothing is filled or skipped.
     #[error("the log halts: {0}")]
     Halted(String),
+    /// The stream lacks what comes next: the log halts unless another sink's log has it.
+    #[error("the log halts: {0}")]
+    Hole(Hole),
     /// Bytes of the log are not what they must be.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -59,6 +62,31 @@ pub enum SinkError {
     BrokenOff,
 }
 
+/// Messages that come next in the log, and that the stream lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    /// The first one's sequence: the log ends before it.
+    pub from: u64,
+    /// The last one's.
+    pub to: u64,
+    /// How it shows.
+    pub why: String,
+}
+
+impl std::fmt::Display for Hole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl Hole {
+    /// The stream holds `found` where `due` comes next, which is less.
+    pub(crate) fn before(due: u64, found: u64) -> Self {
+        let (from, to) = (due, found.saturating_sub(1));
+        Self { from, to, why: format!("the stream goes from sequence {} to {found}", due.saturating_sub(1)) }
+    }
+}
+
 impl SinkError {
     /// What befell a file, or a folder.
     pub(crate) fn at(path: &Path) -> impl Fn(std::io::Error) -> Self {
@@ -72,7 +100,7 @@ impl SinkError {
             Self::Store(_) | Self::Io { .. } | Self::NotNext { .. } | Self::BrokenOff => Code::Internal,
             Self::ForeignStore(_) => Code::Conflict,
             Self::Archive(_) => Code::LogInvalid,
-            Self::Halted(_) => Code::LogHalted,
+            Self::Halted(_) | Self::Hole(_) => Code::LogHalted,
             Self::Ledger(error) => error.code(),
             Self::Bus(_) | Self::NotYet(_) => Code::Unavailable,
             Self::Asked(_) => Code::Malformed,

@@ -3,12 +3,14 @@
 //! A stream that was recreated, rolled back, emptied or edited passes every check of sequences that comes later, so
 //! that it is compared here: its identity, its reach, and stored messages byte for byte with their leaves.
 
+use std::ops::Range;
+
 use marque_bus::streams::{AUDIT, StreamState, differences};
 use marque_bus::{Bus, Stored};
 use serde::{Deserialize, Serialize};
 
-use crate::SinkError;
 use crate::store::{LogStore, frame};
+use crate::{Hole, SinkError};
 
 /// Older messages that are read again beside the last: enough that a refilled stream is found, few enough to be quick.
 const SAMPLES: u64 = 4;
@@ -26,7 +28,8 @@ pub(crate) async fn examine(bus: &Bus, store: &LogStore) -> Result<(), SinkError
     let state = bus.stream_state(AUDIT).await?;
     same_stream(&state, store)?;
     reaches(&state, store.last_sequence())?;
-    for sequence in samples(store.begins_at(), store.last_sequence(), seed()) {
+    let again = samples(store.begins_at(), store.last_sequence(), seed());
+    for sequence in again.into_iter().chain(before_a_hole(store)?) {
         let message = bus.read(AUDIT, sequence, 1).await?.messages.into_iter().next();
         same_message(store, sequence, message.as_ref())?;
     }
@@ -58,9 +61,9 @@ fn same_stream(state: &StreamState, store: &LogStore) -> Result<(), SinkError> {
 /// 2. It still begins at or before the next leaf, and reaches at least as far as the log.
 fn reaches(state: &StreamState, last: u64) -> Result<(), SinkError> {
     if state.first_sequence > last + 1 {
-        let why =
-            format!("stream {AUDIT} begins at {}, the log ends at {last}: records are lost", state.first_sequence);
-        return Err(SinkError::Halted(why));
+        let begins = state.first_sequence;
+        let why = format!("stream {AUDIT} begins at {begins}, the log ends at {last}: records are lost");
+        return Err(SinkError::Hole(Hole { from: last + 1, to: begins - 1, why }));
     }
     if state.last_sequence < last {
         let why = format!("stream {AUDIT} ends at {}, the log at {last}: it was rolled back", state.last_sequence);
@@ -70,10 +73,11 @@ fn reaches(state: &StreamState, last: u64) -> Result<(), SinkError> {
 }
 
 /// 3. The last message of the log and a few older ones are their leaves, byte for byte. One that the stream no longer
-///    holds can't be compared; the last must be there.
+///    holds can't be compared; the last must be there, but where it was taken from another sink's log for that very
+///    reason.
 fn same_message(store: &LogStore, sequence: u64, message: Option<&Stored>) -> Result<(), SinkError> {
     let Some(message) = message.filter(|message| message.sequence == sequence) else {
-        if sequence == store.last_sequence() {
+        if sequence == store.last_sequence() && mended_last(store)?.is_none() {
             return Err(SinkError::Halted(format!("stream {AUDIT} no longer holds message {sequence}")));
         }
         return Ok(());
@@ -83,6 +87,17 @@ fn same_message(store: &LogStore, sequence: u64, message: Option<&Stored>) -> Re
     }
     let leaf = message.sequence - store.first_sequence();
     Err(SinkError::Halted(format!("message {sequence} of stream {AUDIT} is not leaf {leaf}")))
+}
+
+/// The log's newest leaves, where the stream lacked them.
+fn mended_last(store: &LogStore) -> Result<Option<Range<u64>>, SinkError> {
+    Ok(store.mended()?.filter(|mended| mended.end == store.head().size))
+}
+
+/// The last message before those: the newest by which the stream can be known again.
+fn before_a_hole(store: &LogStore) -> Result<Option<u64>, SinkError> {
+    let before = mended_last(store)?.map(|mended| (store.first_sequence() + mended.start).saturating_sub(1));
+    Ok(before.filter(|before| *before >= store.begins_at()))
 }
 
 /// Whether a message is the leaf of its sequence, byte for byte.
@@ -163,11 +178,15 @@ mod tests {
         for (first, last, size) in [(0, 0, 0), (1, 5, 5), (1, 9, 5), (6, 9, 5), (6, 5, 5)] {
             reaches(&state(first, last, 7), size).unwrap();
         }
-        for (first, last, size) in [(2, 9, 0), (7, 9, 5), (1, 4, 5), (0, 0, 1)] {
+        for (first, last, size) in [(1, 4, 5), (0, 0, 1)] {
             assert!(
                 matches!(reaches(&state(first, last, 7), size), Err(SinkError::Halted(_))),
                 "{first} {last} {size}"
             );
+        }
+        for (first, last, size) in [(2, 9, 0), (7, 9, 5), (10, 9, 5)] {
+            let Err(SinkError::Hole(hole)) = reaches(&state(first, last, 7), size) else { panic!("{first} {size}") };
+            assert_eq!((hole.from, hole.to), (size + 1, first - 1));
         }
     }
 
@@ -183,6 +202,26 @@ mod tests {
         assert!(same_message(&store, 2, Some(&message(2, "other"))).is_err());
         let late = Stored { time_ns: 6, ..message(2, "good") };
         assert!(same_message(&store, 2, Some(&late)).is_err());
+    }
+
+    #[test]
+    fn only_what_was_mended_need_not_be_there() {
+        let (_directory, store) = store();
+        let entries: Vec<_> = (1..=6).map(|at| frame(&message(at, "good")).unwrap()).collect();
+        store.append(0, &entries[..3]).unwrap();
+        assert_eq!(before_a_hole(&store).unwrap(), None);
+        store.append_mended(3, &entries[3..5]).unwrap();
+        same_message(&store, 5, None).unwrap();
+        assert_eq!(before_a_hole(&store).unwrap(), Some(3));
+        assert!(same_message(&store, 5, Some(&message(5, "other"))).is_err());
+        // What came out of the stream since is to be there again.
+        store.append(5, &entries[5..]).unwrap();
+        assert!(same_message(&store, 6, None).is_err());
+        assert_eq!(before_a_hole(&store).unwrap(), None);
+        // A log that was taken over whole.
+        let (_directory, whole) = self::store();
+        whole.append_mended(0, &entries).unwrap();
+        assert_eq!(before_a_hole(&whole).unwrap(), None);
     }
 
     #[test]

@@ -15,13 +15,13 @@ use marque_bus::{BusError, Stored};
 use marque_ledger::Entry;
 use tokio::sync::{mpsc, watch};
 
-use crate::SinkError;
 use crate::index::{Index, Indexed};
 use crate::inventory::Inventory;
 use crate::judge::Judge;
 use crate::metrics::Metrics;
 use crate::step::Step;
 use crate::store::{LogStore, frame};
+use crate::{Hole, SinkError};
 
 /// Messages in one batch, hence in one transaction: 1,000 is where a commit's cost per record levels off (LOG.md).
 pub const BATCH_MESSAGES_MAX: usize = 2048;
@@ -87,7 +87,9 @@ impl Intake {
             self.index(judged, indexed_to),
             self.take_stock(indexed),
         );
-        fetched.and(appended).and(judged).and(indexed).and(folded)
+        let behind = appended.and(judged).and(indexed).and(folded);
+        // A hole may be mended, which nothing else that went wrong may be behind.
+        if matches!(fetched, Err(SinkError::Hole(_))) { behind.and(fetched) } else { fetched.and(behind) }
     }
 
     /// Judges and indexes what the log has and the index or the inventory lacks.
@@ -122,7 +124,7 @@ impl Intake {
     }
 
     /// 1. Each message must be exactly the next sequence. One that is behind is passed over (it is in the log); one
-    ///    ahead is a hole, and the log halts.
+    ///    ahead is a hole: nothing behind it is taken in.
     async fn fetch(
         &self,
         mut source: impl Source,
@@ -144,10 +146,9 @@ impl Intake {
                     continue;
                 }
                 if message.sequence > due {
-                    let why = format!("the stream goes from sequence {} to {}", due - 1, message.sequence);
                     // What came before the hole is sound and is kept.
                     let _ = to.send(leaves).await;
-                    return Err(SinkError::Halted(why));
+                    return Err(SinkError::Hole(Hole::before(due, message.sequence)));
                 }
                 leaves.push((next_leaf, message));
                 next_leaf += 1;

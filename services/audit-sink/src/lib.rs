@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  guard ─► intake: fetch ─► store (leaves, tiles, size) ─► judge ─► index
-//!                              │                                      │
+//!            mend (a hole) ────┤                                      │
 //!                              ▼                                      ▼        ▼
 //!              peers, outside witnesses ◄─► seal, finality (checkpoints)   query · explain · prove · files   inventory
 //!                                                                                 │
@@ -35,6 +35,7 @@ pub mod intake;
 pub mod inventory;
 pub mod judge;
 mod keep;
+pub mod mend;
 pub mod metrics;
 pub mod narrowed;
 pub mod notices;
@@ -55,7 +56,7 @@ pub mod step;
 pub mod store;
 
 pub use config::{AuditSink, Config};
-pub use error::SinkError;
+pub use error::{Hole, SinkError};
 pub use files::export;
 pub use offline::offline;
 pub use serve::{SPEC, serve};

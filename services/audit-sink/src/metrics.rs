@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     appended: Counter,
+    mended: Counter,
     not_valid: Counter,
     size: Gauge<u64, AtomicU64>,
     indexed_upto: Gauge<u64, AtomicU64>,
@@ -27,6 +28,11 @@ impl Metrics {
     /// Registers them under `audit_…`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("audit_records_appended", "Records taken into the log", self.appended.clone());
+        registry.register(
+            "audit_records_mended",
+            "Records among them that the stream lacked, taken over from another sink's log",
+            self.mended.clone(),
+        );
         registry.register("audit_records_not_valid", "Leaves whose verdict is not valid", self.not_valid.clone());
         registry.register("audit_log_size", "Leaves of the log", self.size.clone());
         registry.register("audit_indexed_upto", "Leaves in the index", self.indexed_upto.clone());
@@ -60,6 +66,11 @@ impl Metrics {
     pub fn appended(&self, records: usize, size: u64) {
         self.appended.inc_by(records as u64);
         self.size.set(size);
+    }
+
+    /// Leaves that were appended did not come out of the stream.
+    pub fn mended(&self, records: usize) {
+        self.mended.inc_by(records as u64);
     }
 
     /// Leaves were indexed, some of them not valid.

@@ -14,9 +14,9 @@ use crate::SinkError;
 use crate::archive::{archive, read_checkpoint};
 use crate::compact::compact;
 use crate::config::Config;
-use crate::epoch::{Frozen, Why, at, enter, is_vacant};
+use crate::epoch::{Frozen, Vacancy, Why, at, enter, set_aside, vacancy};
 use crate::files::{INDEX_FILE, INVENTORY_FILE, LOG_FILE, newest_note};
-use crate::restore::restore;
+use crate::restore::{is_restored, restore};
 use crate::seal::Sealer;
 use crate::serve::connect_options;
 use crate::store::LogStore;
@@ -114,9 +114,22 @@ fn bootstrap(rest: &[OsString]) -> Result<String, SinkError> {
     // An archive of a later epoch fills that epoch's folder.
     let stated = read_checkpoint(&from)?.map(|stated| stated.origin).unwrap_or_default();
     let place = at(&state_dir, &first, epoch_of(&first, &stated).unwrap_or(1));
-    is_vacant(&state_dir, &first, place.epoch)?;
+    let vacancy = vacancy(&state_dir, &first, place.epoch)?;
     let trusted = audit_sink.trusted(&place.origin, &bundle).map_err(asked)?;
-    let head = restore(&from, &place.folder, &trusted)?;
+    // What a try has left that broke off before the epoch was named is gone on from, or put aside.
+    let left = match vacancy {
+        Vacancy::Empty => None,
+        Vacancy::Unnamed => is_restored(&from, &place.folder, &trusted)?,
+    };
+    let head = match left {
+        Some(head) => head,
+        None => {
+            if vacancy == Vacancy::Unnamed {
+                set_aside(&place.folder)?;
+            }
+            restore(&from, &place.folder, &trusted)?
+        }
+    };
     if place.epoch > 1 {
         enter(&state_dir, place.epoch)?;
     }

@@ -13,21 +13,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use marque_bus::{Bus, BusError, subjects};
 use marque_identity::Did;
 use marque_ledger::{Checkpoint, Hash, KeyKind, Note, TileId, VerifierKey};
 use marque_runtime::Clock;
 use marque_signing::{PublicKey, Role, TrustBundle};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::SinkError;
 use crate::desk::Halted;
 use crate::intake::blocking;
 use crate::keep::keep;
+use crate::mend::Tiles;
 use crate::metrics::Metrics;
 use crate::parting::parting;
 use crate::seal::{Cosigned, Sealer, cosigner};
@@ -37,24 +35,6 @@ use crate::store::LogStore;
 const NOTE_BYTES_MAX: usize = 16 * 1024;
 /// A checkpoint that waits is told again after this: an answer may have been lost, or a sink been away.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
-/// How long another sink may take to answer with a tile.
-const TILE_TIME: Duration = Duration::from_secs(3);
-
-/// A question for a tile of one sink's log.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TileRequest {
-    /// Its path in the C2SP layout, with its width.
-    pub path: String,
-}
-
-/// The tile.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Tile {
-    /// Its hashes in a row, in standard base64.
-    pub hashes: String,
-}
-
 /// Another sink.
 struct Peer {
     did: Did,
@@ -239,19 +219,10 @@ impl Peers {
     }
 
     async fn leaf_of_parting(&self, bus: &Bus, peer: &Did, size: u64) -> Result<Option<u64>, SinkError> {
-        let view = self.store.view()?;
-        let subject = subjects::audit_tile(peer);
+        let (view, tiles) = (self.store.view()?, Tiles::of(bus, peer));
         let tile = |id: TileId| {
-            let (bus, subject) = (bus.clone(), subject.clone());
-            async move {
-                let question = serde_json::to_vec(&TileRequest { path: id.path() }).unwrap_or_default();
-                let reply = bus.request(&subject, Default::default(), question, TILE_TIME).await;
-                let reply = reply.map_err(|error| SinkError::Asked(format!("its tile: {error}")))?;
-                let unreadable = || SinkError::Asked("its tile can't be read".into());
-                let tile: Tile =
-                    marque_json::from_slice(&reply.payload, marque_json::Limits::DEFAULT).map_err(|_| unreadable())?;
-                STANDARD.decode(tile.hashes).map_err(|_| unreadable())
-            }
+            let tiles = tiles.clone();
+            async move { tiles.hashes(id).await }
         };
         parting(size, &view, tile).await
     }

@@ -17,6 +17,7 @@ use crate::SinkError;
 use crate::archive::CHECKPOINT_BYTES_MAX;
 use crate::files::{INDEX_FILE, INVENTORY_FILE, LOG_FILE};
 use crate::keep::forget;
+use crate::step::Step;
 use crate::store::{Head, LogStore};
 
 /// Leaves of one commit.
@@ -30,6 +31,13 @@ pub(crate) fn has_no_log(folder: &Path) -> Result<(), SinkError> {
         return Err(SinkError::ForeignStore(why));
     }
     Ok(())
+}
+
+/// The log that a try before has filled a folder with, if it is what this archive states; under the same trust.
+pub(crate) fn is_restored(archive: &Path, folder: &Path, trusted: &[Policy]) -> Result<Option<Head>, SinkError> {
+    let stated = opened(&read(&Directory::new(archive), CHECKPOINT, CHECKPOINT_BYTES_MAX)?, trusted)?;
+    let head = LogStore::open(&folder.join(LOG_FILE), &stated.origin)?.head();
+    Ok((head == Head { size: stated.size, root: stated.root }).then_some(head))
 }
 
 /// Fills a state directory that has no log. `trusted`: the checkpoint must satisfy one of these. Killed: there is no
@@ -48,6 +56,7 @@ pub fn restore(archive: &Path, state_dir: &Path, trusted: &[Policy]) -> Result<H
     }
     // 3. The log under another name, until it is the checkpoint's.
     make_whole(&path, |making| fill(making, &files, &stated), SinkError::at(&path))?;
+    Step::Restored.taken();
     Ok(Head { size: stated.size, root: stated.root })
 }
 
@@ -76,6 +85,7 @@ fn fill(making: &Path, files: &Directory, stated: &Checkpoint) -> Result<(), Sin
         }
         if (index + 1) % BATCH_TILES == 0 || index + 1 == tiles {
             store.append(store.head().size, &std::mem::take(&mut batch))?;
+            Step::Filling.taken();
         }
     }
     // A tile of hashes that differs names the entries that do; the root alone would not.

@@ -18,7 +18,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use crate::SinkError;
 use crate::archive::Archiver;
 use crate::compact;
 use crate::config::Config;
@@ -31,6 +30,7 @@ use crate::index::Index;
 use crate::intake::{Intake, blocking};
 use crate::inventory::Inventory;
 use crate::judge::Judge;
+use crate::mend::Mender;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::outside::Outside;
@@ -40,6 +40,7 @@ use crate::reader::Library;
 use crate::seal::Sealer;
 use crate::step::Step;
 use crate::store::LogStore;
+use crate::{Hole, SinkError};
 
 /// What the sink is called.
 pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
@@ -110,6 +111,7 @@ struct Sink {
     desk: Desk,
     sealer: Arc<Sealer>,
     peers: Peers,
+    mender: Mender,
     notices: Notices,
     headroom: Headroom,
     clock: Clock,
@@ -150,6 +152,7 @@ impl Sink {
             first_sequence: store.first_sequence(),
         };
         let policy = config.audit_sink.policy(&origin, &key.did(), &bundle)?;
+        let (own, trusted) = (key.did(), config.audit_sink.trusted(&origin, &bundle)?);
         let sealer = Arc::new(Sealer::open(&state_dir, &origin, key, policy).map_err(refused)?);
         let metrics = Metrics::default();
         health.metrics(|registry| metrics.register(registry));
@@ -160,6 +163,8 @@ impl Sink {
         let halted = Halted::default();
         let stops = halted.clone();
         let peers = Peers::new(&bundle, seals, log, clock, counts, state_dir.clone(), stops).map_err(refused)?;
+        let (log, counts) = (Arc::clone(&store), metrics.clone());
+        let mender = Mender::new(&bundle, &own, &origin, trusted, log, counts);
         let room = RoomMetrics::default();
         health.metrics(|registry| room.register(registry));
         let headroom = Headroom {
@@ -193,13 +198,21 @@ impl Sink {
         let Library { store, index, judge } = library;
         let intake = Intake { store, index, inventory, judge, threads, metrics };
         health.pending(STREAM, "not read yet");
-        Ok(Self { intake, desk, sealer, peers, notices, headroom, clock, health: health.clone() })
+        Ok(Self { intake, desk, sealer, peers, mender, notices, headroom, clock, health: health.clone() })
     }
 
-    /// Examines the stream and looks up our last published checkpoint; waits for the broker as long as it takes.
+    /// Examines the stream, mends the log where the stream begins behind its end, and looks up our last published
+    /// checkpoint; waits for the broker as long as it takes.
     async fn begin(&self, bus: &Bus) -> Result<(), SinkError> {
         loop {
-            match self.examine(bus).await {
+            let examined = match self.examine(bus).await {
+                Err(SinkError::Hole(hole)) => match self.mend(bus, hole).await {
+                    Ok(()) => continue,
+                    failed => failed,
+                },
+                examined => examined,
+            };
+            match examined {
                 Err(SinkError::Bus(error @ (BusError::Unavailable(_) | BusError::OutcomeUnknown(_)))) => {
                     tracing::warn!(%error, "waiting for the broker");
                 }
@@ -246,7 +259,31 @@ impl Sink {
         }
     }
 
+    /// Takes in the stream, and what it lacks out of another sink's log.
     async fn take_in(&self, bus: &Bus, mut stopped: watch::Receiver<bool>) -> Result<(), SinkError> {
+        loop {
+            match self.take_in_to_a_hole(bus, stopped.clone()).await {
+                Err(SinkError::Hole(hole)) => tokio::select! {
+                    _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+                    mended = self.mend(bus, hole) => mended?,
+                },
+                done => return done,
+            }
+        }
+    }
+
+    async fn mend(&self, bus: &Bus, hole: Hole) -> Result<(), SinkError> {
+        tracing::warn!(%hole, "the stream lacks what comes next: other sinks are asked");
+        self.health.pending(STREAM, &format!("{hole}: other sinks are asked"));
+        let mended = self.mender.mend(bus, hole).await;
+        if matches!(mended, Err(SinkError::Halted(_))) {
+            // Nobody is asked any more: why the log halts stands by itself.
+            self.health.ready(STREAM);
+        }
+        mended
+    }
+
+    async fn take_in_to_a_hole(&self, bus: &Bus, mut stopped: watch::Receiver<bool>) -> Result<(), SinkError> {
         self.intake.catch_up().await?;
         let begun = async {
             self.examine(bus).await?;

@@ -32,11 +32,27 @@ pub enum Step {
     Published,
     /// Another sink's checkpoint is cosigned and kept, and nobody is told.
     Cosigned,
+    /// `new-epoch`: what a try before has left lies aside.
+    SetAside,
+    /// `new-epoch`: the epoch's folder is there, and empty.
+    Founded,
+    /// `new-epoch`: its store is there, without a leaf.
+    Stored,
+    /// `new-epoch`: its genesis is a leaf.
+    Begun,
+    /// `new-epoch`: its genesis is a file, too, and the epoch is not the log.
+    GenesisKept,
+    /// `bootstrap`: some of an archive's leaves are in a store that is no log yet.
+    Filling,
+    /// `bootstrap`: the log is there, and of a later epoch: not named.
+    Restored,
+    /// `new-epoch`, and `bootstrap` of a later epoch: the epoch is the log.
+    Entered,
 }
 
 impl Step {
-    /// Every step, in the order in which a record comes by.
-    pub const ALL: [Self; 10] = [
+    /// Every step of a sink that serves, in the order in which a record comes by.
+    pub const SERVING: [Self; 10] = [
         Self::Fetched,
         Self::Appended,
         Self::Judged,
@@ -48,6 +64,22 @@ impl Step {
         Self::Published,
         Self::Cosigned,
     ];
+
+    /// Every step of `new-epoch`, in its order.
+    pub const NEW_EPOCH: [Self; 9] = [
+        Self::Rooted,
+        Self::Kept,
+        Self::Final,
+        Self::SetAside,
+        Self::Founded,
+        Self::Stored,
+        Self::Begun,
+        Self::GenesisKept,
+        Self::Entered,
+    ];
+
+    /// Every step of `bootstrap`, in its order.
+    pub const BOOTSTRAP: [Self; 3] = [Self::Filling, Self::Restored, Self::Entered];
 
     /// What [`KILL_AT`] calls it.
     pub fn name(self) -> &'static str {
@@ -62,6 +94,14 @@ impl Step {
             Self::Final => "final",
             Self::Published => "published",
             Self::Cosigned => "cosigned",
+            Self::SetAside => "set_aside",
+            Self::Founded => "founded",
+            Self::Stored => "stored",
+            Self::Begun => "begun",
+            Self::GenesisKept => "genesis_kept",
+            Self::Filling => "filling",
+            Self::Restored => "restored",
+            Self::Entered => "entered",
         }
     }
 

@@ -6,6 +6,7 @@
 mod upper;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -25,13 +26,15 @@ const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries")
 const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles");
 /// Level → the hashes of its open tile.
 const OPEN: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("open");
-/// `size`, `origin`, `stream`, `bytes`.
+/// `size`, `origin`, `stream`, `bytes`, `mended`.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const SIZE: &str = "size";
 const ORIGIN: &str = "origin";
 const STREAM: &str = "stream";
 /// Bytes of all entries. Absent in a log that was begun before it was counted.
 const BYTES: &str = "bytes";
+/// The newest leaves that did not come out of the stream: the first, and the one behind the last. Absent where all did.
+const MENDED: &str = "mended";
 /// Pages that redb may keep: the right edge and the newest entries are what is asked for.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -132,6 +135,16 @@ impl LogStore {
     /// After an error the log on disk is as before, or the store must be opened again to learn how far it reaches:
     /// the caller stops.
     pub fn append(&self, first: u64, entries: &[Vec<u8>]) -> Result<Head, SinkError> {
+        self.write(first, entries, false)
+    }
+
+    /// The same of entries that the stream lacks, and remembers which. TRUST: the caller has checked that they are
+    /// what comes next.
+    pub(crate) fn append_mended(&self, first: u64, entries: &[Vec<u8>]) -> Result<Head, SinkError> {
+        self.write(first, entries, true)
+    }
+
+    fn write(&self, first: u64, entries: &[Vec<u8>], mended: bool) -> Result<Head, SinkError> {
         let mut edge = self.edge.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if edge.size() != first {
             return Err(SinkError::NotNext { next: edge.size(), got: first });
@@ -163,6 +176,12 @@ impl LogStore {
                 let bytes = entries.iter().fold(before, |sum, entry| sum.saturating_add(entry.len() as u64));
                 meta.insert(BYTES, &bytes.to_be_bytes()[..])?;
             }
+            if mended {
+                let before = meta.get(MENDED)?.map(|value| range_of(value.value())).transpose()?;
+                // One that goes on where the one before ended is the same.
+                let begin = before.filter(|before| before.end == first).map_or(first, |before| before.start);
+                meta.insert(MENDED, &[begin.to_be_bytes(), grown.size().to_be_bytes()].concat()[..])?;
+            }
         }
         txn.commit()?;
         let head = Head { size: grown.size(), root: grown.root() };
@@ -176,6 +195,17 @@ impl LogStore {
     pub fn stream(&self) -> Result<Option<String>, SinkError> {
         let meta = self.db.begin_read()?.open_table(META)?;
         Ok(meta.get(STREAM)?.map(|value| String::from_utf8_lossy(value.value()).into_owned()))
+    }
+
+    /// The newest leaves in a row that did not come out of the stream.
+    pub fn mended(&self) -> Result<Option<Range<u64>>, SinkError> {
+        let meta = self.db.begin_read()?.open_table(META)?;
+        meta.get(MENDED)?.map(|value| range_of(value.value())).transpose()
+    }
+
+    /// The tree's right edge, to try on what may come next.
+    pub(crate) fn edge(&self) -> Edge {
+        self.edge.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Remembers the stream, once.
@@ -223,6 +253,11 @@ fn size_of(bytes: &[u8]) -> Result<u64, SinkError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
+fn range_of(bytes: &[u8]) -> Result<Range<u64>, SinkError> {
+    let (begin, end) = bytes.split_at_checked(8).unwrap_or_default();
+    Ok(size_of(begin)?..size_of(end)?)
+}
+
 /// The log at one moment.
 pub struct LogView {
     txn: ReadTransaction,
@@ -259,12 +294,38 @@ impl LogView {
         Ok(())
     }
 
-    /// A tile as its file holds it: hashes, or a bundle of entries.
-    pub fn file(&self, id: TileId) -> Result<Vec<u8>, SinkError> {
+    /// A piece of a tile of entries as its file holds it: from this byte of this one of its entries on (the two bytes of
+    /// its length count), at most so many bytes.
+    pub fn piece(&self, id: TileId, entry: u16, byte: usize, bytes_max: usize) -> Result<Vec<u8>, SinkError> {
+        self.reaches(id)?;
+        if id.kind != TileKind::Entries || entry >= id.width {
+            return Err(SinkError::Asked(format!("`{}` has no entry {entry}", id.path())));
+        }
+        let first = id.index * marque_ledger::TILE_WIDTH;
+        let (mut piece, mut skipped) = (Vec::new(), Some(byte));
+        self.scan(first + u64::from(entry), first + u64::from(id.width), |_, entry| {
+            let coded = encode_bundle([entry])?;
+            let skip = skipped.take().unwrap_or(0);
+            let rest = coded.get(skip..).ok_or_else(|| SinkError::Asked("the entry ends before that byte".into()))?;
+            piece.extend_from_slice(rest);
+            Ok(piece.len() < bytes_max)
+        })?;
+        piece.truncate(bytes_max);
+        Ok(piece)
+    }
+
+    /// Refuses a tile that the log does not have, or has less of.
+    fn reaches(&self, id: TileId) -> Result<(), SinkError> {
         let whole = TileId::covering(id.kind, id.index, self.size);
         if whole.is_none_or(|whole| whole.width < id.width) {
             return Err(SinkError::NotFound(format!("the log does not reach `{}` yet", id.path())));
         }
+        Ok(())
+    }
+
+    /// A tile as its file holds it: hashes, or a bundle of entries.
+    pub fn file(&self, id: TileId) -> Result<Vec<u8>, SinkError> {
+        self.reaches(id)?;
         match id.kind {
             TileKind::Hashes(_) => {
                 let mut bytes = self.tile(id)?;
@@ -363,6 +424,48 @@ mod tests {
         {
             assert_eq!(tile(level, index, width), None, "{level} {index} {width}");
         }
+    }
+
+    #[test]
+    fn a_tile_of_entries_is_read_in_pieces() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LogStore::open(&directory.path().join("audit.redb"), "acme.example/audit").unwrap();
+        let entries: Vec<_> = (0..300_usize).map(|leaf| vec![leaf as u8; leaf]).collect();
+        store.append(0, &entries).unwrap();
+        let view = store.view().unwrap();
+        let id = TileId { kind: TileKind::Entries, index: 1, width: 44 };
+        let whole = view.file(id).unwrap();
+        // From any place, in pieces of any size, it is the same.
+        for (entry, byte, bytes_max) in [(0, 0, 1), (0, 0, 7), (0, 1, 1000), (3, 261, 64), (43, 0, 1 << 20)] {
+            let before: usize = entries[256..256 + usize::from(entry)].iter().map(|entry| entry.len() + 2).sum();
+            let piece = view.piece(id, entry, byte, bytes_max).unwrap();
+            assert_eq!(piece, whole[before + byte..whole.len().min(before + byte + bytes_max)], "{entry} {byte}");
+        }
+        for (entry, byte, id) in [
+            (44, 0, id),
+            (0, 259, id),
+            (0, 0, TileId { width: 45, ..id }),
+            (0, 0, TileId { kind: TileKind::Hashes(0), ..id }),
+            (0, 0, TileId { index: u64::MAX, ..id }),
+        ] {
+            assert!(view.piece(id, entry, byte, 9).is_err(), "{entry} {byte} {id:?}");
+        }
+    }
+
+    #[test]
+    fn remembers_which_leaves_did_not_come_out_of_the_stream() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LogStore::open(&directory.path().join("audit.redb"), "acme.example/audit").unwrap();
+        let entries = |count: usize| vec![b"entry".to_vec(); count];
+        store.append(0, &entries(3)).unwrap();
+        assert_eq!(store.mended().unwrap(), None);
+        store.append_mended(3, &entries(2)).unwrap();
+        store.append_mended(5, &entries(4)).unwrap();
+        assert_eq!(store.mended().unwrap(), Some(3..9));
+        store.append(9, &entries(1)).unwrap();
+        assert_eq!(store.mended().unwrap(), Some(3..9));
+        store.append_mended(10, &entries(1)).unwrap();
+        assert_eq!(store.mended().unwrap(), Some(10..11));
     }
 
     #[test]

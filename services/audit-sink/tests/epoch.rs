@@ -24,9 +24,7 @@ const QUIET: &str = "audit_sink.heads_interval_ms=3600000";
 const SECOND: &str = "acme.example/audit/e2";
 
 fn command(sink: &Sink, verb: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));
-    command.env_clear().args(verb);
-    command.args(sink.settings().iter().flat_map(|setting| ["--set", setting.as_str()])).output().unwrap()
+    sink.verb(verb).output().unwrap()
 }
 
 fn refused(output: &Output, why: &str) {

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
 use futures::StreamExt as _;
 use marque_audit_sink::SinkError;
 use marque_audit_sink::desk::Halted;
 use marque_audit_sink::finality::WAITING_MAX;
+use marque_audit_sink::mend::{Tile, TileRequest};
 use marque_audit_sink::metrics::Metrics;
 use marque_audit_sink::outside::Outside;
-use marque_audit_sink::peers::{Peers, Tile, TileRequest};
+use marque_audit_sink::peers::Peers;
 use marque_audit_sink::seal::{COSIGNED_FILE, Cosigned, Sealer, cosigner};
 use marque_audit_sink::store::LogStore;
 use marque_bus::permissions::BusRole;
@@ -22,7 +22,7 @@ use marque_bus::service::Request;
 use marque_bus::{Bus, Endpoint, Service, subjects};
 use marque_identity::{Did, Refusal, UnixSeconds};
 use marque_ledger::witness::{AddCheckpoint, admissible, cosignature};
-use marque_ledger::{Checkpoint, Hash, KeyKind, Note, Policy, TileId, VerifierKey, Witness};
+use marque_ledger::{Checkpoint, Hash, KeyKind, Note, Policy, VerifierKey, Witness};
 use marque_runtime::Clock;
 use marque_signing::{Role, ServiceKey, SigningKey, TrustBundle};
 use marque_test_support::Broker;
@@ -161,9 +161,8 @@ async fn a_sink_that_has_another_root_halts_and_names_the_leaf() {
         let store = store.clone();
         async move {
             let asked: TileRequest = serde_json::from_slice(&request.payload).unwrap();
-            let bytes = store.view().unwrap().file(TileId::parse(&asked.path).unwrap()).unwrap();
-            let hashes = base64::engine::general_purpose::STANDARD.encode(bytes);
-            Ok::<_, Refusal>(serde_json::to_vec(&Tile { hashes }).unwrap())
+            let tile = Tile::of(&store.view().unwrap(), &asked).unwrap();
+            Ok::<_, Refusal>(serde_json::to_vec(&tile).unwrap())
         }
     };
     let tiles =

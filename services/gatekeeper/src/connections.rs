@@ -1,6 +1,6 @@
 //! Who is connected, by what: a map, and what must end in it. Pure: told what happens, asked what follows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,42 +68,68 @@ pub(crate) struct Doomed {
 
 /// Every connection.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(HashMap<Connection, Held>);
+pub(crate) struct Connections {
+    known: HashMap<Connection, Held>,
+    /// Those that are being looked up. One that ends meanwhile leaves, and what the look-up finds is not put in: it would
+    /// stand for a connection that is no more.
+    awaited: HashSet<Connection>,
+}
 
 impl Connections {
     /// A client is let in, or one is found that was. Gives false where there is no room.
     pub(crate) fn put(&mut self, connection: Connection, held: Held) -> bool {
-        if self.0.len() >= CONNECTIONS_MAX && !self.0.contains_key(&connection) {
+        if self.known.len() >= CONNECTIONS_MAX && !self.known.contains_key(&connection) {
             return false;
         }
-        self.0.insert(connection, held);
+        self.known.insert(connection, held);
         true
     }
 
     /// The server tells of one that is known. Gives whether it is.
     pub(crate) fn see(&mut self, connection: &Connection, now: Duration) -> bool {
-        self.0.get_mut(connection).is_some_and(|held| {
+        self.known.get_mut(connection).is_some_and(|held| {
             held.seen_at = Some(now);
             held.misses = 0;
             true
         })
     }
 
+    /// The server tells of one: whether it is to be looked up. Not if it is known, or is being looked up already.
+    pub(crate) fn await_unknown(&mut self, connection: &Connection, now: Duration) -> bool {
+        !self.see(connection, now) && self.awaited.insert(connection.clone())
+    }
+
+    /// Whether one is being looked up, and has not ended meanwhile.
+    pub(crate) fn is_awaited(&self, connection: &Connection) -> bool {
+        self.awaited.contains(connection)
+    }
+
+    /// A look-up is over, whatever it found.
+    pub(crate) fn await_no_more(&mut self, connection: &Connection) {
+        self.awaited.remove(connection);
+    }
+
+    /// What a look-up has found. One that ended meanwhile is passed over. Gives false where there is no room.
+    pub(crate) fn learned(&mut self, connection: &Connection, held: Held) -> bool {
+        !self.awaited.remove(connection) || self.put(connection.clone(), held)
+    }
+
     /// One has ended.
     pub(crate) fn remove(&mut self, connection: &Connection) -> Option<Held> {
-        self.0.remove(connection)
+        self.awaited.remove(connection);
+        self.known.remove(connection)
     }
 
     /// The server does not know it: gone, unless it has not been seen yet.
     pub(crate) fn remove_seen(&mut self, connection: &Connection) {
-        if self.0.get(connection).is_some_and(|held| held.seen_at.is_some()) {
-            self.0.remove(connection);
+        if self.known.get(connection).is_some_and(|held| held.seen_at.is_some()) {
+            self.known.remove(connection);
         }
     }
 
     /// A list of what is there: what lists in a row do not have, and is not just coming, is gone.
     pub(crate) fn retain(&mut self, roll: &Roll, now: Duration) {
-        self.0.retain(|connection, held| {
+        self.known.retain(|connection, held| {
             let Some(seen_at) = held.seen_at else {
                 return roll.listed.contains(connection) || now.saturating_sub(held.since) < UNSEEN_FOR;
             };
@@ -131,7 +157,7 @@ impl Connections {
             let ended = held.standing.ended(domain, view, now).or_else(|| changed(held, domain, view, &redraw))?;
             Some(Doomed { connection: connection.clone(), standing: held.standing.clone(), ended })
         };
-        self.0.iter().filter_map(judge).collect()
+        self.known.iter().filter_map(judge).collect()
     }
 
     /// Those that are to be renewed by now and that the server has told of, the longest due first. None that showed
@@ -141,19 +167,19 @@ impl Connections {
             let may_come_back = held.seen_at.is_some() && held.standing.shown != Shown::Key;
             may_come_back && held.renew_at <= now
         };
-        let mut due: Vec<_> = self.0.iter().filter(|(_, held)| is_due(held)).collect();
+        let mut due: Vec<_> = self.known.iter().filter(|(_, held)| is_due(held)).collect();
         due.sort_by_key(|(_, held)| held.renew_at);
         due.into_iter().map(|(connection, held)| (connection.clone(), held.standing.clone())).collect()
     }
 
     /// Every connection.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Connection, &Held)> {
-        self.0.iter()
+        self.known.iter()
     }
 
     /// How many.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.known.len()
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the gatekeeper states in the audit stream, each statement signed and stored before anything rests on it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use marque_bus::{Bus, Recorded};
+use marque_bus::{Bus, BusError, Recorded};
 use marque_identity::{Code, Did, Refusal};
 use marque_judgement::record::{Body, Connected, Connection, Disconnected, Kicked, Record, Refused};
 use marque_runtime::Clock;
@@ -14,8 +15,11 @@ use crate::standing::{Ended, Standing};
 
 /// Its name in its records.
 pub(crate) const SERVICE: &str = "marque-gatekeeper";
-/// Each waits 5 s for its ack: no leader's fall takes so long as three.
-const KICKED_TRIES: usize = 3;
+/// So long a *kicked* record is tried again: a leader's fall takes seconds, making room in a stream that is full takes
+/// whoever looks after it a while. What waits is bounded: while nothing is stored nobody is let in.
+const KICKED_FOR: Duration = Duration::from_secs(3600);
+/// Between two tries: a stream that is full says so at once.
+const KICKED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Signs and stores.
 #[derive(Clone)]
@@ -38,20 +42,28 @@ impl Records {
         self.store(&self.about(standing, Body::Connected(Box::new(connected)))).await
     }
 
-    /// *kicked*: the same statement again until it is stored, which outlasts the fall of the stream's leader.
+    /// *kicked*: the same statement again until it is stored, which outlasts the fall of the stream's leader, and a stream
+    /// that is full. It may take long: nothing that must go on waits for it. It is lost where the process ends before.
     pub(crate) async fn kicked(&self, standing: &Standing, connection: Connection, ended: Ended) {
         let directive = ended.directive.map(|id| id.to_string());
         let body = Body::Kicked(Kicked { connection, code: ended.code, directive });
         let record = self.about(standing, body);
-        // Where it is never stored, whoever looks after it has been told; the connection is closed all the same.
         let Ok(compact) = record.seal(&self.key).map_err(|error| self.not_recorded(&record, error.to_string())) else {
             return;
         };
-        for _ in 0..KICKED_TRIES {
-            if self.forward(&record, &compact).await.is_ok() {
+        // The first failure is told of; the connection is closed all the same.
+        if self.forward(&record, &compact).await.is_ok() {
+            return;
+        }
+        let until = Instant::now() + KICKED_FOR;
+        while Instant::now() < until {
+            tokio::time::sleep(KICKED_PAUSE).await;
+            if self.publish(&record, &compact).await.is_ok() {
+                tracing::info!(id = record.id, "a record that was not acknowledged is stored now");
                 return;
             }
         }
+        tracing::error!(id = record.id, "a record was not stored, and is not tried again");
     }
 
     /// *disconnected*.
@@ -70,9 +82,12 @@ impl Records {
 
     /// A record that an agent has signed itself, as it was sent.
     pub(crate) async fn forward(&self, record: &Record, compact: &str) -> Result<Recorded, Refusal> {
+        self.publish(record, compact).await.map_err(|error| self.not_recorded(record, error.to_string()))
+    }
+
+    async fn publish(&self, record: &Record, compact: &str) -> Result<Recorded, BusError> {
         let key = record.agent.unwrap_or(record.by);
-        let stored = self.bus.publish_record(record.kind().as_str(), Some(&key), compact).await;
-        stored.map_err(|error| self.not_recorded(record, error.to_string()))
+        self.bus.publish_record(record.kind().as_str(), Some(&key), compact).await
     }
 
     fn record(&self, body: Body) -> Record {

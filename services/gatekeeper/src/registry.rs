@@ -3,11 +3,20 @@
 //! Events are delivered at most once, so that they are hints; the list, looked at again every few seconds, is the truth.
 //! A connection that was let in by another gatekeeper, or before this one started, is found by the name that the server
 //! repeats: it leads to the *connected* record.
+//!
+//! Nothing is waited for between two events: the list and the look-ups go on beside. Hence two rules on their order.
+//! 1. A connect is taken before the disconnect of the same connection (the server sends them so, and connects are read
+//!    first), and a disconnect ends a look-up that is under way: what that finds is passed over.
+//! 2. A list may have read of a connection that ended before the list was there: it is looked up and put in, dead. The
+//!    next two lists don't have it, and take it out; until then a kick finds nobody, and no ack names it.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
+use marque_bus::async_nats::Subscriber;
 use marque_bus::callout::QUEUE_GROUP;
 use marque_bus::permissions::Allowed;
 use marque_bus::{Bus, BusError, streams};
@@ -17,7 +26,7 @@ use marque_runtime::Clock;
 use marque_signing::{Role, TrustBundle};
 use tokio::sync::mpsc;
 
-use crate::connections::{Connections, Held, Roll};
+use crate::connections::{CONNECTIONS_MAX, Connections, Held, Roll};
 use crate::metrics::Metrics;
 use crate::name::ConnectionName;
 use crate::records::Records;
@@ -28,6 +37,10 @@ use crate::standing::{Ended, Standing};
 const LIST_EVERY: Duration = Duration::from_secs(5);
 /// Ends that wait to be recorded: more at once are told of in telemetry.
 const ENDS_MAX: usize = 32_768;
+/// Connections of others that wait to be looked up: as many as there may be. More at once wait for the list.
+const UNKNOWN_MAX: usize = CONNECTIONS_MAX;
+/// Look-ups under way at once, of events and of each list: one reads one record.
+const LOOKUPS_MAX: usize = 64;
 
 /// The registry. Cheap to clone.
 #[derive(Clone)]
@@ -109,83 +122,128 @@ impl Registry {
         let begun = self.inner.clock.monotonic();
         let (list, servers) = self.inner.server.list().await?;
         let roll = Roll { listed: list.iter().map(|entry| entry.connection.clone()).collect(), servers, begun };
-        let unknown: Vec<Listed> = {
-            let (mut connections, now) = (self.locked(), self.inner.clock.monotonic());
-            connections.retain(&roll, now);
-            list.into_iter().filter(|entry| !connections.see(&entry.connection, now)).collect()
-        };
-        for entry in unknown {
-            self.learn(entry.connection, &entry.name, entry.age).await?;
-        }
+        self.locked().retain(&roll, self.inner.clock.monotonic());
+        let unknown = list.into_iter().filter_map(|entry| Some((self.awaited(&entry.connection)?, entry)));
+        let learn =
+            |(awaited, entry): (Awaited, Listed)| async move { self.learn(awaited, &entry.name, entry.age).await };
+        stream::iter(unknown.map(Ok)).try_for_each_concurrent(LOOKUPS_MAX, learn).await?;
         self.inner.metrics.connections(self.locked().len());
         Ok(())
     }
 
     /// Follows the server for ever: its events as they come, its list every few seconds.
     pub(crate) async fn follow(&self) -> Result<(), BusError> {
-        let (mut connects, mut disconnects) = self.inner.server.events().await?;
-        let mut ends = self.inner.server.shared_disconnects(QUEUE_GROUP).await?;
-        let (record, mut to_record) = mpsc::channel::<Told>(ENDS_MAX);
-        let records = self.inner.records.clone();
-        let recorder = tokio::spawn(async move {
-            while let Some(Told { connection, name, end }) = to_record.recv().await {
-                if let (Ok(name), Some(end)) = (name.parse::<ConnectionName>(), end) {
-                    records.disconnected(name.agent, connection, end).await;
-                }
-            }
-        });
-        let mut looks = tokio::time::interval(LIST_EVERY);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        use futures::StreamExt;
+        let (connects, disconnects) = self.inner.server.events().await?;
+        let ends = self.inner.server.shared_disconnects(QUEUE_GROUP).await?;
+        let (unknown, to_learn) = mpsc::channel(UNKNOWN_MAX);
+        let (ended, to_record) = mpsc::channel(ENDS_MAX);
+        tokio::select! {
+            () = self.hear(connects, disconnects, ends, unknown, ended) => {}
+            () = self.look_up(to_learn) => {}
+            () = self.record(to_record) => {}
+            never = self.look() => match never {},
+        }
+        Err(BusError::Unavailable("the broker's events have ended".into()))
+    }
+
+    /// Takes events as they come: nothing is waited for in between.
+    async fn hear(
+        &self,
+        mut connects: Subscriber,
+        mut disconnects: Subscriber,
+        mut ends: Subscriber,
+        unknown: mpsc::Sender<(Awaited, Told)>,
+        ended: mpsc::Sender<Told>,
+    ) {
         loop {
             tokio::select! {
-                Some(message) = connects.next() => if let Some(told) = told(&message.payload) {
-                    self.connected(told).await;
+                biased; // a connect before its disconnect
+                Some(message) = connects.next() => if let Some(told) = told(&message.payload)
+                    && let Some(awaited) = self.awaited(&told.connection)
+                    && unknown.try_send((awaited, told)).is_err()
+                {
+                    tracing::warn!("connections come faster than they can be looked up: the list will tell");
                 },
                 Some(message) = disconnects.next() => if let Some(told) = told(&message.payload) {
                     self.remove(&told.connection);
                 },
                 Some(message) = ends.next() => if let Some(told) = told(&message.payload)
-                    && record.try_send(told).is_err()
+                    && ended.try_send(told).is_err()
                 {
                     tracing::error!("connections end faster than it can be recorded");
                 },
-                _ = looks.tick() => if let Err(error) = self.take_stock().await {
-                    tracing::warn!(%error, "the broker's connections could not be listed");
-                },
-                else => break,
+                else => return,
             }
         }
-        recorder.abort();
-        Err(BusError::Unavailable("the broker's events have ended".into()))
     }
 
-    async fn connected(&self, told: Told) {
-        let known = self.locked().see(&told.connection, self.inner.clock.monotonic());
-        if known {
-            return;
+    /// Looks up those that events tell of and nobody here let in.
+    async fn look_up(&self, to_learn: mpsc::Receiver<(Awaited, Told)>) {
+        let learn = |(awaited, told): (Awaited, Told)| async move {
+            if let Err(error) = self.learn(awaited, &told.name, Duration::ZERO).await {
+                // The next look at the list tries again.
+                tracing::warn!(%error, "what a connection stands on could not be read");
+            }
+        };
+        received(to_learn).for_each_concurrent(LOOKUPS_MAX, learn).await;
+    }
+
+    /// Records ends, one after the other.
+    async fn record(&self, mut to_record: mpsc::Receiver<Told>) {
+        while let Some(Told { connection, name, end }) = to_record.recv().await {
+            if let (Ok(name), Some(end)) = (name.parse::<ConnectionName>(), end) {
+                self.inner.records.disconnected(name.agent, connection, end).await;
+            }
         }
-        if let Err(error) = self.learn(told.connection, &told.name, Duration::ZERO).await {
-            // The next look at the list tries again.
-            tracing::warn!(%error, "what a connection stands on could not be read");
+    }
+
+    /// Looks at the server's list every few seconds.
+    async fn look(&self) -> Infallible {
+        let mut looks = tokio::time::interval(LIST_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            if let Err(error) = self.take_stock().await {
+                tracing::warn!(%error, "the broker's connections could not be listed");
+            }
         }
     }
 
     /// Learns of a connection that somebody else let in, and that has been there for so long. An error: it could not be
     /// learned now. One that there is no room for nobody here could end: it is closed.
-    async fn learn(&self, connection: Connection, name: &str, age: Duration) -> Result<(), BusError> {
-        let held = self.lookup(&connection, name, age).await?;
-        if held.is_some_and(|held| self.put(connection.clone(), held)) {
+    async fn learn(&self, awaited: Awaited, name: &str, age: Duration) -> Result<(), BusError> {
+        let connection = &awaited.connection;
+        if !self.locked().is_awaited(connection) {
+            return Ok(());
+        }
+        let held = self.lookup(connection, name, age).await?;
+        if held.is_some_and(|held| self.learned(connection, held)) {
             return Ok(());
         }
         tracing::warn!(cid = connection.cid, "a connection that can't be held to anything is closed");
-        if self.close(&connection).await? == KickOutcome::Closed
+        if self.close(connection).await? == KickOutcome::Closed
             && let Ok(name) = name.parse::<ConnectionName>()
         {
-            let ended = Ended { code: Code::NotRecorded, directive: None };
-            self.inner.records.kicked(&Standing::of_key(name.agent), connection, ended).await;
+            let (records, connection) = (self.inner.records.clone(), connection.clone());
+            tokio::spawn(async move {
+                let ended = Ended { code: Code::NotRecorded, directive: None };
+                records.kicked(&Standing::of_key(name.agent), connection, ended).await;
+            });
         }
         Ok(())
+    }
+
+    /// The server tells of a connection: to be looked up, if it is neither known nor being looked up.
+    fn awaited(&self, connection: &Connection) -> Option<Awaited> {
+        let is_unknown = self.locked().await_unknown(connection, self.inner.clock.monotonic());
+        is_unknown.then(|| Awaited { registry: self.clone(), connection: connection.clone() })
+    }
+
+    fn learned(&self, connection: &Connection, held: Held) -> bool {
+        let mut connections = self.locked();
+        let settled = connections.learned(connection, held);
+        self.inner.metrics.connections(connections.len());
+        settled
     }
 
     /// What the record says that a name leads to, if a gatekeeper signed it and it tells of this very connection.
@@ -219,4 +277,22 @@ impl Registry {
             misses: 0,
         })
     }
+}
+
+/// A connection that is being looked up, until this is dropped: then it is known, or may be looked up again. Not to be
+/// dropped where the registry is locked.
+struct Awaited {
+    registry: Registry,
+    connection: Connection,
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.registry.locked().await_no_more(&self.connection);
+    }
+}
+
+/// What comes over a channel, as a stream.
+fn received<T>(from: mpsc::Receiver<T>) -> impl stream::Stream<Item = T> {
+    stream::unfold(from, |mut from| async { from.recv().await.map(|next| (next, from)) })
 }

@@ -61,7 +61,8 @@ impl Renewal {
             Ok(KickOutcome::Closed) => {
                 let ended = standing.ended(&self.domain, &self.feed.view(), self.clock.unix());
                 if let Some(ended) = ended {
-                    self.records.kicked(&standing, connection, ended).await;
+                    let records = self.records.clone();
+                    tokio::spawn(async move { records.kicked(&standing, connection, ended).await });
                 }
             }
             Ok(KickOutcome::Gone) => {}

@@ -4,7 +4,7 @@ mod check;
 mod completeness;
 mod erase;
 pub(crate) mod explanation;
-mod prove;
+pub(crate) mod prove;
 mod reveal;
 
 use std::time::Duration;

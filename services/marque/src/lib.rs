@@ -40,6 +40,7 @@ mod tools_arg;
 mod tour;
 pub mod trust;
 mod verify;
+mod view;
 
 pub use exit::Exit;
 pub use failure::Failure;

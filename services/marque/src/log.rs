@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use marque_identity::Code;
 use marque_ledger::Files as _;
-use marque_ledger::{Checkpoint, FILE_BYTES_MAX, Hash, TileId, TileKind, decode_bundle, layout, plumbing};
-use marque_signing::bundle::fingerprint;
+use marque_ledger::{
+    Checkpoint, ENTRY_BYTES_MAX, FILE_BYTES_MAX, Hash, Policy, TileId, TileKind, decode_bundle, layout, plumbing,
+};
+use marque_signing::bundle::{TrustBundle, fingerprint};
 use serde_json::json;
 
 use crate::cli::Common;
@@ -20,7 +22,7 @@ use crate::directory::make_private;
 use crate::events::{self, EventsArgs};
 use crate::lines::{LineAnswer, answer_each};
 use crate::output::{Answer, Output, facts};
-use crate::trust::ledger_failure;
+use crate::trust::{Trust, TrustFlags, ledger_failure};
 use crate::verify::pipe;
 use crate::{Exit, Failure};
 
@@ -34,6 +36,12 @@ const LAG_TIME: Duration = Duration::from_secs(10);
 const POLL_TIME: Duration = Duration::from_millis(50);
 /// The checkpoint of a log is a few hundred bytes.
 const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
+/// A hash of a tile (SHA-256).
+const HASH_BYTES: u64 = 32;
+/// A sentence beside a status that is none of a file.
+const REFUSAL_BYTES_MAX: u64 = 4 * 1024;
+/// What a file has while it is written.
+const PART: &str = "part";
 
 /// What to do with a log.
 #[derive(Debug, Subcommand)]
@@ -69,6 +77,9 @@ pub struct ExportArgs {
     /// The sink's page, `host:port`; the default stands in the bootstrap directory.
     #[arg(long, value_name = "HOST:PORT")]
     from: Option<String>,
+    /// Whose log to believe: a checkpoint of nobody's is not copied. The default is the bootstrap directory's bundle.
+    #[command(flatten)]
+    trust: TrustFlags,
     /// Leaves in one page of the index of verdicts.
     #[arg(long, value_name = "N", default_value_t = verdicts::PAGE_LEAVES, hide = true)]
     page_leaves: u64,
@@ -85,15 +96,14 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
                 Some(from) => from.clone(),
                 None => common.connection.directory()?.sink_page()?,
             };
+            let policy = args.trust.read(common, None)?.policy;
             if args.dry_run {
-                let stated = stated_in(&fetch_when_there(&from, layout::CHECKPOINT).await?)?;
-                may_replace(&args.log, &stated)?;
-                let leaves = stated.size;
+                let leaves = believed(&from, &args.log, &policy).await?.1.size;
                 let files = layout::files(leaves).count();
                 let text = format!("would copy {leaves} leaves in {files} files to {}", args.log.display());
                 return Ok(Answer::yes(json!({ "dry_run": true, "leaves": leaves, "files": files }), text));
             }
-            let exported = copy(&from, &args.log, args.page_leaves, |_| true).await?;
+            let exported = copy(&from, &args.log, &policy, args.page_leaves, |_| true).await?;
             let text = facts(&[
                 ("log", args.log.display().to_string()),
                 ("leaves", exported.leaves.to_string()),
@@ -143,25 +153,34 @@ pub(crate) struct Exported {
     pub bytes: u64,
 }
 
-/// Copies a sink's log.
-pub(crate) async fn export(from: &str, to: &Path) -> Result<Exported, Failure> {
-    copy(from, to, verdicts::PAGE_LEAVES, |_| true).await
+/// Copies a sink's log, of a sink that the bundle names.
+pub(crate) async fn export(from: &str, to: &Path, bundle: &TrustBundle) -> Result<Exported, Failure> {
+    copy(from, to, &Trust::of_bundle(bundle.clone())?.policy, verdicts::PAGE_LEAVES, |_| true).await
 }
 
 /// Copies what it takes to read a sink's records: neither the tree over them, nor the index of verdicts.
-pub(crate) async fn export_entries(from: &str, to: &Path) -> Result<Exported, Failure> {
+pub(crate) async fn export_entries(from: &str, to: &Path, bundle: &TrustBundle) -> Result<Exported, Failure> {
+    let policy = Trust::of_bundle(bundle.clone())?.policy;
     let entries = |path: &str| TileId::parse(path).is_ok_and(|id| id.kind == TileKind::Entries);
-    copy(from, to, verdicts::PAGE_LEAVES, |path| [layout::CHECKPOINT, layout::BUNDLE].contains(&path) || entries(path))
-        .await
+    let wanted = |path: &str| [layout::CHECKPOINT, layout::BUNDLE].contains(&path) || entries(path);
+    copy(from, to, &policy, verdicts::PAGE_LEAVES, wanted).await
 }
 
 /// Copies these files of a sink's log. The checkpoint is written last: a copy that breaks off has none, or an older
 /// one, and what it has of the entries and the index is not fetched again.
-async fn copy(from: &str, to: &Path, page_leaves: u64, wanted: impl Fn(&str) -> bool) -> Result<Exported, Failure> {
-    let checkpoint = fetch_when_there(from, layout::CHECKPOINT).await?;
-    let stated = stated_in(&checkpoint)?;
-    may_replace(to, &stated)?;
+///
+/// What the sink sends is bounded by what its signed checkpoint states. Does not check that the files lead to that
+/// checkpoint's root: `verify` does.
+async fn copy(
+    from: &str,
+    to: &Path,
+    policy: &Policy,
+    page_leaves: u64,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Exported, Failure> {
+    let (checkpoint, stated) = believed(from, to, policy).await?;
     let size = stated.size;
+    let (mut entry_bytes, mut bundle_bytes) = (0, None);
     let mut exported = Exported { leaves: size, ..Exported::default() };
     for path in layout::files(size).filter(|path| wanted(path)) {
         let file = to.join(&path);
@@ -170,20 +189,56 @@ async fn copy(from: &str, to: &Path, page_leaves: u64, wanted: impl Fn(&str) -> 
         }
         exported.files += 1;
         // The log grows meanwhile: each file as it was at this size.
-        exported.bytes += match path.as_str() {
-            layout::CHECKPOINT => written(&file, &checkpoint)?,
-            layout::VERDICTS => verdicts::copy(from, to, size, page_leaves).await?,
-            path => match had(to, path, size, &wanted) {
+        let bytes = match (path.as_str(), bundle_bytes) {
+            (layout::CHECKPOINT, _) => written(&file, &checkpoint)?,
+            (layout::VERDICTS, _) => {
+                let pages = verdicts::Pages { from, size, leaves: page_leaves, entry_bytes };
+                let copied = pages.copy(to).await?;
+                bundle_bytes = Some(copied.bundle_bytes);
+                copied.bytes
+            }
+            // It came with the index.
+            (layout::BUNDLE, Some(bytes)) => bytes,
+            (path, _) => match had(to, path, size, &wanted) {
                 Some(bytes) => bytes,
-                None => written(&file, &fetch_when_there(from, &format!("{path}?tree_size={size}")).await?)?,
+                None => {
+                    let got = fetch_when_there(from, &format!("{path}?tree_size={size}")).await?;
+                    if !fits(to, path, size, &wanted, &got) {
+                        return Err(not_the_logs(from, format!("{path} is none of this log's")));
+                    }
+                    written(&file, &got)?
+                }
             },
         };
+        if TileId::parse(&path).is_ok_and(|id| id.kind == TileKind::Entries) {
+            entry_bytes += bytes;
+        }
+        exported.bytes += bytes;
     }
     Ok(exported)
 }
 
+/// The sink's checkpoint, of a log that is trusted and with the witnesses that are asked for, which may stand in this
+/// directory. Nothing else is fetched before.
+async fn believed(from: &str, to: &Path, policy: &Policy) -> Result<(Vec<u8>, Checkpoint), Failure> {
+    let note = fetch_when_there(from, layout::CHECKPOINT).await?;
+    let opened = policy.open(&note).map_err(|error| {
+        Failure::new(error.code(), format!("the checkpoint of the sink at {from}: {error}"))
+            .hint("compare the sink's key with the one that you trust (--key, --policy, --bundle or --dir)")
+    })?;
+    may_replace(to, &opened.checkpoint)?;
+    Ok((note, opened.checkpoint))
+}
+
+/// What a sink sends that can't be of the log that it signed for.
+fn not_the_logs(from: &str, why: impl std::fmt::Display) -> Failure {
+    Failure::new(Code::LogInvalid, format!("the sink at {from}: {why}"))
+        .hint("copy from another sink of this log (--from HOST:PORT); what is here already is kept")
+}
+
 /// Refuses to write over a copy of another log, of a larger one, or of one that differs: it may be all that is left of it,
-/// or the evidence. TRUST: none; nobody's signature is looked at.
+/// or the evidence. TRUST: what is
+/// there is not verified.
 fn may_replace(to: &Path, now: &Checkpoint) -> Result<(), Failure> {
     let Some(there) = stated_if_there(to)? else { return Ok(()) };
     let why = if there.origin != now.origin {
@@ -199,19 +254,48 @@ fn may_replace(to: &Path, now: &Checkpoint) -> Result<(), Failure> {
 }
 
 fn written(file: &Path, bytes: &[u8]) -> Result<u64, Failure> {
-    std::fs::write(file, bytes).map_err(|error| Failure::file(file, &error))?;
+    // Whole or not at all: half a checkpoint would stand in the way of the next try.
+    let part = file.with_added_extension(PART);
+    let done = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, file));
+    done.map_err(|error| Failure::file(file, &error))?;
     Ok(bytes.len() as u64)
 }
 
 /// The bytes of entries that a copy has already: those that hash to the tile above, which was fetched just before.
 fn had(copy: &Path, path: &str, size: u64, wanted: impl Fn(&str) -> bool) -> Option<u64> {
     let id = TileId::parse(path).ok().filter(|id| id.kind == TileKind::Entries)?;
-    let above = TileId::covering(TileKind::Hashes(0), id.index, size).filter(|above| wanted(&above.path()))?;
-    let files = marque_ledger::Directory::new(copy);
-    let read = |path: &str| files.read(path, FILE_BYTES_MAX as u64).ok().flatten();
-    let (bytes, hashes) = (read(path)?, read(&above.path())?);
-    let hash_to = |entries: Vec<&[u8]>| entries.iter().flat_map(|entry| Hash::leaf(entry).0).eq(hashes);
-    decode_bundle(&bytes, id.width).is_ok_and(hash_to).then_some(bytes.len() as u64)
+    // Where the tile above is not copied, nothing says that they are this log's.
+    TileId::covering(TileKind::Hashes(0), id.index, size).filter(|above| wanted(&above.path()))?;
+    let bytes = marque_ledger::Directory::new(copy).read(path, FILE_BYTES_MAX as u64).ok().flatten()?;
+    fits(copy, path, size, wanted, &bytes).then_some(bytes.len() as u64)
+}
+
+/// Whether these bytes can be the file at this path: a tile has as many hashes as its path says, a bundle as many
+/// entries, which hash to the tile above where that one is copied too.
+fn fits(copy: &Path, path: &str, size: u64, wanted: impl Fn(&str) -> bool, bytes: &[u8]) -> bool {
+    let Ok(id) = TileId::parse(path) else { return true };
+    if id.kind != TileKind::Entries {
+        return bytes.len() as u64 == u64::from(id.width) * HASH_BYTES;
+    }
+    let Ok(entries) = decode_bundle(bytes, id.width) else { return false };
+    let above = TileId::covering(TileKind::Hashes(0), id.index, size).filter(|above| wanted(&above.path()));
+    above.is_none_or(|above| {
+        let hashes = marque_ledger::Directory::new(copy).read(&above.path(), FILE_BYTES_MAX as u64).ok().flatten();
+        hashes.is_some_and(|hashes| entries.iter().flat_map(|entry| Hash::leaf(entry).0).eq(hashes))
+    })
+}
+
+/// The most that a file may have, by its path: what comes behind it is not read.
+fn file_bytes_max(path: &str) -> u64 {
+    match path {
+        layout::CHECKPOINT => CHECKPOINT_BYTES_MAX,
+        layout::BUNDLE => verify::BUNDLE_BYTES_MAX,
+        layout::VERDICTS => verdicts::PAGE_BYTES_MAX,
+        tile => TileId::parse(tile).map_or(0, |id| match id.kind {
+            TileKind::Entries => u64::from(id.width) * (ENTRY_BYTES_MAX as u64 + 2),
+            TileKind::Hashes(_) => u64::from(id.width) * HASH_BYTES,
+        }),
+    }
 }
 
 /// A log that has just begun has no checkpoint for a moment, and its index lags: what is not there yet is asked for
@@ -229,10 +313,19 @@ async fn fetch_when_there(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
 }
 
 pub(crate) async fn fetch(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
-    let got = http::get_bytes(from, &format!("/log/{path}"), FILE_TIME).await;
-    let (status, body) = got.map_err(|why| {
-        Failure::new(Code::Unavailable, why).hint("name the sink's page with --from HOST:PORT (its `http_listen`)")
-    })?;
+    let file = path.split_once('?').map_or(path, |(file, _)| file);
+    let bytes_max = file_bytes_max(file).max(REFUSAL_BYTES_MAX);
+    let (status, body) = match http::get_bytes(from, &format!("/log/{path}"), bytes_max, FILE_TIME).await {
+        Ok(got) => got,
+        Err(http::NoAnswer::Oversize(why)) => {
+            return Err(Failure::new(Code::Oversize, why)
+                .hint("no file of a log is so large: copy from another sink of this log (--from HOST:PORT)"));
+        }
+        Err(http::NoAnswer::Unavailable(why)) => {
+            return Err(Failure::new(Code::Unavailable, why)
+                .hint("name the sink's page with --from HOST:PORT (its `http_listen`)"));
+        }
+    };
     match status {
         200 => Ok(body),
         404 => Err(Failure::new(Code::NotFound, format!("the sink at {from} has no {path}"))),

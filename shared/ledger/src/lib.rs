@@ -36,6 +36,6 @@ pub use nodes::Nodes;
 pub use note::{KeyKind, Note, NoteSignature, VerifierKey};
 pub use policy::{POLICY_BYTES_MAX, Policy, Witness, Witnessed};
 pub use proof::{TileSource, prove_consistency, prove_inclusion, root_at, verify_consistency, verify_inclusion};
-pub use tile::{FILE_BYTES_MAX, TILE_WIDTH, TileId, TileKind, decode_bundle, encode_bundle};
+pub use tile::{FILE_BYTES_MAX, TILE_WIDTH, TileId, TileKind, decode_bundle, encode_bundle, split_bundle};
 pub use tlog_proof::{EXTENSION as PROOF_EXTENSION, PROOF_BYTES_MAX, TlogProof};
 pub use tree::{Edge, FullTile};

@@ -117,12 +117,17 @@ pub fn decode_bundle(bytes: &[u8], width: u16) -> Result<Vec<&[u8]>, LedgerError
     let mut rest = bytes;
     let mut entries = Vec::with_capacity(width.min(TILE_WIDTH as u16).into());
     for _ in 0..width {
-        let (length, behind) = rest.split_first_chunk::<2>().ok_or(SHORT)?;
-        let (entry, behind) = behind.split_at_checked(u16::from_be_bytes(*length).into()).ok_or(SHORT)?;
+        let (entry, behind) = split_bundle(rest).ok_or(SHORT)?;
         entries.push(entry);
         rest = behind;
     }
     if rest.is_empty() { Ok(entries) } else { Err(LedgerError::BundleMalformed("bytes behind the last entry")) }
+}
+
+/// The first entry of a bundle, and what lies behind it; none where the entry is cut short.
+pub fn split_bundle(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, behind) = bytes.split_first_chunk::<2>()?;
+    behind.split_at_checked(u16::from_be_bytes(*length).into())
 }
 
 /// The most bytes that a file of the log can have: a full bundle of the longest entries.

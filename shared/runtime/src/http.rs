@@ -17,7 +17,7 @@ use crate::Shutdown;
 use bounded::{Bounded, Patience};
 pub use bounded::{CONNECTIONS_MAX, IDLE_MAX, LIFE_MAX};
 use files::Files;
-pub use files::{PATH_BYTES_MAX, Shown, serve_files};
+pub use files::{PATH_BYTES_MAX, Showing, Shown, ShownFile, serve_files};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

@@ -4,6 +4,7 @@
 #![expect(dead_code, reason = "only their schemas are used")]
 
 mod audit;
+mod genesis;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub(super) use audit::{
     AgentsReply, AgentsRequest, CheckpointReply, CompletenessReply, CompletenessRequest, ExplainReply, ExplainRequest,
     ProofReply, ProofRequest, QueryReply, QueryRequest, TileReply, TileRequest,
 };
+pub(super) use genesis::Genesis;
 
 /// `marque-join+jwt`, signed by an operator: lets one agent enrol.
 #[derive(JsonSchema)]

@@ -122,7 +122,14 @@ async fn a_commission_is_issued_delegated_and_looked_at_by_hand() {
     assert!(!given.iter().any(|line| line["subject"].as_str().unwrap().contains(GATED)), "{gets}");
     assert!(stage.human(&["nats", "permissions", &child]).contains(HOSTED));
     assert_eq!(stage.yes(&["nats", "permissions", "issuer"])["role"], "issuer");
-    stage.yes(&["nats", "permissions", &to]);
+    // The log knows of its enrolment, and of no commission of its own: what was handed on offline nobody has shown yet.
+    let known = eventually("the log knows it", DEADLINE, || async {
+        let said = stage.said("json", &["nats", "permissions", &to]);
+        if said.code == 0 { Ok(said.document()) } else { Err(format!("{said:?}")) }
+    })
+    .await;
+    assert_eq!(known["chains"], json!([]));
+    assert!(known["to_enrol"]["given"].as_array().is_some_and(|given| !given.is_empty()), "{known}");
     stage.refused(6, &["nats", "permissions", "/nonexistent"]);
     stage.refused(1, &["nats", "permissions", &cut]);
     stage.stop().await;

@@ -19,8 +19,15 @@ const LIFE_SECONDS: i64 = 6;
 /// The life of a chain that ends while its holder is connected, for the second time where the machine is fast.
 const CHAIN_SECONDS: i64 = 5;
 
+/// A life within which a gatekeeper is killed and started again, on two slow cores that are shared.
+const LONGER_LIFE_SECONDS: i64 = 30;
+
 async fn system() -> TestSystem {
-    let life = format!("connection_life_seconds = {LIFE_SECONDS}");
+    system_of(LIFE_SECONDS).await
+}
+
+async fn system_of(life_seconds: i64) -> TestSystem {
+    let life = format!("connection_life_seconds = {life_seconds}");
     TestSystem::start_with(&[blueprint()], &[(Service::Gatekeeper, &life)]).await.unwrap()
 }
 
@@ -108,6 +115,30 @@ async fn a_connection_that_has_lived_its_life_comes_back_and_works_as_before() {
     assert!(ends.len() >= 3 && ends.iter().all(|end| *end == ends[0]), "{ends:?}");
     // The agent's own connection, which shows its credential, came back by the same way.
     commission(&agent).await;
+    system.stop().await;
+}
+
+/// The gatekeeper that let it in is killed: the next one, which learns of it from the broker's list and the log, renews it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_renewed_by_a_gatekeeper_that_was_not_there_when_it_came() {
+    let mut system = system_of(LONGER_LIFE_SECONDS).await;
+    let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    let agent = enrol(&system).await;
+    let child = cast::delegate(&commission(&agent).await, tools(grant()), 0);
+    let bus = connect(&system, &child).await.unwrap();
+    let mut heard = bus.client().subscribe("team.room").await.unwrap();
+    system.kill_and_restart(Service::Gatekeeper).await.unwrap();
+    let mut stream = Stream::of(&system).await;
+    let_in(&mut stream, &child, 2).await;
+    works(&child, &bus, &mut heard, 1).await;
+    // Its end is recorded beside its return, in whichever order.
+    let has_ended = |records: &[Record]| at_the_door(records, &child).any(|body| matches!(body, Body::Disconnected(_)));
+    stream.until("its end is recorded", has_ended).await;
+    let first_end = at_the_door(&stream.records, &child).find_map(|body| match body {
+        Body::Disconnected(disconnected) => Some(disconnected.reason.as_str()),
+        _ => None,
+    });
+    assert_eq!(first_end, Some("Kicked"), "closed by the gatekeeper, before the broker ended it");
     system.stop().await;
 }
 

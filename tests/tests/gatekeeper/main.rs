@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
 
 mod attacks;
+mod closing;
 mod crowd;
 mod directives;
 mod drains;
 mod hangs;
 mod kills;
 mod life;
+mod permissions;
 mod reach;
 
 use std::time::{Duration, Instant};

@@ -142,11 +142,14 @@ async fn asked(system: &TestSystem) {
     // Not last: what is listened to may end before the last answer has been heard.
     let bus = system.bus(BusRole::Operator).await.unwrap();
     bus.request(subjects::AUDIT_CHECKPOINT, HeaderMap::new(), "", DEADLINE).await.unwrap();
-    // As another sink would, which finds that two logs part.
+    // As another sink would, which finds that two logs part, or that the stream lacks a message.
     let bus = system.bus(BusRole::Sink).await.unwrap();
     let sink = system.bundle().keys(Role::Sink)[0].did();
-    let asked = json!({ "path": "tile/0/000.p/1" }).to_string();
-    bus.request(&subjects::audit_tile(&sink), HeaderMap::new(), asked, DEADLINE).await.unwrap();
+    for asked in [json!({ "path": "tile/0/000.p/1" }), json!({ "path": "tile/entries/000.p/1", "entry": 0, "byte": 2 })]
+    {
+        let asked = asked.to_string();
+        bus.request(&subjects::audit_tile(&sink), HeaderMap::new(), asked, DEADLINE).await.unwrap();
+    }
     let agent = findings["findings"].as_array().unwrap().iter().find_map(|finding| finding["agent"].as_str()).unwrap();
     for ask in [&["agent", "ls"][..], &["agent", "tree", "--all"], &["agent", "info", agent]] {
         let (code, said) = system.marque(ask);

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use marque_ledger::layout::{CHECKPOINT, VERDICTS};
+use marque_ledger::layout::{BUNDLE, CHECKPOINT, VERDICTS};
+use marque_ledger::{KeyKind, VerifierKey};
 use marque_runtime::Shutdown;
 use marque_runtime::http::{Shown, serve_files};
 use marque_runtime::shutdown::ShutdownTrigger;
-use marque_tests::exported::{Exported, acts, framed, sink_key};
+use marque_signing::SigningKey;
+use marque_tests::exported::{Exported, ORIGIN, acts, framed, sink_key, sink_vkey};
 use serde_json::Value;
 
 use super::answered;
@@ -20,38 +22,67 @@ const PAGE: usize = 128;
 const PAGES: usize = LEAVES.div_ceil(PAGE);
 /// A copy on its way.
 const NEXT: &str = "marque/verdicts.jsonl.next";
+/// The bundle that its lines were made under.
+const NEXT_BUNDLE: &str = "marque/bundle.jwt.next";
+/// What a page that lies makes of an answer: the path, how often that file was asked for before, what the log has.
+type Lie = dyn Fn(&str, usize, Shown) -> Shown + Send + Sync;
 
 /// A sink's page that remembers what it was asked for, and refuses the index after so many pages.
 struct Page {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     pages_left: Arc<AtomicUsize>,
+    lie: Arc<Mutex<Arc<Lie>>>,
     _serving: ShutdownTrigger,
 }
 
 impl Page {
     async fn serve(exported: &Exported) -> Self {
-        let (desk, asked) = (exported.desk(), Arc::new(Mutex::new(Vec::new())));
+        let honest: Arc<Lie> = Arc::new(|_, _, shown| shown);
+        let lie = Arc::new(Mutex::new(honest));
+        let (desk, asked) = (exported.desk(), Arc::new(Mutex::new(Vec::<String>::new())));
         let pages_left = Arc::new(AtomicUsize::new(usize::MAX));
-        let (told, left) = (asked.clone(), pages_left.clone());
+        let (told, left, lies) = (asked.clone(), pages_left.clone(), lie.clone());
         let show = move |path: String, query: Option<String>| {
             let path = path.strip_prefix("log/").unwrap_or_default().to_owned();
-            told.lock().unwrap().push(format!("{path}?{}", query.clone().unwrap_or_default()));
+            let before = {
+                let mut told = told.lock().unwrap();
+                let before = told.iter().filter(|asked| asked.split('?').next() == Some(path.as_str())).count();
+                told.push(format!("{path}?{}", query.clone().unwrap_or_default()));
+                before
+            };
             let one_less = |left: usize| if path == VERDICTS { left.checked_sub(1) } else { Some(left) };
             let refused = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err();
-            let desk = desk.clone();
-            async move { if refused { Shown::refused(500, "no more") } else { desk.file(path, query).await } }
+            let (desk, lie) = (desk.clone(), lies.lock().unwrap().clone());
+            async move {
+                if refused {
+                    return Shown::refused(500, "no more");
+                }
+                let shown = desk.file(path.clone(), query).await;
+                lie(&path, before, shown)
+            }
         };
         let (trigger, shutdown) = Shutdown::manual();
         let (address, _) = serve_files("127.0.0.1:0", show, shutdown).await.unwrap();
-        Self { address, asked, pages_left, _serving: trigger }
+        Self { address, asked, pages_left, lie, _serving: trigger }
+    }
+
+    /// From now on it answers otherwise.
+    fn lies(&self, lie: impl Fn(&str, usize, Shown) -> Shown + Send + Sync + 'static) {
+        *self.lie.lock().unwrap() = Arc::new(lie);
     }
 
     /// Exports into a directory; gives the exit code, the answer, and what was asked of the page for it.
     fn export(&self, to: &Path) -> (i32, Value, Vec<String>) {
+        self.export_of(&sink_vkey(), to)
+    }
+
+    /// The same by somebody who trusts this key.
+    fn export_of(&self, key: &VerifierKey, to: &Path) -> (i32, Value, Vec<String>) {
         self.asked.lock().unwrap().clear();
         let (from, page, to) = (self.address.to_string(), PAGE.to_string(), to.display().to_string());
-        let args = ["log", "export", &to, "--from", &from, "--page-leaves", &page];
+        let key = key.to_string();
+        let args = ["log", "export", &to, "--from", &from, "--key", &key, "--page-leaves", &page];
         let (code, said) = tokio::task::block_in_place(|| answered(&args));
         (code, said, std::mem::take(&mut *self.asked.lock().unwrap()))
     }
@@ -66,7 +97,7 @@ fn is_whole(copy: &Path, exported: &Exported) {
     for path in exported.files() {
         assert!(std::fs::read(copy.join(&path)).unwrap() == exported.read(&path), "{path} differs");
     }
-    assert!(!copy.join(NEXT).exists());
+    assert!(!copy.join(NEXT).exists() && !copy.join(NEXT_BUNDLE).exists());
     let (code, verified) = answered(&["log", "verify", &copy.display().to_string()]);
     assert_eq!((code, &verified["report"]["leaves_checked"]), (0, &LEAVES.into()), "{verified}");
 }
@@ -112,12 +143,14 @@ async fn what_is_not_this_logs_is_copied_anew() {
     let next = folder.path().join(NEXT);
     let lines = exported.read(VERDICTS);
     let foreign = String::from_utf8(lines[..lines.len() / 2].to_vec()).unwrap().replace("01890000", "01890001");
-    // Another log's lines, more than this log has, and noise without an end.
-    for kept in [foreign.into_bytes(), [&lines[..], &lines[..]].concat(), vec![b'x'; 100_000]] {
+    // Another log's lines, and noise without an end; of more than this log has, its own lines alone are gone on from.
+    let twice = [&lines[..], &lines[..]].concat();
+    for (kept, due) in [(foreign.into_bytes(), 1 + PAGES), (vec![b'x'; 100_000], PAGES), (twice, 1)] {
         std::fs::create_dir_all(next.parent().unwrap()).unwrap();
         std::fs::write(&next, kept).unwrap();
+        std::fs::write(folder.path().join(NEXT_BUNDLE), exported.read(BUNDLE)).unwrap();
         let (code, said, asked) = page.export(folder.path());
-        assert!(code == 0 && of(&asked, VERDICTS) >= PAGES, "{said} {asked:?}");
+        assert_eq!((code, of(&asked, VERDICTS)), (0, due), "{said} {asked:?}");
         is_whole(folder.path(), &exported);
     }
     // A bundle that was touched does not hash to its tile.
@@ -173,4 +206,162 @@ async fn a_page_is_asked_for_rightly_or_refused() {
         assert_eq!(shown(query).await.status, status, "{query}");
     }
     assert_eq!(desk.file(CHECKPOINT.to_owned(), Some("from=0".to_owned())).await.status, 400);
+}
+
+/// Nothing is fetched for a checkpoint that nobody trusted has signed, and nothing is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_believed_before_anything_else_is_fetched() {
+    let exported = Exported::sound(20);
+    let page = Page::serve(&exported).await;
+    let stranger = VerifierKey::new(ORIGIN, KeyKind::Ed25519, SigningKey::from_seed(&[99; 32]).public()).unwrap();
+    for key in [stranger, sink_vkey()] {
+        let folder = tempfile::tempdir().unwrap();
+        let (code, said, asked) = page.export_of(&key, folder.path());
+        assert!(code != 0 && said.to_string().contains("the checkpoint of the sink"), "{said}");
+        assert_eq!((asked.len(), std::fs::read_dir(folder.path()).unwrap().count()), (1, 0), "{asked:?}");
+        // The log's own key, under a checkpoint that was touched.
+        page.lies(|path, _, mut shown| {
+            if path == CHECKPOINT {
+                let at = shown.body.len() - 20;
+                shown.body[at] = if shown.body[at] == b'A' { b'B' } else { b'A' };
+            }
+            shown
+        });
+    }
+    // Nobody is trusted: nobody is asked.
+    let (folder, from) = (tempfile::tempdir().unwrap(), page.address.to_string());
+    page.asked.lock().unwrap().clear();
+    let args = ["log", "export", &folder.path().display().to_string(), "--from", &from];
+    assert_eq!(tokio::task::block_in_place(|| answered(&args)).0, 2);
+    assert!(page.asked.lock().unwrap().is_empty());
+}
+
+/// A quorum that the policy asks for is asked of the sink's checkpoint too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_no_witness_has_seen_is_not_enough_for_a_policy_that_asks_for_one() {
+    let exported = Exported::sound(20);
+    let page = Page::serve(&exported).await;
+    let folder = tempfile::tempdir().unwrap();
+    let witness = VerifierKey::new("w.example", KeyKind::Cosignature, SigningKey::from_seed(&[98; 32]).public());
+    let (witness, from) = (witness.unwrap(), page.address.to_string());
+    let (policy, copy) = (folder.path().join("policy"), folder.path().join("copy").display().to_string());
+    for (quorum, wanted, asked) in [("w", false, 1), ("none", true, usize::MAX)] {
+        std::fs::write(&policy, format!("log {}\nwitness w {witness}\nquorum {quorum}\n", sink_vkey())).unwrap();
+        page.asked.lock().unwrap().clear();
+        let args = ["log", "export", &copy, "--from", &from, "--policy", &policy.display().to_string()];
+        let (code, said) = tokio::task::block_in_place(|| answered(&args));
+        assert_eq!(code == 0, wanted, "{quorum}: {said}");
+        assert!(page.asked.lock().unwrap().len() <= asked, "{quorum}");
+    }
+}
+
+/// Whatever a sink sends that can't be its log's is refused, leaves no checkpoint, and an honest sink finishes the copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hostile_sink_sends_is_bounded_and_never_whole() {
+    const MIB: usize = 1 << 20;
+    let longer = |shown: Shown, bytes: usize| Shown { body: vec![b'x'; bytes], ..shown };
+    let exported = Exported::sound(LEAVES);
+    let page = Page::serve(&exported).await;
+    let lies: Vec<(&str, &str, Arc<Lie>)> = vec![
+        ("a checkpoint without end", CHECKPOINT, Arc::new(move |_, _, shown| longer(shown, MIB))),
+        ("a tile of more hashes", "tile/0/", Arc::new(move |_, _, shown| longer(shown, MIB))),
+        ("a tile of fewer hashes", "tile/0/", Arc::new(|_, _, shown| Shown { body: vec![0; 32], ..shown })),
+        ("a bundle of entries without end", "tile/entries/", Arc::new(move |_, _, shown| longer(shown, 20 * MIB))),
+        ("no bundle of entries", "tile/entries/", Arc::new(move |_, _, shown| longer(shown, 1000))),
+        (
+            "entries of another log",
+            "tile/entries/",
+            Arc::new(|_, _, mut shown| {
+                shown.body[100] ^= 1;
+                shown
+            }),
+        ),
+        ("a trust bundle without end", BUNDLE, Arc::new(move |_, _, shown| longer(shown, 2 * MIB))),
+        ("a page without end", VERDICTS, Arc::new(move |_, _, shown| longer(shown, 9 * MIB))),
+        ("a line without end", VERDICTS, Arc::new(move |_, _, shown| longer(shown, 70_000))),
+        ("a page of nothing", VERDICTS, Arc::new(move |_, _, shown| longer(shown, 0))),
+        (
+            "a long line",
+            VERDICTS,
+            Arc::new(|_, _, mut shown| {
+                let line = format!("{{\"leaf\":0,\"record\":\"{}\",\"verdict\":\"valid\"}}\n", "x".repeat(66_000));
+                shown.body = line.into_bytes();
+                shown
+            }),
+        ),
+        (
+            "more lines than were asked for",
+            VERDICTS,
+            Arc::new(|_, _, mut shown| {
+                let more: String =
+                    (PAGE..=PAGE * 2).map(|leaf| format!("{{\"leaf\":{leaf},\"verdict\":\"valid\"}}\n")).collect();
+                shown.body.extend_from_slice(more.as_bytes());
+                shown
+            }),
+        ),
+        (
+            "the same page again",
+            VERDICTS,
+            Arc::new(|_, before, shown| {
+                let line = b"{\"leaf\":0,\"verdict\":\"valid\"}\n".to_vec();
+                if before == 0 { shown } else { Shown { body: line, ..shown } }
+            }),
+        ),
+        (
+            "an index that outgrows the log",
+            VERDICTS,
+            Arc::new(|_, before, mut shown| {
+                let first = before * PAGE;
+                let id = "x".repeat(40_000);
+                let line = |leaf| format!("{{\"leaf\":{leaf},\"record\":\"{id}\",\"verdict\":\"valid\"}}\n");
+                shown.body = (first..first + PAGE).map(line).collect::<String>().into_bytes();
+                shown
+            }),
+        ),
+    ];
+    for (what, of_path, lie) in lies {
+        let told = move |path: &str, before: usize, shown: Shown| {
+            let its = path.starts_with(of_path) && (of_path != "tile/0/" || path == "tile/0/000");
+            if its { lie(path, before, shown) } else { shown }
+        };
+        page.lies(told);
+        let folder = tempfile::tempdir().unwrap();
+        let (code, said, _) = page.export(folder.path());
+        assert_eq!(code, 1, "{what}: {said}");
+        assert!(said.to_string().contains("hint"), "{what}: {said}");
+        assert!(!folder.path().join(CHECKPOINT).exists() && !folder.path().join(VERDICTS).exists(), "{what}");
+        let (code, _) =
+            tokio::task::block_in_place(|| answered(&["log", "verify", &folder.path().display().to_string()]));
+        assert_ne!(code, 0, "{what}");
+        page.lies(|_, _, shown| shown);
+        let (code, said, _) = page.export(folder.path());
+        assert_eq!(code, 0, "{what}: {said}");
+        is_whole(folder.path(), &exported);
+    }
+}
+
+/// Verdicts under two bundles are no index: the copy begins anew under the later one, and not for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_of_one_bundle() {
+    let exported = Exported::sound(LEAVES);
+    // The bundle that was there when the copy began, and after its first page, is another than the one since.
+    let page = Page::serve(&exported).await;
+    page.lies(|path, before, shown| match (path, before) {
+        (BUNDLE, 0 | 1) => Shown { body: b"another".to_vec(), ..shown },
+        _ => shown,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said, asked) = page.export(folder.path());
+    // Two pages under the first bundle, then all of them.
+    assert_eq!((code, of(&asked, VERDICTS)), (0, 2 + PAGES), "{said} {asked:?}");
+    is_whole(folder.path(), &exported);
+    page.lies(|path, before, shown| match path {
+        BUNDLE => Shown { body: format!("bundle {before}").into_bytes(), ..shown },
+        _ => shown,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said, asked) = page.export(folder.path());
+    assert!(code == 3 && said.to_string().contains("changed its trust bundle"), "{said}");
+    assert_eq!(of(&asked, VERDICTS), 4, "{asked:?}");
+    assert!(!folder.path().join(CHECKPOINT).exists() && !folder.path().join(VERDICTS).exists());
 }

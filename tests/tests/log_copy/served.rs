@@ -1,12 +1,12 @@
 //! `marque log serve`: only the layout's paths, to be read only, with headers that a cache can rely on.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use marque_ledger::layout;
-use marque_runtime::http::PATH_BYTES_MAX;
+use marque_ledger::layout::{self, VERDICTS};
+use marque_runtime::http::{CONNECTIONS_MAX, PATH_BYTES_MAX};
 use marque_tests::exported::Exported;
 use serde_json::Value;
 
@@ -43,6 +43,21 @@ impl Served {
         (String::from_utf8(answer[..end].to_ascii_lowercase()).unwrap(), answer[end + 4..].to_vec())
     }
 
+    /// A connection that has asked for a file, and has read nothing yet.
+    fn asking(&self, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(READ_TIME)).unwrap();
+        write!(stream, "GET /{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    }
+
+    /// The most memory that it has had, in bytes.
+    fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     fn get(&self, method: &str, path: &str) -> (String, Vec<u8>) {
         self.ask(&format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
     }
@@ -77,6 +92,67 @@ fn serves_every_file_of_the_layout_with_its_type_and_its_life() {
     }
     let (head, _) = served.get("GET", "/checkpoint");
     assert!(head.contains("content-type: text/plain; charset=utf-8"), "{head}");
+}
+
+/// An index of any size is sent in pieces: to clients that dawdle, that go away, and to the one that reads it all.
+#[test]
+fn an_index_larger_than_memory_is_for_is_served_whole_and_held_by_nobody() {
+    const BYTES: u64 = 256 * 1024 * 1024 + 4097;
+    const HELD_MAX: u64 = 96 * 1024 * 1024;
+    const END: &[u8] = b"the end\n";
+    let exported = Exported::sound(3);
+    let mut index = std::fs::File::create(exported.copy().join(VERDICTS)).unwrap();
+    index.set_len(BYTES - END.len() as u64).unwrap();
+    index.seek(SeekFrom::End(0)).unwrap();
+    index.write_all(END).unwrap();
+    let served = Served::begin(&exported);
+    let (head, nothing) = served.get("HEAD", &format!("/{VERDICTS}"));
+    assert!(head.contains(&format!("content-length: {BYTES}")) && nothing.is_empty(), "{head}");
+    // As many as it takes at once go away in the middle, one after another, and some stay and read nothing.
+    for _ in 0..2 * CONNECTIONS_MAX {
+        let mut gone = served.asking(VERDICTS);
+        gone.read_exact(&mut [0; 1000]).unwrap();
+    }
+    let dawdling: Vec<TcpStream> = (0..8).map(|_| served.asking(VERDICTS)).collect();
+    let (mut all, mut piece) = (served.asking(VERDICTS), vec![0; 1 << 20]);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(0);
+        all.read_exact(head.last_mut().map(std::slice::from_mut).unwrap()).unwrap();
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 200") && head.contains("cache-control: no-cache"), "{head}");
+    let (mut bytes, mut end) = (0, Vec::new());
+    loop {
+        let read = all.read(&mut piece).unwrap();
+        if read == 0 {
+            break;
+        }
+        bytes += read as u64;
+        end.extend_from_slice(&piece[read.saturating_sub(END.len())..read]);
+        end.drain(..end.len().saturating_sub(END.len()));
+    }
+    assert_eq!((bytes, &end[..]), (BYTES, END));
+    assert!(served.memory_peak() < HELD_MAX, "{} bytes", served.memory_peak());
+    drop(dawdling);
+    assert_eq!(served.get("GET", "/checkpoint").1, exported.read(layout::CHECKPOINT));
+}
+
+/// What was promised and is no longer there is not made up: the answer ends before its length.
+#[test]
+fn an_index_that_is_cut_while_it_is_served_is_not_whole() {
+    const BYTES: u64 = 64 * 1024 * 1024;
+    let exported = Exported::sound(3);
+    let index = std::fs::File::create(exported.copy().join(VERDICTS)).unwrap();
+    index.set_len(BYTES).unwrap();
+    let served = Served::begin(&exported);
+    let mut asking = served.asking(VERDICTS);
+    asking.read_exact(&mut [0; 1000]).unwrap();
+    index.set_len(0).unwrap();
+    let mut rest = Vec::new();
+    let _ = asking.read_to_end(&mut rest);
+    assert!((rest.len() as u64) < BYTES / 2, "{} bytes", rest.len());
+    assert_eq!(served.status("GET", "/checkpoint"), 200);
 }
 
 #[test]

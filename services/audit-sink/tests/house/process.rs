@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
+use marque_audit_sink::step::{KILL_AT, Step};
 use marque_bus::Bus;
 use marque_bus::permissions::BusRole;
 use marque_judgement::record::Verb;
@@ -54,11 +55,29 @@ impl Sink {
     }
 
     pub fn start_with(&self, more: &[&str]) -> ChildGuard {
+        ChildGuard::spawn(&mut self.command(more), &self.directory.path().join("sink.log"))
+    }
+
+    /// One that ends as by `kill -9` at this step.
+    pub fn start_killed_at(&self, more: &[&str], step: Step) -> ChildGuard {
+        let mut command = self.command(more);
+        ChildGuard::spawn(command.env(KILL_AT, step.name()), &self.directory.path().join("sink.log"))
+    }
+
+    /// A verb of the command line, on what the service is told.
+    pub fn verb(&self, verb: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));
+        command.env_clear().args(verb);
+        command.args(self.settings().iter().flat_map(|setting| ["--set", setting.as_str()]));
+        command
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
         let settings = self.settings();
         let mut command = Command::new(env!("CARGO_BIN_EXE_marque-audit-sink"));
         let settings = settings.iter().map(String::as_str).chain(more.iter().copied());
         command.env_clear().args(settings.flat_map(|setting| ["--set", setting]));
-        ChildGuard::spawn(&mut command, &self.directory.path().join("sink.log"))
+        command
     }
 
     /// What it has said so far.

@@ -164,6 +164,28 @@ fn a_list_forgets_what_is_gone_and_keeps_what_is_coming() {
 }
 
 #[test]
+fn what_ends_while_it_is_looked_up_is_not_put_in() {
+    let mut connections = Connections::default();
+    let now = Duration::ZERO;
+    for cid in [1, 2] {
+        assert!(connections.await_unknown(&connection(cid), now));
+        assert!(!connections.await_unknown(&connection(cid), now), "one look-up at a time");
+    }
+    assert!(connections.remove(&connection(1)).is_none());
+    assert_eq!([1, 2].map(|cid| connections.is_awaited(&connection(cid))), [false, true]);
+    for cid in [1, 2] {
+        assert!(connections.learned(&connection(cid), held(true)));
+        connections.await_no_more(&connection(cid));
+    }
+    assert_eq!(connections.iter().map(|(connection, _)| connection.cid).collect::<Vec<_>>(), [2]);
+    assert!(!connections.await_unknown(&connection(2), now), "it is known");
+    // A look-up that came to nothing is made again.
+    assert!(connections.await_unknown(&connection(3), now));
+    connections.await_no_more(&connection(3));
+    assert!(connections.await_unknown(&connection(3), now));
+}
+
+#[test]
 fn those_of_a_server_that_does_not_answer_stay_for_a_while() {
     let mut connections = Connections::default();
     connections.put(connection(1), held(true));

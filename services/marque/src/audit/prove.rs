@@ -70,15 +70,40 @@ pub(super) async fn run(
     out: &Output,
 ) -> Result<Answer, Failure> {
     let asked = Question { id: args.record.as_deref(), leaf: args.leaf };
-    let answered = ask_when_covered(bus, &asked, timeout).await?;
+    let entry = args.entry.as_ref().map(|file| read(file, ENTRY_BYTES_MAX)).transpose()?;
+    let (proof, stated) = proven(bus, common, &asked, entry, args.from.as_deref(), timeout).await?;
+    let text = proof.to_string();
+    if out.is_human() && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        out.talk(format!("a file of this is what `marque audit check` reads: … > x.{PROOF_EXTENSION}"));
+    }
+    let data = json!({ "leaf": proof.index, "tree_size": stated.size, "origin": stated.origin, "proof": text });
+    Ok(Answer::yes(data, text.trim_end_matches('\n')))
+}
+
+/// A leaf with its entry, which is what the checkpoint beside it covers.
+pub(crate) async fn of_leaf(bus: &Bus, common: &Common, leaf: u64, timeout: Duration) -> Result<TlogProof, Failure> {
+    let asked = Question { id: None, leaf: Some(leaf) };
+    proven(bus, common, &asked, None, None, timeout).await.map(|(proof, _)| proof)
+}
+
+/// Asks for it, with the entry from wherever it is to be had.
+async fn proven(
+    bus: &Bus,
+    common: &Common,
+    asked: &Question<'_>,
+    entry: Option<Vec<u8>>,
+    from: Option<&str>,
+    timeout: Duration,
+) -> Result<(TlogProof, Checkpoint), Failure> {
+    let answered = ask_when_covered(bus, asked, timeout).await?;
     let wrong = |what: &str| Failure::new(Code::LogInvalid, format!("the sink's answer: {what}"));
     let checkpoint = answered.checkpoint.as_ref().ok_or_else(|| wrong("no checkpoint"))?;
-    let entry = match (&args.entry, &answered.entry) {
-        (Some(file), _) => read(file, ENTRY_BYTES_MAX)?,
+    let entry = match (entry, &answered.entry) {
+        (Some(entry), _) => entry,
         (None, Some(base64)) => STANDARD.decode(base64).map_err(|_| wrong("the entry is not base64"))?,
         (None, None) => {
-            let from = match &args.from {
-                Some(from) => from.clone(),
+            let from = match from {
+                Some(from) => from.to_owned(),
                 None => common.connection.directory().and_then(|directory| directory.sink_page()).map_err(|_| {
                     Failure::usage("this entry is too large for the sink's answer")
                         .hint("name the sink's page with --from HOST:PORT, or the entry's file with --entry")
@@ -91,12 +116,7 @@ pub(super) async fn run(
     let hashes = hashes.ok_or_else(|| wrong("a hash is not 32 bytes in base64"))?;
     let proof = TlogProof { extra: Some(entry), index: answered.leaf, hashes, checkpoint: checkpoint.clone() };
     let stated = holds(&proof)?;
-    let text = proof.to_string();
-    if out.is_human() && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-        out.talk(format!("a file of this is what `marque audit check` reads: … > x.{PROOF_EXTENSION}"));
-    }
-    let data = json!({ "leaf": proof.index, "tree_size": stated.size, "origin": stated.origin, "proof": text });
-    Ok(Answer::yes(data, text.trim_end_matches('\n')))
+    Ok((proof, stated))
 }
 
 /// A record that was just stored is under no checkpoint for a moment.

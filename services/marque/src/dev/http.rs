@@ -5,32 +5,59 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The largest file of a log is a bundle of 256 entries of 64 KiB each (C2SP tlog-tiles); its index comes in pages.
-const BODY_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// A health page: its metrics are some hundred lines.
+const PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// What an answer has beside its body: a head, and the frames of a body in chunks.
+const ENVELOPE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Nobody answers, or not in HTTP.
+    Unavailable(String),
+    /// It has more than was asked for; the rest was not read.
+    Oversize(String),
+}
+
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Unavailable(why) | Self::Oversize(why)) = self;
+        f.write_str(why)
+    }
+}
 
 /// Status and body of `GET path` at `address` (`host:port`), or why there is none.
 pub async fn get(address: &str, path: &str, timeout: Duration) -> Result<(u16, String), String> {
-    let (status, body) = get_bytes(address, path, timeout).await?;
+    let (status, body) = get_bytes(address, path, PAGE_BYTES_MAX, timeout).await.map_err(|why| why.to_string())?;
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// The same with the body's bytes as they are.
-pub async fn get_bytes(address: &str, path: &str, timeout: Duration) -> Result<(u16, Vec<u8>), String> {
+/// The same with the body's bytes as they are, at most so many.
+pub async fn get_bytes(
+    address: &str,
+    path: &str,
+    bytes_max: u64,
+    timeout: Duration,
+) -> Result<(u16, Vec<u8>), NoAnswer> {
+    let answer_bytes_max = bytes_max.saturating_add(ENVELOPE_BYTES_MAX);
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
-        stream.take(BODY_BYTES_MAX + 1).read_to_end(&mut answer).await?;
+        stream.take(answer_bytes_max.saturating_add(1)).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     };
-    let answer =
-        tokio::time::timeout(timeout, exchange).await.map_err(|_| format!("{address} did not answer in time"))?;
-    let answer = answer.map_err(|error| format!("{address}: {error}"))?;
-    if answer.len() as u64 > BODY_BYTES_MAX {
-        return Err(format!("{address} answers {path} with more than {BODY_BYTES_MAX} bytes"));
+    let unavailable = NoAnswer::Unavailable;
+    let answer = tokio::time::timeout(timeout, exchange).await;
+    let answer = answer.map_err(|_| unavailable(format!("{address} did not answer in time")))?;
+    let answer = answer.map_err(|error| unavailable(format!("{address}: {error}")))?;
+    let oversize = || NoAnswer::Oversize(format!("{address} answers {path} with more than {bytes_max} bytes"));
+    if answer.len() as u64 > answer_bytes_max {
+        return Err(oversize());
     }
-    parse(&answer).ok_or_else(|| format!("{address} does not speak HTTP"))
+    let (status, body) = parse(&answer).ok_or_else(|| unavailable(format!("{address} does not speak HTTP")))?;
+    if body.len() as u64 > bytes_max { Err(oversize()) } else { Ok((status, body)) }
 }
 
 fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {

@@ -73,6 +73,11 @@ pub(crate) struct LogCopy {
 impl LogCopy {
     /// Opens it, or takes it.
     pub(crate) async fn open(args: &CopyArgs, common: &Common, out: &Output) -> Result<Self, Failure> {
+        let named = match (&args.bundle, &common.connection.dir) {
+            (Some(file), _) => Some(trust::open(file, None)?),
+            (None, Some(directory)) => Some(Directory::at(directory).bundle()?),
+            (None, None) => None,
+        };
         let (folder, taken) = match &args.log {
             Some(folder) => (folder.clone(), None),
             None => {
@@ -80,17 +85,21 @@ impl LogCopy {
                     Some(from) => from.clone(),
                     None => common.connection.directory()?.sink_page()?,
                 };
+                let Some(bundle) = &named else {
+                    return Err(Failure::usage("nobody says whose log to believe").hint(
+                        "name a trust bundle (--bundle) or --dir; or copy first: `marque log export DIR --key VKEY`",
+                    ));
+                };
                 let taken = tempfile::tempdir()
                     .map_err(|error| Failure::new(Code::Internal, format!("no folder for a copy: {error}")))?;
-                log::export_entries(&from, taken.path()).await?;
+                log::export_entries(&from, taken.path(), bundle).await?;
                 (taken.path().to_owned(), Some(taken))
             }
         };
         let stated = log::stated(&folder)?;
-        let bundle = match (&args.bundle, &common.connection.dir) {
-            (Some(file), _) => trust::open(file, None)?,
-            (None, Some(directory)) => Directory::at(directory).bundle()?,
-            (None, None) => trust::open(&folder.join(layout::BUNDLE), None)?,
+        let bundle = match named {
+            Some(bundle) => bundle,
+            None => trust::open(&folder.join(layout::BUNDLE), None)?,
         };
         out.talk(format!(
             "reads {} leaves; signatures of records are checked, `marque log verify` checks the tree",

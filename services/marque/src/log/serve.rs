@@ -1,21 +1,20 @@
 //! `marque log serve`: a copy of the log over HTTP, for whoever reads C2SP tiles. Read-only, only the layout's paths.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::Args;
 use marque_identity::Code;
-use marque_ledger::{Directory, Files as _, layout};
+use marque_ledger::layout;
 use marque_runtime::Shutdown;
-use marque_runtime::http::{Shown, serve_files};
+use marque_runtime::http::{Showing, Shown, ShownFile, serve_files};
 use serde_json::json;
 
 use crate::Failure;
 use crate::cli::Common;
 use crate::dev::stop_signal;
 use crate::output::{Answer, Format, Output, facts};
-
-/// What one file may have: a full bundle is below 17 MiB, the index has some hundred bytes for each leaf.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Which copy, where.
 #[derive(Debug, Args)]
@@ -32,9 +31,9 @@ pub struct ServeArgs {
 pub(super) async fn run(args: &ServeArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
     let leaves = super::stated(&args.log)?.size;
     let stop = stop_signal()?;
-    let files = Directory::new(&args.log);
+    let copy = args.log.clone();
     let (trigger, shutdown) = Shutdown::manual();
-    let (address, served) = serve_files(&args.listen, move |path, _| file(files.clone(), path), shutdown)
+    let (address, served) = serve_files(&args.listen, move |path, _| file(copy.clone(), path), shutdown)
         .await
         .map_err(|error| Failure::new(Code::Unavailable, format!("{}: {error}", args.listen)))?;
     let url = format!("http://{address}/");
@@ -57,15 +56,22 @@ pub(super) async fn run(args: &ServeArgs, common: &Common, out: &Output) -> Resu
     Ok(Answer::silent())
 }
 
-async fn file(files: Directory, path: String) -> Shown {
+/// A file of the copy, of any size: the index grows with the log.
+async fn file(copy: PathBuf, path: String) -> Showing {
     // INVARIANT: what is opened is a path of the layout, so nothing beside the copy is reached.
     let Some(layout::Served { content_type, cache_control }) = layout::served(&path) else {
-        return Shown::refused(404, "the log has no such file");
+        return Shown::refused(404, "the log has no such file").into();
     };
-    let read = tokio::task::spawn_blocking(move || files.read(&path, FILE_BYTES_MAX)).await;
-    match read {
-        Ok(Ok(Some(body))) => Shown { status: 200, content_type, cache_control, body },
-        Ok(Ok(None)) => Shown::refused(404, "this copy has no such file"),
-        Ok(Err(_)) | Err(_) => Shown::refused(500, "the file can't be read"),
+    let opened = tokio::task::spawn_blocking(move || {
+        let file = File::open(copy.join(path))?;
+        let bytes = file.metadata()?.len();
+        Ok::<_, std::io::Error>((file, bytes))
+    });
+    match opened.await {
+        Ok(Ok((file, bytes))) => ShownFile { content_type, cache_control, file, bytes }.into(),
+        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => {
+            Shown::refused(404, "this copy has no such file").into()
+        }
+        Ok(Err(_)) | Err(_) => Shown::refused(500, "the file can't be read").into(),
     }
 }

@@ -21,7 +21,7 @@ use crate::trust::{Trust, TrustFlags, read};
 use crate::{Exit, Failure};
 
 /// A trust bundle has some kilobytes.
-const BUNDLE_BYTES_MAX: u64 = 1024 * 1024;
+pub(super) const BUNDLE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Which copy, whom to trust, and what was verified before.
 #[derive(Debug, Args)]

@@ -65,7 +65,7 @@ pub(super) async fn tell(
         .step("the log is taken home", async {
             // The next checkpoint has it; the sink signs one each second.
             until_logged(stage, last, |explained| explained.get("inclusion").is_some_and(Value::is_object)).await?;
-            let exported = log::export(&place.sink_page, &copy).await?;
+            let exported = log::export(&place.sink_page, &copy, &stage.bundle).await?;
             Ok((
                 (),
                 format!("{} leaves in {} files, C2SP tiles and a signed checkpoint", exported.leaves, exported.files),

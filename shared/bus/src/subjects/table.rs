@@ -10,8 +10,9 @@ const AUDITORS: &[BusRole] = &[Operator];
 const SERVICES_AND_OPERATORS: &[BusRole] = &[Host, Operator, Issuer, Verifier, Sink, Broadcaster, Gatekeeper];
 /// Everyone who may ask a service for something.
 const ASKERS: &[BusRole] = &[Agent, Host, Operator, Issuer, Verifier, Sink, Broadcaster];
-/// Those who hold a view of the directives. The issuer refuses revoked agents; the broadcaster checks its own feed.
-const VIEWERS: &[BusRole] = &[Verifier, Host, Issuer, Sink, Broadcaster, Gatekeeper];
+/// Those who hold a view of the directives. The issuer refuses revoked agents; the broadcaster checks its own feed; an
+/// operator asks what an agent gets under them.
+const VIEWERS: &[BusRole] = &[Verifier, Host, Issuer, Sink, Broadcaster, Gatekeeper, Operator];
 
 const fn service(
     name: &'static str,
@@ -236,7 +237,7 @@ pub const SUBJECTS: &[Subject] = &[
         "marque.audit.tile.{sink}",
         &[Sink],
         &[Sink],
-        "A tile of this very sink's log, to find where two logs part.",
+        "A tile of this very sink's log, to find where two logs part, and what the stream lacks.",
     ),
     service("tool", "tools.{tool...}", &[Agent, Verifier], &[Host], "A tool whose host enforces in its own process."),
     service("tool.gated", "gated.{tool...}", &[Verifier], &[Host], "A tool that only the gate reaches."),

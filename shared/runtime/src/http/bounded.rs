@@ -18,7 +18,8 @@ use tokio::time::{Instant, Sleep};
 pub const CONNECTIONS_MAX: usize = 32;
 /// A connection on which nothing moves for so long is closed: also one whose request never ends.
 pub const IDLE_MAX: Duration = Duration::from_secs(20);
-/// A connection is closed after this, whatever moves on it: the largest file takes no longer on a slow line.
+/// A connection is closed after this, whatever moves on it: the largest tile takes no longer on a slow line. An index of a
+/// gigabyte needs 2 MB/s.
 pub const LIFE_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// How long a connection may take.

@@ -1,18 +1,25 @@
 //! Files over HTTP, read-only: beside a health page, or alone.
 
+use std::fs::File;
 use std::future::Future;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use futures::stream;
 
 use super::bounded::{Bounded, Patience};
 use crate::Shutdown;
 
 /// A longer path, with its query, is no file's: refused before anybody looks at it.
 pub const PATH_BYTES_MAX: usize = 256;
+
+/// What a connection holds of a file that is sent in pieces.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// What is shown of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +42,42 @@ impl Shown {
     }
 }
 
+/// A file of any size, sent in pieces as it was when it was opened.
+#[derive(Debug)]
+pub struct ShownFile {
+    /// Content-Type.
+    pub content_type: &'static str,
+    /// Cache-Control.
+    pub cache_control: &'static str,
+    /// From where it stands on.
+    pub file: File,
+    /// So many bytes. Where it has fewer, the connection ends before its length is reached.
+    pub bytes: u64,
+}
+
+/// What is shown, held or sent in pieces.
+#[derive(Debug)]
+pub enum Showing {
+    /// Held.
+    Held(Shown),
+    /// In pieces.
+    File(ShownFile),
+}
+
+impl From<Shown> for Showing {
+    fn from(shown: Shown) -> Self {
+        Self::Held(shown)
+    }
+}
+
+impl From<ShownFile> for Showing {
+    fn from(file: ShownFile) -> Self {
+        Self::File(file)
+    }
+}
+
 /// Path and query, to what is shown.
-type Show = dyn Fn(String, Option<String>) -> Pin<Box<dyn Future<Output = Shown> + Send>> + Send + Sync;
+type Show = dyn Fn(String, Option<String>) -> Pin<Box<dyn Future<Output = Showing> + Send>> + Send + Sync;
 
 #[derive(Clone)]
 pub(super) struct Files {
@@ -50,9 +91,13 @@ impl Files {
         show: impl Fn(String, Option<String>) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Shown> + Send + 'static,
+        F: Future<Output: Into<Showing>> + Send + 'static,
     {
-        Self { prefix, show: Arc::new(move |path, query| Box::pin(show(path, query))) }
+        let show = move |path, query| {
+            let shown = show(path, query);
+            Box::pin(async move { shown.await.into() }) as Pin<Box<dyn Future<Output = Showing> + Send>>
+        };
+        Self { prefix, show: Arc::new(show) }
     }
 
     /// Answers a request whose path stands below the prefix; none where it does not.
@@ -69,17 +114,43 @@ impl Files {
         if !empty || headers.contains_key(header::TRANSFER_ENCODING) {
             return Some((StatusCode::PAYLOAD_TOO_LARGE, [(header::CONNECTION, "close")]).into_response());
         }
-        let shown = (self.show)(path.to_owned(), uri.query().map(str::to_owned)).await;
-        let status = StatusCode::from_u16(shown.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let showing = (self.show)(path.to_owned(), uri.query().map(str::to_owned)).await;
+        let (status, content_type, cache_control, length, body) = match showing {
+            Showing::Held(Shown { status, content_type, cache_control, body }) => {
+                (status, content_type, cache_control, body.len() as u64, Body::from(body))
+            }
+            Showing::File(ShownFile { content_type, cache_control, file, bytes }) => {
+                (200, content_type, cache_control, bytes, in_pieces(file, bytes))
+            }
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let head = [
-            (header::CONTENT_TYPE, shown.content_type.to_owned()),
-            (header::CACHE_CONTROL, shown.cache_control.to_owned()),
+            (header::CONTENT_TYPE, content_type.to_owned()),
+            (header::CACHE_CONTROL, cache_control.to_owned()),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-            (header::CONTENT_LENGTH, shown.body.len().to_string()),
+            // A part of a file that grows, and a part of what it was before, make no file.
+            (header::ACCEPT_RANGES, "none".to_owned()),
+            (header::CONTENT_LENGTH, length.to_string()),
         ];
-        let body = if method == Method::HEAD { Vec::new() } else { shown.body };
+        let body = if method == Method::HEAD { Body::empty() } else { body };
         Some((status, head, body).into_response())
     }
+}
+
+/// So many bytes of a file, each piece read when the one before it is on its way: a client that dawdles holds one.
+fn in_pieces(file: File, bytes: u64) -> Body {
+    Body::from_stream(stream::try_unfold((file, bytes), |(mut file, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let piece_bytes = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; piece_bytes];
+            file.read_exact(&mut piece).map(|()| (piece, file))
+        });
+        let (piece, file) = read.await.map_err(std::io::Error::other)??;
+        Ok::<_, std::io::Error>(Some((piece, (file, left - piece_bytes as u64))))
+    }))
 }
 
 /// Serves files alone, from the root on, until shut down; requests in hand are answered. Binds before it returns.
@@ -89,7 +160,7 @@ pub async fn serve_files<F>(
     shutdown: Shutdown,
 ) -> std::io::Result<(SocketAddr, tokio::task::JoinHandle<std::io::Result<()>>)>
 where
-    F: Future<Output = Shown> + Send + 'static,
+    F: Future<Output: Into<Showing>> + Send + 'static,
 {
     let listener = tokio::net::TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;

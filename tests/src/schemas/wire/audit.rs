@@ -267,14 +267,22 @@ struct Evidence {
 #[derive(JsonSchema)]
 #[schemars(title = "Audit tile request", deny_unknown_fields)]
 pub(in crate::schemas) struct TileRequest {
-    /// Its path in the C2SP layout, with its width: `tile/0/x001/234`, `tile/1/000.p/17`. Hashes, not entries.
+    /// Its path in the C2SP layout, with its width: `tile/0/x001/234`, `tile/1/000.p/17`, `tile/entries/000`.
     path: String,
+    /// Of a tile of entries: from which of its entries on, 0 where absent.
+    #[serde(default)]
+    entry: u16,
+    /// And from which byte of that entry on, as the tile has it: two bytes of its length, then the entry.
+    #[serde(default)]
+    byte: u32,
 }
 
-/// The tile.
+/// The tile, or a piece of it: one of the two.
 #[derive(JsonSchema)]
 #[schemars(title = "Audit tile reply")]
 pub(in crate::schemas) struct TileReply {
     /// Its hashes in a row, 32 bytes each, in standard base64.
-    hashes: String,
+    hashes: Option<String>,
+    /// The next bytes of a tile of entries, at most 32,768, in standard base64.
+    entries: Option<String>,
 }
