@@ -12,8 +12,10 @@ use std::collections::BTreeSet;
 use check::Checker;
 use marque_identity::{Epoch, UnixMillis, UnixSeconds};
 use marque_judgement::record::{Body, Heads, Record};
+use marque_ledger::epoch::{Genesis, Lost};
+use marque_ledger::{Checkpoint, Hash};
 use marque_revocation::{Ack, Heartbeat, StatusRequest};
-use marque_signing::{Anchor, Operator, Role, ServiceKey, TrustBundle};
+use marque_signing::{Anchor, Operator, Role, ServiceKey, SigningKey, TrustBundle};
 use marque_tests::hostile::sample;
 use marque_tests::vectors::token::{
     AUDIENCE, ISSUER, NOW, Who, child_claims, numbered, proof_claims, root, root_claims,
@@ -60,6 +62,9 @@ fn instances() -> Vec<(&'static str, Value)> {
     .unwrap();
     let heads: Heads = serde_json::from_value(json!({"tree_size": 7, "heads": []})).unwrap();
     let record = Record::new(UnixMillis(NOW * 1000), key.did(), Body::Heads(heads));
+    let last = Checkpoint { origin: "acme.example/audit".into(), size: 5, root: Hash::leaf(b"5") };
+    let last = last.sign(&SigningKey::from_seed(&[3; 32])).unwrap();
+    let genesis = Genesis::after(last, "purged".into(), NOW * 1000, 8, Some(Lost { from: 6, to: 7 })).unwrap();
     let written = |value: Result<Value, serde_json::Error>| value.unwrap();
     let verify = json!({
         "chain": [parent.compact], "trust_anchors": [{"iss": ISSUER, "jwk": Who::ControlPlane.jwk()}],
@@ -74,6 +79,7 @@ fn instances() -> Vec<(&'static str, Value)> {
         ("heartbeat", written(serde_json::to_value(&heartbeat))),
         ("ack", written(serde_json::to_value(&ack))),
         ("record", written(serde_json::to_value(&record))),
+        ("epoch", written(serde_json::to_value(&genesis))),
         ("status-request", written(serde_json::to_value(StatusRequest { after: Some(Epoch(7)) }))),
         ("join-token", sampled("join_token")),
         ("enrol-request", sampled("enrol_request")),
@@ -168,5 +174,5 @@ async fn what_a_system_says_is_valid_and_mutated_it_is_not() {
     assert_eq!(held, all);
     // What no system could be made to say here, the library said.
     let silent: Vec<&str> = all.iter().filter(|name| !heard.contains_key(*name)).copied().collect();
-    assert_eq!(silent, ["constraint", "manifest", "verify-answer", "verify-question"]);
+    assert_eq!(silent, ["constraint", "epoch", "manifest", "verify-answer", "verify-question"]);
 }
