@@ -2,8 +2,9 @@
 //!
 //! Another sink has read the messages while the stream held them. Its word alone is not taken: a checkpoint of it that
 //! the quorum has cosigned must cover the range, and our own tree, extended by exactly the entries that it hands over,
-//! must be what that checkpoint's tree begins with (RFC 6962 §2.1.2). All of that is checked before anything is
-//! appended. What can't be shown so halts the log, as the hole would.
+//! must be what that checkpoint's tree begins with (RFC 6962 §2.1.2). And the message that the stream holds right behind
+//! the hole must be the leaf right behind the range (RFC 6962 §2.1.1): a stream that was made anew is not gone on with.
+//! All of that is checked before anything is appended. What can't be shown so halts the log, as the hole would.
 //!
 //! Killed anywhere: the log has whole batches, each checked; what is still missing is asked for again.
 
@@ -15,12 +16,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use marque_bus::streams::CHECKPOINTS;
+use marque_bus::streams::{AUDIT, CHECKPOINTS};
 use marque_bus::{Bus, subjects};
 use marque_identity::Did;
 use marque_ledger::{
     Checkpoint, Edge, Entry, Hash, LedgerError, Policy, TILE_WIDTH, TileId, TileKind, TileSource, prove_consistency,
-    split_bundle, verify_consistency,
+    prove_inclusion, split_bundle, verify_consistency, verify_inclusion,
 };
 use marque_signing::{PublicKey, Role, TrustBundle};
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,7 @@ use tokio::time::Instant;
 use crate::intake::{BATCH_MESSAGES_MAX, blocking};
 use crate::metrics::Metrics;
 use crate::step::Step;
-use crate::store::{LogStore, LogView};
+use crate::store::{LogStore, LogView, frame};
 use crate::{Hole, SinkError};
 
 /// Bytes of a tile of entries in one answer: in base64 and JSON they pass a broker that takes 64 KB.
@@ -173,6 +174,8 @@ impl Mender {
         }
         let until = Instant::now() + ASKING_MAX;
         loop {
+            // One that takes long costs the others no turn: whoever was asked before its time is asked once more.
+            let last = Instant::now() >= until;
             let mut tried = Vec::new();
             for other in &self.others {
                 match self.take_over(bus, other, &hole).await {
@@ -183,7 +186,7 @@ impl Mender {
                     Err(error) => return Err(error),
                 }
             }
-            if Instant::now() >= until {
+            if last {
                 return halted(&format!("no other sink's log gives them: {}", tried.join("; ")));
             }
             tokio::time::sleep(RETRY).await;
@@ -201,8 +204,21 @@ impl Mender {
         let vouched = vouched(&note.payload, &self.origin, other, &self.trusted)?;
         let until = (hole.to + 1).saturating_sub(self.store.first_sequence());
         covers(&vouched, until)?;
-        // 2. Batch by batch: asked for, checked, appended.
         let tiles = Tiles::of(bus, &did);
+        let hashes = |id| {
+            let tiles = tiles.clone();
+            async move { tiles.hashes(id).await }
+        };
+        let slow = |_| SinkError::Asked("it takes too long to hand them over".into());
+        // 2. It is the log of this stream.
+        let behind = bus.read(AUDIT, hole.to + 1, 1).await?.messages.into_iter().next();
+        let behind = behind
+            .filter(|message| message.sequence == hole.to + 1)
+            .ok_or_else(|| SinkError::Asked(format!("the stream has no message {} to be known by", hole.to + 1)))?;
+        tokio::time::timeout(BATCH_TIME, is_behind(until, &frame(&behind)?, &vouched, hashes))
+            .await
+            .map_err(slow)??;
+        // 3. Batch by batch: asked for, checked, appended.
         loop {
             let size = self.store.head().size;
             if size >= until {
@@ -212,10 +228,6 @@ impl Mender {
                 let tiles = tiles.clone();
                 async move { tiles.piece(id, entry, byte).await }
             };
-            let hashes = |id| {
-                let tiles = tiles.clone();
-                async move { tiles.hashes(id).await }
-            };
             let checked = async {
                 let entries = entries(size..until, vouched.size, piece).await?;
                 let batch = Batch { first: size, first_sequence: self.store.first_sequence(), entries };
@@ -224,7 +236,6 @@ impl Mender {
                 agree(&grown, &vouched, &proof)?;
                 Ok::<_, SinkError>(batch)
             };
-            let slow = |_| SinkError::Asked("it takes too long to hand them over".into());
             let batch = tokio::time::timeout(BATCH_TIME, checked).await.map_err(slow)??;
             let (store, count) = (Arc::clone(&self.store), batch.entries.len());
             let head = blocking(move || store.append_mended(batch.first, &batch.entries)).await?;
@@ -271,6 +282,23 @@ fn covers(vouched: &Checkpoint, leaves: u64) -> Result<(), SinkError> {
     }
     let size = vouched.size;
     Err(SinkError::Asked(format!("its newest final checkpoint is over {size} leaves, the range ends with {leaves}")))
+}
+
+/// Whether the checkpoint's tree has this frame as this leaf.
+async fn is_behind<F: Future<Output = Result<Vec<u8>, SinkError>>>(
+    leaf: u64,
+    frame: &[u8],
+    vouched: &Checkpoint,
+    hashes: impl FnMut(TileId) -> F,
+) -> Result<(), SinkError> {
+    covers(vouched, leaf + 1)?;
+    let size = vouched.size;
+    let proof = proof(|tiles| prove_inclusion(tiles, leaf, size), hashes).await?;
+    verify_inclusion(leaf, size, Hash::leaf(frame), &proof, vouched.root).map_err(|_| {
+        SinkError::Asked(format!(
+            "leaf {leaf} of the tree of its final checkpoint ({size} leaves) is not what the stream holds there"
+        ))
+    })
 }
 
 /// Entries that are to come next, as another sink has handed them over.
@@ -351,16 +379,23 @@ async fn entries<F: Future<Output = Result<Vec<u8>, SinkError>>>(
     }
 }
 
-/// The proof that the tree of `size` leaves begins with the one of the first `first`, out of the other sink's tiles of
-/// hashes: it proves itself, whoever they come from.
+/// The proof that the tree of `size` leaves begins with the one of the first `first`.
 async fn consistency<F: Future<Output = Result<Vec<u8>, SinkError>>>(
     first: u64,
     size: u64,
+    hashes: impl FnMut(TileId) -> F,
+) -> Result<Vec<Hash>, SinkError> {
+    proof(|tiles| prove_consistency(tiles, first, size), hashes).await
+}
+
+/// A proof out of the other sink's tiles of hashes: it proves itself, whoever they come from.
+async fn proof<F: Future<Output = Result<Vec<u8>, SinkError>>>(
+    prove: impl Fn(&Known) -> Result<Vec<Hash>, LedgerError>,
     mut hashes: impl FnMut(TileId) -> F,
 ) -> Result<Vec<Hash>, SinkError> {
     let mut known = Known::default();
     loop {
-        let lacking = match prove_consistency(&known, first, size) {
+        let lacking = match prove(&known) {
             Ok(proof) => return Ok(proof),
             Err(error) => known.lacking().ok_or(error)?,
         };

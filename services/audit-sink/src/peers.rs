@@ -35,6 +35,7 @@ use crate::store::LogStore;
 const NOTE_BYTES_MAX: usize = 16 * 1024;
 /// A checkpoint that waits is told again after this: an answer may have been lost, or a sink been away.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
+
 /// Another sink.
 struct Peer {
     did: Did,

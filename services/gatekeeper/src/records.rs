@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use marque_bus::{Bus, BusError, Recorded};
-use marque_identity::{Code, Did, Refusal};
+use marque_identity::{Code, Did, Refusal, UnixMillis};
 use marque_judgement::record::{Body, Connected, Connection, Disconnected, Kicked, Record, Refused};
 use marque_runtime::Clock;
 use marque_signing::SigningKey;
@@ -20,6 +20,13 @@ pub(crate) const SERVICE: &str = "marque-gatekeeper";
 const KICKED_FOR: Duration = Duration::from_secs(3600);
 /// Between two tries: a stream that is full says so at once.
 const KICKED_PAUSE: Duration = Duration::from_secs(1);
+
+/// When connections were closed, and until when that is tried to be recorded.
+#[derive(Clone, Copy)]
+pub(crate) struct ClosedAt {
+    iat_ms: UnixMillis,
+    until: Instant,
+}
 
 /// Signs and stores.
 #[derive(Clone)]
@@ -42,12 +49,17 @@ impl Records {
         self.store(&self.about(standing, Body::Connected(Box::new(connected)))).await
     }
 
+    /// For what is closed now: a record that waits for its turn tells the time of the closing.
+    pub(crate) fn closed_now(&self) -> ClosedAt {
+        ClosedAt { iat_ms: self.clock.unix_millis(), until: Instant::now() + KICKED_FOR }
+    }
+
     /// *kicked*: the same statement again until it is stored, which outlasts the fall of the stream's leader, and a stream
     /// that is full. It may take long: nothing that must go on waits for it. It is lost where the process ends before.
-    pub(crate) async fn kicked(&self, standing: &Standing, connection: Connection, ended: Ended) {
+    pub(crate) async fn kicked(&self, standing: &Standing, connection: Connection, ended: Ended, at: ClosedAt) {
         let directive = ended.directive.map(|id| id.to_string());
         let body = Body::Kicked(Kicked { connection, code: ended.code, directive });
-        let record = self.about(standing, body);
+        let record = Record { iat_ms: at.iat_ms, ..self.about(standing, body) };
         let Ok(compact) = record.seal(&self.key).map_err(|error| self.not_recorded(&record, error.to_string())) else {
             return;
         };
@@ -55,8 +67,7 @@ impl Records {
         if self.forward(&record, &compact).await.is_ok() {
             return;
         }
-        let until = Instant::now() + KICKED_FOR;
-        while Instant::now() < until {
+        while Instant::now() < at.until {
             tokio::time::sleep(KICKED_PAUSE).await;
             if self.publish(&record, &compact).await.is_ok() {
                 tracing::info!(id = record.id, "a record that was not acknowledged is stored now");

@@ -114,7 +114,8 @@ impl Registry {
         self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the server's list, once: afterwards every connection that was there is known.
+    /// Reads the server's list, once: afterwards every connection that was there is known, or is being looked up by
+    /// somebody else.
     ///
     /// One whose record can't be found stands on nothing that is known, so that nobody could end it: it is closed, and
     /// its agent comes back to be judged.
@@ -225,9 +226,10 @@ impl Registry {
             && let Ok(name) = name.parse::<ConnectionName>()
         {
             let (records, connection) = (self.inner.records.clone(), connection.clone());
+            let at = records.closed_now();
             tokio::spawn(async move {
                 let ended = Ended { code: Code::NotRecorded, directive: None };
-                records.kicked(&Standing::of_key(name.agent), connection, ended).await;
+                records.kicked(&Standing::of_key(name.agent), connection, ended, at).await;
             });
         }
         Ok(())

@@ -61,8 +61,8 @@ impl Renewal {
             Ok(KickOutcome::Closed) => {
                 let ended = standing.ended(&self.domain, &self.feed.view(), self.clock.unix());
                 if let Some(ended) = ended {
-                    let records = self.records.clone();
-                    tokio::spawn(async move { records.kicked(&standing, connection, ended).await });
+                    let (records, at) = (self.records.clone(), self.records.closed_now());
+                    tokio::spawn(async move { records.kicked(&standing, connection, ended, at).await });
                 }
             }
             Ok(KickOutcome::Gone) => {}

@@ -187,9 +187,9 @@ async fn sweep(registry: Registry) {
 
 /// Records what was closed.
 async fn record(records: Records, closed: Vec<Doomed>) {
-    let records = &records;
+    let (records, at) = (&records, records.closed_now());
     let each = |doomed: Doomed| async move {
-        records.kicked(&doomed.standing, doomed.connection, doomed.ended).await;
+        records.kicked(&doomed.standing, doomed.connection, doomed.ended, at).await;
     };
     stream::iter(closed).for_each_concurrent(KICKS_MAX, each).await;
 }

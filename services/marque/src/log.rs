@@ -237,8 +237,7 @@ fn not_the_logs(from: &str, why: impl std::fmt::Display) -> Failure {
 }
 
 /// Refuses to write over a copy of another log, of a larger one, or of one that differs: it may be all that is left of it,
-/// or the evidence. TRUST: what is
-/// there is not verified.
+/// or the evidence. TRUST: what is there is not verified.
 fn may_replace(to: &Path, now: &Checkpoint) -> Result<(), Failure> {
     let Some(there) = stated_if_there(to)? else { return Ok(()) };
     let why = if there.origin != now.origin {

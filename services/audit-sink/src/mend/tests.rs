@@ -164,6 +164,24 @@ async fn a_log_that_hands_over_less_than_it_states_gives_nothing() {
     assert!(consistency(20, 40, short).await.is_err());
 }
 
+#[tokio::test]
+async fn the_stream_holds_the_next_leaf_right_behind() {
+    let (_directory, theirs) = log(600);
+    let tiles = |id: TileId| {
+        let tile = theirs.view().unwrap().tile(id).unwrap();
+        async move { Ok(tile[..usize::from(id.width) * Hash::BYTES].to_vec()) }
+    };
+    for (at, size) in [(0, 1), (8, 9), (255, 600), (256, 600), (599, 600)] {
+        let vouched = checkpoint(&theirs, size);
+        is_behind(at, &leaf(at + 1, "good"), &vouched, tiles).await.unwrap();
+        for other in [leaf(at + 1, "made anew"), leaf(at + 2, "good")] {
+            let refused = is_behind(at, &other, &vouched, tiles).await.unwrap_err();
+            assert!(refused.to_string().contains("not what the stream holds there"), "{refused}");
+        }
+    }
+    assert!(is_behind(9, &leaf(10, "good"), &checkpoint(&theirs, 9), tiles).await.is_err());
+}
+
 #[test]
 fn the_checkpoint_reaches_to_the_end_of_the_range() {
     let (_directory, theirs) = log(40);

@@ -1,15 +1,16 @@
 //! What an agent holds, out of the log: each live token whose holder it is, with the tokens that it descends from, and
 //! what that chain gives.
 //!
-//! TRUST: none in the sink. It says where a token stands; the record comes with its proof of inclusion, the token must
-//! have the digest that was asked for, and the chain is verified like any other.
+//! TRUST: none in the sink for what is shown. It says where a token stands; the token must have the digest that was
+//! asked for, the chain is verified like any other, and its leaf must be the agent's. What could not be shown so is
+//! undecided, whatever the sink says of it. A token that the sink leaves out is not missed: nothing shows that.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use marque_agent::enforce::wire::Grant;
 use marque_bus::permissions::BusRole;
-use marque_bus::{Bus, Feed, Presented, subjects};
+use marque_bus::{Bus, Presented, subjects};
 use marque_identity::{Code, Did, Digest};
 use marque_judgement::VerifiedChain;
 use marque_judgement::record::{Body, judge};
@@ -56,8 +57,9 @@ struct Link {
     holder: Did,
 }
 
-/// Answers `{agent, epoch, chains: [{token, task, expires_at, links, given, withheld, may_answer} | {token, …, refused}],
-/// to_enrol}`. Undecided where a live token can't be read whole: what it gives is not known.
+/// Answers `{agent, epoch, cut, chains: [{token, task, expires_at, links, given, withheld, may_answer} |
+/// {token, task, expires_at, refused}], to_enrol}`; a refused one's task and end are the sink's word. Undecided where a
+/// live token can't be read whole, or there are more than are looked at: what those give is not known.
 pub(super) async fn run(agent: Did, common: &Common, out: &Output) -> Result<Answer, Failure> {
     let bundle = common.connection.directory()?.bundle()?;
     let bus = common.connection.resolve(BusRole::Operator)?.connect("marque nats permissions").await?;
@@ -72,20 +74,31 @@ pub(super) async fn run(agent: Did, common: &Common, out: &Output) -> Result<Ans
     let feed = view::fresh(&bus, &bundle).await?;
     let mut search =
         Search { common, bus: &bus, bundle: &bundle, timeout, places: HashMap::new(), read: HashMap::new() };
-    let (mut chains, mut parts, mut exit) = (Vec::new(), Vec::new(), Exit::Yes);
+    let (mut chains, mut parts) = (Vec::new(), Vec::new());
+    let mut exit = if cut { Exit::Undecided } else { Exit::Yes };
     let rows = held.get("credentials").and_then(Value::as_array).into_iter().flatten();
     for row in rows.filter(|row| row.get("kind").and_then(Value::as_str) != Some("identity")) {
         let heading = format!("{}  {}  expires {}", short(row), word(row, "task"), due(row, "expires_at", at_ms));
         let mut told =
             json!({ "token": row.get("token"), "task": row.get("task"), "expires_at": row.get("expires_at") });
-        let (members, text) = match search.chain(row).await.and_then(|chain| gives(chain, &bundle, &feed)) {
+        let drawn = match search.chain(row, &agent).await {
+            Ok(chain) => drawn(&chain, &bundle.trust_domain, &feed).map(|grant| (chain, grant)),
+            Err(failure) => {
+                exit = Exit::Undecided;
+                Err(failure)
+            }
+        };
+        let (members, text) = match drawn {
             Ok((chain, grant)) => {
                 let links = chain.links().iter().map(|link| Link { token: *link.digest(), holder: *link.holder() });
                 let mut members = document(&grant);
                 members["links"] = to_value(&links.collect::<Vec<_>>());
+                members["expires_at"] = json!(chain.leaf().exp());
+                members["task"] = json!(chain.root_claims().map(|claims| &claims.task));
                 (members, format!("{heading}, by a chain of {}\n{}", chain.links().len(), in_words(&grant)))
             }
             Err(failure) => {
+                // A directive has ended it, or the view of them is stale.
                 if failure.exit != Exit::No {
                     exit = Exit::Undecided;
                 }
@@ -105,19 +118,14 @@ pub(super) async fn run(agent: Did, common: &Common, out: &Output) -> Result<Ans
     parts.push(format!("by its key alone, to {}\n{}", Presented::ENROL, in_words(&to_enrol)));
     out.talk(format!("{agent}, under the directives up to epoch {}", feed.view().epoch()));
     let data = json!({
-        "agent": agent, "epoch": feed.view().epoch(), "chains": chains, "to_enrol": document(&to_enrol),
+        "agent": agent, "epoch": feed.view().epoch(), "cut": cut, "chains": chains, "to_enrol": document(&to_enrol),
     });
     Ok(Answer::yes(data, parts.join("\n\n")).rows("chains").exit(exit))
 }
 
-fn gives(chain: VerifiedChain, bundle: &TrustBundle, feed: &Feed) -> Result<(VerifiedChain, Grant), Failure> {
-    let grant = drawn(&chain, &bundle.trust_domain, feed)?;
-    Ok((chain, grant))
-}
-
 impl Search<'_> {
-    /// The chain that ends in a row's token, put together and verified.
-    async fn chain(&mut self, row: &Value) -> Result<VerifiedChain, Failure> {
+    /// The chain that ends in a row's token, put together and verified, and held by the agent.
+    async fn chain(&mut self, row: &Value, agent: &Did) -> Result<VerifiedChain, Failure> {
         let mut next = Some(digest(row, "token").ok_or_else(|| unreadable("a row names no token"))?);
         let mut tokens = Vec::new();
         while let Some(token) = next {
@@ -134,7 +142,8 @@ impl Search<'_> {
             next = parent;
         }
         tokens.reverse();
-        verified(&tokens.join("~"), self.bundle)
+        let chain = verified(&tokens.join("~"), self.bundle)?;
+        if chain.leaf().holder() == agent { Ok(chain) } else { Err(unreadable("its leaf is another's")) }
     }
 
     /// Where the live tokens of a row's task stand.
