@@ -7,7 +7,7 @@ use std::path::Path;
 
 use house::admin::{administrator, keep_the_last_of_each_subject, purge_to_the_last};
 use house::process::{Sink, publish};
-use house::{ORIGIN, bundle, decided, key};
+use house::{ORIGIN, SEEDS, bundle, decided, key, three_sinks_text};
 use marque_audit_sink::mend::PIECE_BYTES_MAX;
 use marque_audit_sink::step::Step;
 use marque_bus::async_nats::Client;
@@ -16,20 +16,10 @@ use marque_bus::{Bus, subjects};
 use marque_judgement::record::Verb;
 use marque_ledger::verify::{RecordCheck, Report, verify};
 use marque_ledger::{Directory, KeyKind, VerifierKey};
-use marque_signing::{Role, ServiceKey};
 use marque_test_support::{Broker, ChildGuard, DEADLINE, eventually};
 
 /// Each needs the cosignature of one of the two others.
 const SETTINGS: [&str; 2] = ["audit_sink.heads_interval_ms=3600000", "audit_sink.cosignatures=1"];
-const SEEDS: [u8; 3] = [3, 6, 7];
-
-fn three_sinks() -> String {
-    let mut bundle = bundle();
-    for seed in &SEEDS[1..] {
-        bundle.services.push(ServiceKey { role: Role::Sink, name: format!("sink-{seed}"), did: key(*seed).did() });
-    }
-    bundle.sign(&key(1)).unwrap()
-}
 
 /// Three sinks of one log; the first is stopped, and the others run.
 struct Three {
@@ -46,7 +36,7 @@ impl Three {
         let mut broker = Broker::start().await;
         let admin = administrator(&mut broker).await;
         let verifier = broker.connect(BusRole::Verifier).await;
-        let sinks = SEEDS.map(|seed| Sink::of(&broker, seed, &three_sinks()));
+        let sinks = SEEDS.map(|seed| Sink::of(&broker, seed, &three_sinks_text()));
         let mut running: Vec<_> = sinks.iter().map(|sink| sink.start_with(&SETTINGS)).collect();
         publish(&verifier, 19, "nats:tools.one").await;
         let agent = key(11).did();
@@ -83,12 +73,6 @@ fn checked(copy: &Path) -> Report {
     verify(&Directory::new(copy), &[key], 2, &check)
 }
 
-fn metric(sink: &Sink, name: &str) -> Option<u64> {
-    let page = String::from_utf8(sink.get("/metrics").ok()?).ok()?;
-    let line = page.lines().find(|line| line.split(' ').next().is_some_and(|word| word.starts_with(name)))?;
-    line.rsplit(' ').next()?.parse().ok()
-}
-
 async fn says(sink: &Sink, why: &str) {
     eventually(why, DEADLINE, || async { if sink.log().contains(why) { Ok(()) } else { Err(sink.log()) } }).await;
 }
@@ -108,7 +92,7 @@ async fn what_the_stream_lost_comes_from_another_sinks_log() {
     let mut child = first.start_with(&SETTINGS);
     three.agree(321).await;
     // It says so: how many, from whom, under which checkpoint.
-    assert_eq!(metric(first, "marque_audit_records_mended"), Some(300), "{}", first.log());
+    assert_eq!(first.metric("marque_audit_records_mended"), Some(300), "{}", first.log());
     let from = SEEDS[1..].iter().find(|seed| first.log().contains(&key(**seed).did().to_string()));
     assert!(from.is_some() && first.log().contains("checkpoint_size"), "{}", first.log());
     // It goes on from the stream, and knows it again after a restart.
@@ -125,13 +109,13 @@ async fn what_the_stream_lost_comes_from_another_sinks_log() {
     child.wait(DEADLINE);
     let mut child = first.start_with(&SETTINGS);
     three.agree(333).await;
-    assert_eq!(metric(first, "marque_audit_halted"), Some(0));
+    assert_eq!(first.metric("marque_audit_halted"), Some(0));
     child.kill();
     // 3. An empty log is one that lacks everything.
     std::fs::remove_dir_all(first.directory.path().join("state")).unwrap();
     let _child = first.start_with(&SETTINGS);
     three.agree(333).await;
-    assert_eq!(metric(first, "marque_audit_records_mended"), Some(329), "{}", first.log());
+    assert_eq!(first.metric("marque_audit_records_mended"), Some(329), "{}", first.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,7 +126,7 @@ async fn what_no_other_sink_has_halts_the_log() {
     publish(&three.verifier, 5, "nats:tools.two").await;
     let second = &three.sinks[1];
     eventually("the second reads on", DEADLINE, || async {
-        if metric(second, "marque_audit_log_size") == Some(25) { Ok(()) } else { Err(second.log()) }
+        if second.metric("marque_audit_log_size") == Some(25) { Ok(()) } else { Err(second.log()) }
     })
     .await;
     keep_the_last_of_each_subject(&three.admin).await;
@@ -153,7 +137,7 @@ async fn what_no_other_sink_has_halts_the_log() {
     for said in ["goes from sequence 20 to 25", "over 20 leaves, the range ends with 24", &key(6).did().to_string()] {
         assert!(ready.contains(said), "{said}: {ready}");
     }
-    assert_eq!((metric(first, "marque_audit_log_size"), metric(first, "marque_audit_halted")), (Some(20), Some(1)));
+    assert_eq!((first.metric("marque_audit_log_size"), first.metric("marque_audit_halted")), (Some(20), Some(1)));
     child.kill();
     // 2. One that nobody is ahead of: it says so of each.
     let third = &three.sinks[2];
@@ -163,5 +147,5 @@ async fn what_no_other_sink_has_halts_the_log() {
     for other in [3, 6] {
         assert!(ready.contains(&key(other).did().to_string()), "{ready}");
     }
-    assert_eq!(metric(third, "marque_audit_log_size"), Some(20));
+    assert_eq!(third.metric("marque_audit_log_size"), Some(20));
 }

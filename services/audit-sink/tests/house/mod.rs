@@ -56,6 +56,18 @@ pub fn bundle_text() -> String {
     bundle().sign(&key(1)).unwrap()
 }
 
+/// The sinks of [`three_sinks_text`].
+pub const SEEDS: [u8; 3] = [3, 6, 7];
+
+/// The bundle with three sinks.
+pub fn three_sinks_text() -> String {
+    let mut bundle = bundle();
+    for seed in &SEEDS[1..] {
+        bundle.services.push(ServiceKey { role: Role::Sink, name: format!("sink-{seed}"), did: key(*seed).did() });
+    }
+    bundle.sign(&key(1)).unwrap()
+}
+
 /// Everything of a sink but the broker.
 pub struct House {
     pub intake: Intake,

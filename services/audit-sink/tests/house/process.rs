@@ -99,6 +99,12 @@ impl Sink {
         }
     }
 
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        let page = String::from_utf8(self.get("/metrics").ok()?).ok()?;
+        let line = page.lines().find(|line| line.split(' ').next().is_some_and(|word| word.starts_with(name)))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
     pub fn checkpoint(&self) -> Result<Checkpoint, String> {
         let note = Note::parse(&self.get("/log/checkpoint")?).map_err(|error| error.to_string())?;
         Checkpoint::parse(note.text()).map_err(|error| error.to_string())
