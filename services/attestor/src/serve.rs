@@ -42,7 +42,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let (path, host) = (config.attestor.socket()?, config.attestor.host_of(&bundle, &key.did())?);
     let domain = bundle.trust_domain;
     let metrics = Metrics::new();
-    health.metrics(|registry| metrics.register(registry.sub_registry_with_prefix("marque_attestor")));
+    health.metrics(|registry| metrics.register(registry.sub_registry_with_prefix("attestor")));
     let socket = Socket::bind(&path).map_err(Failure::fatal)?;
     tracing::info!(socket = %path.display(), attestor = %key.did(), "serving");
     health.serving();

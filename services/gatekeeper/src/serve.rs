@@ -170,7 +170,7 @@ impl Gatekeeper {
         health: &Health,
     ) -> Result<Self, BusError> {
         let metrics = Metrics::new();
-        health.metrics(|registry| metrics.register(registry.sub_registry_with_prefix("marque_gatekeeper")));
+        health.metrics(|registry| metrics.register(registry.sub_registry_with_prefix("gatekeeper")));
         let bus = &buses.services;
         let (applied, to_carry_out) = mpsc::unbounded_channel();
         let options = FeedOptions { ack_key: Some(secrets.own.clone()), applied: Some(applied) };

@@ -143,7 +143,7 @@ impl Verifier {
 fn registered(health: &Health, feed: &Feed) -> Metrics {
     let metrics = Metrics::new();
     health.metrics(|registry| {
-        metrics.register(registry.sub_registry_with_prefix("marque_verifier"), feed.clone());
+        metrics.register(registry.sub_registry_with_prefix("verifier"), feed.clone());
     });
     metrics
 }

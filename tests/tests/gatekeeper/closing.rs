@@ -69,7 +69,7 @@ impl SlowCluster {
 /// How many connections a gatekeeper knows, by its page.
 async fn known(page: &str) -> Result<usize, String> {
     let (_, said) = http::get(page, "/metrics", DEADLINE).await?;
-    let line = said.lines().find_map(|line| line.strip_prefix("marque_marque_gatekeeper_connections "));
+    let line = said.lines().find_map(|line| line.strip_prefix("marque_gatekeeper_connections "));
     line.and_then(|count| count.parse().ok()).ok_or(said)
 }
 
