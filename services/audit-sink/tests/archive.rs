@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use house::admin::{administrator, api, purge_to_the_last};
 use house::process::{Sink, publish};
-use house::{House, ORIGIN, bundle, key, mixed, wait_for_the_last};
+use house::{House, ORIGIN, bundle, checked, key, mixed, wait_for_the_last};
 use marque_audit_sink::archive::{Archived, archive};
 use marque_audit_sink::files::LOG_FILE;
 use marque_audit_sink::restore::restore;
@@ -20,8 +20,7 @@ use marque_audit_sink::{AuditSink, SinkError};
 use marque_bus::permissions::BusRole;
 use marque_bus::streams::AUDIT;
 use marque_identity::UnixSeconds;
-use marque_ledger::verify::{RecordCheck, verify};
-use marque_ledger::{Checkpoint, Directory, KeyKind, Note, Policy, VerifierKey};
+use marque_ledger::{Checkpoint, KeyKind, Note, Policy, VerifierKey};
 use marque_signing::{Role, ServiceKey, SigningKey};
 use marque_test_support::{Broker, DEADLINE, eventually};
 use serde_json::json;
@@ -324,12 +323,7 @@ async fn a_stream_without_its_head_and_an_archive_are_a_sink_with_the_old_ones_r
     assert_eq!(new.reaches(320).await, root);
     let copy = new.directory.path().join("copy");
     new.copy(&copy, 320).await;
-    let bundle = bundle();
-    let check = |entry: &marque_ledger::Entry<'_>| {
-        let judged = marque_judgement::record::judge(entry.payload, &bundle);
-        RecordCheck { record: judged.id, verdict: judged.verdict }
-    };
-    let report = verify(&Directory::new(&copy), &[log_key(&key(3))], 2, &check);
+    let report = checked(&copy, ORIGIN);
     assert!(report.is_ok() && report.leaves_checked == 320, "{report:?}");
     // 5. Purged one message too far, the stream can't be compared with the archive: refused.
     purge_to_the_last(&admin, 20).await;

@@ -8,14 +8,14 @@ use std::process::{Command, Output};
 
 use house::admin::{administrator, keep_the_last_of_each_subject, purge_to_the_last};
 use house::process::{Sink, publish};
-use house::{ORIGIN, bundle, decided, key};
+use house::{ORIGIN, bundle, checked, decided, key};
 use marque_audit_sink::epoch::{EPOCH_FILE, GENESIS_FILE};
 use marque_audit_sink::restore::restore;
 use marque_bus::permissions::BusRole;
 use marque_bus::subjects;
 use marque_judgement::record::Verb;
 use marque_ledger::epoch::{Genesis, Lost};
-use marque_ledger::verify::{RecordCheck, Report, goes_on, verify};
+use marque_ledger::verify::goes_on;
 use marque_ledger::{Checkpoint, Directory, Hash, KeyKind, Policy, VerifierKey};
 use marque_signing::{Role, ServiceKey};
 use marque_test_support::{Broker, DEADLINE, eventually};
@@ -47,16 +47,6 @@ async fn halts(sink: &Sink, why: &str) {
     let mut child = sink.start_with(&[QUIET]);
     eventually("an end", DEADLINE, || async { if said() > before { Ok(()) } else { Err(sink.log()) } }).await;
     child.kill();
-}
-
-fn checked(copy: &Path, origin: &str) -> Report {
-    let key = VerifierKey::new(origin, KeyKind::Ed25519, key(3).public()).unwrap();
-    let bundle = bundle();
-    let check = |entry: &marque_ledger::Entry<'_>| {
-        let judged = marque_judgement::record::judge(entry.payload, &bundle);
-        RecordCheck { record: judged.id, verdict: judged.verdict }
-    };
-    verify(&Directory::new(copy), &[key], 2, &check)
 }
 
 fn stated(copy: &Path) -> Checkpoint {

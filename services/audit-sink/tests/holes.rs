@@ -3,19 +3,15 @@
 
 mod house;
 
-use std::path::Path;
-
 use house::admin::{administrator, keep_the_last_of_each_subject, purge_to_the_last};
 use house::process::{Sink, publish};
-use house::{ORIGIN, SEEDS, bundle, decided, key, three_sinks_text};
+use house::{ORIGIN, SEEDS, checked, decided, key, three_sinks_text};
 use marque_audit_sink::mend::PIECE_BYTES_MAX;
 use marque_audit_sink::step::Step;
 use marque_bus::async_nats::Client;
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, subjects};
 use marque_judgement::record::Verb;
-use marque_ledger::verify::{RecordCheck, Report, verify};
-use marque_ledger::{Directory, KeyKind, VerifierKey};
 use marque_test_support::{Broker, ChildGuard, DEADLINE, eventually};
 
 /// Each needs the cosignature of one of the two others.
@@ -58,19 +54,9 @@ impl Three {
         assert!(roots.iter().all(|root| *root == roots[0]), "{roots:?}");
         let copy = tempfile::tempdir().unwrap();
         self.sinks[0].copy(copy.path(), size).await;
-        let report = checked(copy.path());
+        let report = checked(copy.path(), ORIGIN);
         assert!(report.is_ok() && report.leaves_checked == size, "{report:?}");
     }
-}
-
-fn checked(copy: &Path) -> Report {
-    let key = VerifierKey::new(ORIGIN, KeyKind::Ed25519, key(3).public()).unwrap();
-    let bundle = bundle();
-    let check = |entry: &marque_ledger::Entry<'_>| {
-        let judged = marque_judgement::record::judge(entry.payload, &bundle);
-        RecordCheck { record: judged.id, verdict: judged.verdict }
-    };
-    verify(&Directory::new(copy), &[key], 2, &check)
 }
 
 async fn says(sink: &Sink, why: &str) {

@@ -6,12 +6,11 @@ mod house;
 use std::time::Duration;
 
 use house::process::{Sink, publish};
-use house::{ORIGIN, acted, bundle, completed, connected, decided, delegated, disconnected, granting, issued, key};
+use house::{ORIGIN, acted, checked, completed, connected, decided, delegated, disconnected, granting, issued, key};
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, subjects};
-use marque_judgement::record::{Record, Verb, judge};
-use marque_ledger::verify::{RecordCheck, verify};
-use marque_ledger::{Checkpoint, Directory, Entry, KeyKind, VerifierKey};
+use marque_judgement::record::{Record, Verb};
+use marque_ledger::{Checkpoint, KeyKind, VerifierKey};
 use marque_test_support::{Broker, DEADLINE, eventually};
 use serde_json::{Value, json};
 
@@ -99,21 +98,16 @@ async fn killed_and_started_again_it_loses_and_doubles_nothing() {
     .await;
     assert_eq!(published, checkpoint);
     // A copy of its files verifies offline; so does what the stopped sink exports.
-    let bundle = bundle();
-    let check = |entry: &Entry<'_>| {
-        let judged = judge(entry.payload, &bundle);
-        RecordCheck { record: judged.id, verdict: judged.verdict }
-    };
     let copy = tempfile::tempdir().unwrap();
     sink.copy(copy.path(), size).await;
-    let report = verify(&Directory::new(copy.path()), &keys, 2, &check);
+    let report = checked(copy.path(), ORIGIN);
     assert!(report.is_ok(), "{:?}", report.findings);
     assert_eq!(report.verdicts["valid"], size);
     child.terminate();
     assert_eq!(child.wait(Duration::from_secs(20)).code(), Some(0), "{}", child.said());
     let exported = tempfile::tempdir().unwrap();
     assert_eq!(marque_audit_sink::export(&sink.directory.path().join("state"), exported.path()).unwrap(), size);
-    assert!(verify(&Directory::new(exported.path()), &keys, 2, &check).is_ok());
+    assert!(checked(exported.path(), ORIGIN).is_ok());
 }
 
 /// The records of a kind, as an auditor gets them.

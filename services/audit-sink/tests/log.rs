@@ -3,26 +3,13 @@
 
 mod house;
 
-use std::path::Path;
-
-use house::{House, ORIGIN, bundle, decided, key, mixed, sealed, stream};
+use house::{House, ORIGIN, checked, decided, key, mixed, sealed, stream};
 use marque_audit_sink::store::{LogStore, frame};
 use marque_audit_sink::{SinkError, export, files};
-use marque_judgement::record::{Verb, judge};
-use marque_ledger::verify::{RecordCheck, Report, verify};
-use marque_ledger::{Directory, Entry, Hash, KeyKind, VerifierKey, root_at};
+use marque_judgement::record::Verb;
+use marque_ledger::{Hash, root_at};
 use proptest::prelude::*;
 use tempfile::tempdir;
-
-fn verified(directory: &Path) -> Report {
-    let keys = [VerifierKey::new(ORIGIN, KeyKind::Ed25519, key(3).public()).unwrap()];
-    let bundle = bundle();
-    let check = |entry: &Entry<'_>| {
-        let judged = judge(entry.payload, &bundle);
-        RecordCheck { record: judged.id, verdict: judged.verdict }
-    };
-    verify(&Directory::new(directory), &keys, 2, &check)
-}
 
 fn root_of(messages: &[marque_bus::Stored]) -> Hash {
     let directory = tempdir().unwrap();
@@ -44,7 +31,7 @@ async fn takes_in_good_and_bad_and_exports_what_verifies() {
         assert!(house.sealer.seal(&house.intake.store).unwrap().is_none());
     }
     assert_eq!(export(state.path(), copy.path()).unwrap(), 600);
-    let report = verified(copy.path());
+    let report = checked(copy.path(), ORIGIN);
     assert!(report.is_ok(), "{:?}", report.findings);
     assert_eq!(report.leaves_checked, 600);
     for verdict in ["valid", "duplicate", "not_authorized", "signature_invalid", "malformed"] {
@@ -60,12 +47,12 @@ async fn takes_in_good_and_bad_and_exports_what_verifies() {
             let mut touched = good.clone();
             touched[at] ^= 4;
             std::fs::write(&file, &touched).unwrap();
-            let report = verified(copy.path());
+            let report = checked(copy.path(), ORIGIN);
             assert!(report.findings.iter().any(|f| f.file == path || f.what.contains(path)), "{path} {at}");
         }
         std::fs::write(&file, &good).unwrap();
     }
-    assert!(verified(copy.path()).is_ok());
+    assert!(checked(copy.path(), ORIGIN).is_ok());
 }
 
 #[tokio::test]

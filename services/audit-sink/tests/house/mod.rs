@@ -22,6 +22,8 @@ use marque_judgement::record::{
     Body, Carried, Completed, Connected, Connection, Decided, Delegated, DirectiveIssued, Disconnected, Issued, Kicked,
     Outcome, Record, Requested, Shown, Verb, What,
 };
+use marque_ledger::verify::{RecordCheck, Report, verify};
+use marque_ledger::{Directory, KeyKind, VerifierKey};
 use marque_signing::bundle::fingerprint;
 use marque_signing::{Anchor, Compact, Role, ServiceKey, SigningKey, TrustBundle, jws};
 use serde_json::json;
@@ -66,6 +68,17 @@ pub fn three_sinks_text() -> String {
         bundle.services.push(ServiceKey { role: Role::Sink, name: format!("sink-{seed}"), did: key(*seed).did() });
     }
     bundle.sign(&key(1)).unwrap()
+}
+
+/// Verifies a copy of sink 3's log of this name, as an auditor with the bundle would.
+pub fn checked(copy: &Path, origin: &str) -> Report {
+    let key = VerifierKey::new(origin, KeyKind::Ed25519, key(3).public()).unwrap();
+    let bundle = bundle();
+    let check = |entry: &marque_ledger::Entry<'_>| {
+        let judged = marque_judgement::record::judge(entry.payload, &bundle);
+        RecordCheck { record: judged.id, verdict: judged.verdict }
+    };
+    verify(&Directory::new(copy), &[key], 2, &check)
 }
 
 /// Everything of a sink but the broker.
