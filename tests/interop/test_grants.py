@@ -30,6 +30,7 @@ ELSEWHERE = [
     "marque.record.decided.*",
     "marque.directive.>",
     "marque.directive.heartbeat",
+    "marque.raw.>",
     "marque.committed.>",
     "marque.verifier.decide",
     "marque.audit.query",

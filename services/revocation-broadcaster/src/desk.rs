@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use marque_bus::Bus;
+use marque_bus::{Bus, raw_lead};
 use marque_identity::{Blame, Code, Did, Refusal};
 use marque_judgement::{ChainLimits, TrustAnchor, VerifiedChain, verify_chain};
 use marque_revocation::{DirectiveReply, DirectiveRequest, SignedDirective, Wait};
@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{Accepted, Outbox, RequestKey, Row};
 use crate::publisher::ToPublish;
 use crate::records::{self, blocking};
+use crate::roster::Roster;
 use crate::stream::Head;
 use crate::{authority, compose};
 
@@ -36,6 +37,7 @@ pub struct Desk {
     head: Head,
     outbox: Outbox,
     board: Board,
+    roster: Roster,
     queue: mpsc::Sender<ToPublish>,
     clock: Clock,
     metrics: Metrics,
@@ -56,6 +58,8 @@ pub struct Parts {
     pub outbox: Outbox,
     /// How far each directive has come.
     pub board: Board,
+    /// Who hears it.
+    pub roster: Roster,
     /// To the publisher.
     pub queue: mpsc::Sender<ToPublish>,
     /// The clock.
@@ -69,13 +73,13 @@ pub struct Parts {
 impl Desk {
     /// A desk.
     pub fn new(parts: Parts) -> Self {
-        let Parts { key, bundle, bus, head, outbox, board, queue, clock, metrics, reach_wait } = parts;
+        let Parts { key, bundle, bus, head, outbox, board, roster, queue, clock, metrics, reach_wait } = parts;
         // `TrustBundle::open` refuses a bundle with a key that is none.
         let anchor = |anchor: &marque_signing::Anchor| {
             PublicKey::from_did(&anchor.did).ok().map(|key| TrustAnchor { iss: anchor.iss.clone(), key })
         };
         let anchors = bundle.issuers.iter().filter_map(anchor).collect();
-        Self { key, bundle, anchors, bus, head, outbox, board, queue, clock, metrics, reach_wait }
+        Self { key, bundle, anchors, bus, head, outbox, board, roster, queue, clock, metrics, reach_wait }
     }
 
     /// Answers a request; a refusal that the caller is to blame for is recorded first.
@@ -126,7 +130,7 @@ impl Desk {
         // 8: the directive, signed.
         let composed = compose::compose(&request, target, signer, domain, chain.as_ref(), ended_until, now)?;
         let signed = SignedDirective::sign(composed.directive, &self.key)?;
-        // 9: written down, then on its way.
+        // 9: written down, then on its way: raw at once, then by the stream.
         let row = Row {
             request: digest,
             id: signed.directive().id,
@@ -139,7 +143,8 @@ impl Desk {
         let id = row.id;
         let (row, duplicate) = match blocking(&self.outbox, move |outbox| outbox.accept(key, row, now)).await {
             Ok(Accepted::Now(row)) => {
-                let entry = ToPublish { key, signed: Arc::new(signed), gone_at: composed.gone_at };
+                let not_before = self.send_raw(&signed).await;
+                let entry = ToPublish { key, signed: Arc::new(signed), gone_at: composed.gone_at, not_before };
                 if self.queue.send(entry).await.is_err() {
                     // Draining: the next start publishes it.
                     return Err(accepted(&row));
@@ -157,6 +162,14 @@ impl Desk {
         };
         // 10: answered when it is durable, or has reached everyone.
         self.reply(key, row, duplicate, wait).await
+    }
+
+    /// At once, whatever waits for the stream. Gives when it is the stream's turn.
+    async fn send_raw(&self, signed: &SignedDirective) -> std::time::Instant {
+        let now = std::time::Instant::now();
+        self.roster.publishing(signed.directive().id, now);
+        let sent = self.bus.send_raw(signed).await;
+        if sent { now + raw_lead(self.roster.present_count(now)) } else { now }
     }
 
     fn chain(&self, request: &DirectiveRequest) -> Result<Option<VerifiedChain>, Refusal> {

@@ -48,6 +48,8 @@ pub struct ToPublish {
     pub signed: Arc<SignedDirective>,
     /// When the stream may forget it.
     pub gone_at: Option<UnixSeconds>,
+    /// When it is the stream's turn: its raw copy has gone out before.
+    pub not_before: Instant,
 }
 
 /// The publisher.
@@ -192,6 +194,7 @@ impl Publisher {
             let seconds = gone_at.0.saturating_sub(self.clock.unix().0).max(DIRECTIVE_TTL_SECONDS_MIN);
             Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
         });
+        tokio::time::sleep_until(entry.not_before.into()).await;
         let last = self.head.last();
         self.roster.publishing(directive.id, Instant::now());
         let bytes = entry.signed.compact().as_bytes();

@@ -156,6 +156,11 @@ impl Roster {
         present
     }
 
+    /// How many are present.
+    pub fn present_count(&self, now: Instant) -> usize {
+        self.locked().heard.values().filter(|heard| heard.is_present(now)).count()
+    }
+
     /// Whether everyone who is present has been heard of, and none of this role is among them.
     pub fn lacks(&self, role: Role, now: Instant) -> bool {
         let inner = self.locked();

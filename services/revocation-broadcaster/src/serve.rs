@@ -123,6 +123,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         head: head.clone(),
         outbox: outbox.clone(),
         board,
+        roster: roster.clone(),
         queue,
         clock,
         metrics: metrics.clone(),
@@ -186,7 +187,9 @@ fn left_over(outbox: &Outbox, board: &Board, key: &PublicKey) -> Result<VecDeque
     for (row_key, row) in outbox.unpublished().map_err(Failure::fatal)? {
         let signed = SignedDirective::verify(row.compact.as_bytes(), &[*key]).map_err(Failure::fatal)?;
         board.put_up(row.id);
-        left.push_back(ToPublish { key: row_key, signed: Arc::new(signed), gone_at: row.gone_at });
+        // Whatever became of its raw copy: the committed one follows now.
+        let not_before = Instant::now();
+        left.push_back(ToPublish { key: row_key, signed: Arc::new(signed), gone_at: row.gone_at, not_before });
     }
     if !left.is_empty() {
         tracing::info!(directives = left.len(), "publishing what an earlier run had accepted");
@@ -237,7 +240,7 @@ async fn tidy(outbox: Outbox, roster: Roster, metrics: Metrics, clock: Clock) ->
         });
         match tidied.await {
             Ok((unpublished, unrecorded)) => {
-                metrics.waiting(unpublished, unrecorded, roster.present(Instant::now()).len());
+                metrics.waiting(unpublished, unrecorded, roster.present_count(Instant::now()));
             }
             Err(refusal) if refusal.code == Code::Unavailable => return refusal,
             Err(error) => tracing::warn!(%error, "the outbox could not be tidied"),

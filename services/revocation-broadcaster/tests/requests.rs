@@ -4,9 +4,10 @@
 
 mod house;
 
+use futures::StreamExt as _;
 use house::{BOUND, DRAINED, House, SHORT, ask, ask_raw, recorded, request, serving, status, stored, token};
-use marque_bus::CallError;
 use marque_bus::permissions::BusRole;
+use marque_bus::{CallError, subjects};
 use marque_identity::{Code, UnixSeconds};
 use marque_revocation::{DirectiveRequest, Op, Target, Wait};
 use marque_signing::SigningKey;
@@ -73,6 +74,28 @@ async fn a_revoke_reaches_every_verifier_and_all_of_it_is_recorded() {
     .await;
     process.terminate();
     assert!(process.wait(DRAINED).success(), "{}", process.said());
+}
+
+#[tokio::test]
+async fn what_tightens_goes_out_raw_once_and_what_loosens_does_not() {
+    let (house, broker) = (House::new(0), Broker::start().await);
+    let _process = house.start(&house.configure(&broker.url(), "", ""));
+    let bus = broker.connect(BusRole::Operator).await;
+    let mut raw = bus.client().subscribe(subjects::DIRECTIVES_RAW).await.unwrap();
+    serving(&bus).await;
+    let mut heard = async || {
+        let message = tokio::time::timeout(DEADLINE, raw.next()).await.unwrap().unwrap();
+        String::from_utf8(message.payload.to_vec()).unwrap()
+    };
+    let suspended = house.ask(&bus, &request(Op::Suspend, Some(token(1)))).await.unwrap();
+    assert_eq!(heard().await, suspended.directive);
+    let lift = DirectiveRequest { lifts: Some(suspended.id), ..request(Op::Lift, None) };
+    let lifted = house.ask(&bus, &lift).await.unwrap();
+    let revoked = house.ask(&bus, &request(Op::Revoke, Some(token(2)))).await.unwrap();
+    assert_eq!(heard().await, revoked.directive, "the next one after the suspend");
+    let stored = stored(&bus_of(&broker).await, &house).await;
+    let stored: Vec<_> = stored.into_iter().map(|(_, directive)| directive).collect();
+    assert_eq!(stored, [suspended.directive, lifted.directive, revoked.directive]);
 }
 
 async fn bus_of(broker: &Broker) -> marque_bus::Bus {

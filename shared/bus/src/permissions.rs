@@ -399,6 +399,7 @@ mod tests {
             let is_broadcaster = *role == BusRole::Broadcaster;
             assert_eq!(may_publish(*role, "marque.directive.key.x"), is_broadcaster, "{role:?}");
             assert_eq!(may_publish(*role, "marque.directive.heartbeat"), is_broadcaster, "{role:?}");
+            assert_eq!(may_publish(*role, "marque.raw.key.x"), is_broadcaster, "{role:?}");
             assert!(!may_publish(*role, "marque.committed.key.x"), "{role:?}");
         }
     }

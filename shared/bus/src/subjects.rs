@@ -111,8 +111,8 @@ const GATE_PREFIX: &str = "marque.gate.";
 pub const REVOCATION_REQUEST: &str = "marque.revocation.request";
 /// The broadcaster's state: active directives, verifiers heard, last epoch.
 pub const REVOCATION_STATUS: &str = "marque.revocation.status";
-/// Every directive as published, before any disk; the heartbeat (one token shorter) is not among them.
-pub const DIRECTIVES_RAW: &str = "marque.directive.*.*";
+/// The raw copy of every directive that tightens, before any disk.
+pub const DIRECTIVES_RAW: &str = "marque.raw.*.*";
 /// What the directive stream captures.
 pub const DIRECTIVES_CAPTURED: &str = "marque.directive.>";
 /// The broadcaster's heartbeat, through the directive stream.
@@ -170,6 +170,11 @@ pub fn gated_tool(gate_subject: &str) -> Option<&str> {
 /// Where a directive of this target kind and id is published. Both must be one token: see [`is_token`].
 pub fn directive(kind: &str, id: &str) -> String {
     format!("marque.directive.{kind}.{id}")
+}
+
+/// Where its raw copy is sent.
+pub fn raw(kind: &str, id: &str) -> String {
+    format!("marque.raw.{kind}.{id}")
 }
 
 /// Where the committed copy of what was published on `subject` appears, if the directive stream captures it.
@@ -289,7 +294,7 @@ mod tests {
     #[test]
     fn wildcards_of_patterns() {
         let of = |name: &str| SUBJECTS.iter().find(|s| s.name == name).unwrap().wildcard();
-        assert_eq!(of("directive"), DIRECTIVES_RAW);
+        assert_eq!(of("directive.raw"), DIRECTIVES_RAW);
         assert_eq!(of("verifier.gate"), GATE_ALL);
         assert_eq!(of("committed"), COMMITTED_ALL);
         assert_eq!(of("tool"), TOOLS_ENFORCED);
@@ -309,6 +314,7 @@ mod tests {
         let did = Did::from_key_bytes([7; 32]);
         for subject in [
             directive("key", "0190"),
+            raw("key", "0190"),
             ack(&did),
             record("issued", Some(&did)),
             record("decided", None),
@@ -328,9 +334,10 @@ mod tests {
     }
 
     #[test]
-    fn the_raw_pattern_leaves_heartbeats_out() {
-        assert!(matches(DIRECTIVES_RAW, &directive("token", "x")));
-        assert!(!matches(DIRECTIVES_RAW, HEARTBEAT));
+    fn no_stream_captures_the_raw_copy() {
+        assert!(matches(DIRECTIVES_RAW, &raw("token", "x")));
+        assert!(!matches(DIRECTIVES_CAPTURED, &raw("token", "x")));
+        assert!(matches(DIRECTIVES_CAPTURED, &directive("token", "x")));
         assert!(matches(DIRECTIVES_CAPTURED, HEARTBEAT));
     }
 

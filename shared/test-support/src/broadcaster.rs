@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use marque_bus::{Bus, subjects};
+use marque_bus::{Bus, raw_lead, subjects};
 use marque_identity::{Epoch, UnixMillis, UnixSeconds};
 use marque_revocation::{ActiveSet, Directive, DirectiveId, Heartbeat, Op, SignedDirective, Target};
 use marque_signing::{PublicKey, SigningKey};
@@ -18,13 +18,19 @@ pub struct TestBroadcaster {
     last: u64,
     boot: UnixMillis,
     n: u64,
+    viewers: usize,
 }
 
 impl TestBroadcaster {
     /// On a connection with the broadcaster's role, at the head of an empty stream.
     pub fn new(bus: Bus) -> Self {
         let boot = now();
-        Self { bus, key: SigningKey::from_seed(&[0xb0; 32]), set: ActiveSet::new(), last: 0, boot, n: 0 }
+        Self { bus, key: SigningKey::from_seed(&[0xb0; 32]), set: ActiveSet::new(), last: 0, boot, n: 0, viewers: 0 }
+    }
+
+    /// The same with so many to hear it.
+    pub fn heard_by(self, viewers: usize) -> Self {
+        Self { viewers, ..self }
     }
 
     /// Its key.
@@ -74,8 +80,11 @@ impl TestBroadcaster {
         self.last = last;
     }
 
-    /// Publishes a directive and waits until it is stored: its epoch.
+    /// Publishes a directive, raw first, and waits until it is stored: its epoch.
     pub async fn publish(&mut self, signed: &SignedDirective) -> Epoch {
+        if self.bus.send_raw(signed).await {
+            tokio::time::sleep(raw_lead(self.viewers)).await;
+        }
         let recorded = self.bus.publish_stored(&subject(signed), signed.compact().as_bytes(), None, DEADLINE).await;
         let epoch = Epoch(recorded.unwrap().sequence);
         self.set.commit(epoch, signed);

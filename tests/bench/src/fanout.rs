@@ -32,7 +32,7 @@ type Done = mpsc::UnboundedReceiver<Instant>;
 /// The rows about reach.
 pub async fn rows() -> Vec<Row> {
     let broker = Broker::start().await;
-    let mut broadcaster = TestBroadcaster::new(broker.connect(BusRole::Broadcaster).await);
+    let mut broadcaster = TestBroadcaster::new(broker.connect(BusRole::Broadcaster).await).heard_by(VERIFIERS);
     let directives: Vec<SignedDirective> = (0..ROUNDS + ROUNDS / 10).map(|n| revocation(&broadcaster, n)).collect();
 
     let (mut bare, mut verified) = (bare(&broker, None).await, bare(&broker, Some(broadcaster.public())).await);

@@ -14,7 +14,7 @@ pub fn payloads(name: &str) -> (Option<&'static str>, Option<&'static str>) {
         "verifier.decide" => (Some("decide-request"), Some("decide-reply")),
         "revocation.request" => (Some("directive-request"), Some("directive-reply")),
         "revocation.status" => (Some("status-request"), Some("status-reply")),
-        "directive" => (Some("directive"), None),
+        "directive" | "directive.raw" => (Some("directive"), None),
         "directive.heartbeat" => (Some("heartbeat"), None),
         "ack" => (Some("ack"), None),
         "audit.query" => (Some("audit-query-request"), Some("audit-query-reply")),

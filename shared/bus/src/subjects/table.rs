@@ -93,7 +93,7 @@ pub const SUBJECTS: &[Subject] = &[
         DIRECTIVES,
         &[Broadcaster],
         VIEWERS,
-        "A directive; read raw by verifiers, before any disk.",
+        "A directive, to be stored.",
     ),
     stream(
         "directive.heartbeat",
@@ -103,6 +103,15 @@ pub const SUBJECTS: &[Subject] = &[
         VIEWERS,
         "The broadcaster's heartbeat, in one order with the directives; TTL 5 s.",
     ),
+    Subject {
+        name: "directive.raw",
+        pattern: "marque.raw.{kind}.{id}",
+        kind: SubjectKind::Core,
+        publishers: &[Broadcaster],
+        readers: VIEWERS,
+        stream: None,
+        summary: "The raw copy of a directive that tightens: before any disk, and in force on sight.",
+    },
     Subject {
         name: "committed",
         pattern: "marque.committed.{rest...}",

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use futures::StreamExt;
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, Feed, FeedOptions, streams, subjects};
@@ -61,16 +60,13 @@ async fn the_raw_copy_alone_tightens_and_does_not_loosen() {
     broadcaster.publish(&suspended).await;
     broadcaster.beat().await;
     until("suspended", || is_hit(&feed, &key(1))).await;
-    // Raw copies that the stream refuses (wrong expected sequence), so that no committed copy follows.
+    // Raw copies that no committed copy follows.
     let resume = broadcaster.sign(Op::Resume, Target::Key(key(1)), Some(suspended.directive().id));
     let revoke = broadcaster.revocation(Target::Key(key(2)));
     let raw = broker.connect(BusRole::Broadcaster).await;
     for signed in [&resume, &revoke] {
-        let subject = subjects::directive("key", &signed.directive().id.to_string());
-        let mut headers = HeaderMap::new();
-        headers.insert("Nats-Expected-Last-Sequence", "999");
-        let payload = signed.compact().as_bytes().to_vec();
-        raw.client().publish_with_headers(subject, headers, payload.into()).await.unwrap();
+        let subject = subjects::raw("key", &signed.directive().id.to_string());
+        raw.client().publish(subject, signed.compact().to_owned().into()).await.unwrap();
     }
     until("the raw revocation holds", || is_hit(&feed, &key(2))).await;
     assert!(is_hit(&feed, &key(1)), "a raw resume must not loosen");
@@ -170,6 +166,7 @@ async fn what_is_not_the_broadcasters_counts_for_nothing_but_its_place() {
     forged.replace_range(forged.len() - 40..forged.len() - 39, flipped);
     let noise = vec![0xff; 900];
     for payload in [forged.as_bytes(), b"", b"{}", noise.as_slice()] {
+        thief.client().publish(subjects::raw("key", "forged"), payload.to_vec().into()).await.unwrap();
         thief.publish_stored("marque.directive.key.forged", payload, None, DEADLINE).await.unwrap();
     }
     until("all were looked at", || feed.counted().refused >= 8).await;
