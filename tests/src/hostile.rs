@@ -1,8 +1,9 @@
-//! What each parser gets from outside, as plain functions: whatever the bytes, nothing panics. `tests/fuzz` runs them
+//! What parsers get from outside, as plain functions: whatever the bytes, nothing panics. `tests/fuzz` runs them
 //! under a fuzzer, `tests/hostile.rs` as property tests. Where bytes are taken, what must then hold is asserted.
 
 mod doors;
 mod gatekeeper;
+mod lines;
 mod proofs;
 
 use std::sync::OnceLock;
@@ -29,6 +30,7 @@ pub use doors::{
     issue_request, join_token, jwks, manifest, oidc_token, presentation, process_evidence, renew_request,
     status_request, token_inspect, vkey,
 };
+pub use lines::{index_lines, policy, sidecar_line, trace_context};
 pub use proofs::{add_checkpoint, genesis, tlog_policy, tlog_proof};
 
 pub use gatekeeper::{connections_question, server_event, server_kick, server_page, statement_subject};
@@ -86,6 +88,10 @@ pub const TARGETS: &[Target] = &[
     ("tlog_policy", tlog_policy),
     ("add_checkpoint", add_checkpoint),
     ("genesis", genesis),
+    ("sidecar_line", sidecar_line),
+    ("index_lines", index_lines),
+    ("policy", policy),
+    ("trace_context", trace_context),
 ];
 
 /// The key under which valid samples are signed: nothing else may come through.
@@ -417,6 +423,7 @@ pub fn sample(target: &str) -> Vec<u8> {
         .into_bytes(),
         "did" => key().did().url().into_bytes(),
         "subjects" => b"marque.gate.tools.crm.query".to_vec(),
+        "sidecar_line" | "index_lines" | "policy" | "trace_context" => lines::sample(target),
         "tlog_proof" | "tlog_policy" | "add_checkpoint" | "genesis" => proofs::sample(target),
         at_a_door => gatekeeper::sample(at_a_door).unwrap_or_else(|| doors::sample(at_a_door)),
     }

@@ -155,9 +155,11 @@ fn what_if(past: &Past) {
     let (code, said) = ask(log, &["audit", "replay", "--at", &begin.to_string()]);
     assert_eq!((code, others(&said)), (1, vec![("deny", "permit", "-"); 3]), "{said}");
     // What is no policy is a usage error.
-    std::fs::write(&policy, "{\"tools\": {\"x\": 3}}").unwrap();
-    let (code, _) = ask(log, &["audit", "replay", "--with-policy", &policy.display().to_string()]);
-    assert_eq!(code, 2);
+    for none in [r#"{"tools": {"x": 3}}"#, r#"{"tools": {"x": {}}, "tools": {"x": {}}}"#] {
+        std::fs::write(&policy, none).unwrap();
+        let (code, _) = ask(log, &["audit", "replay", "--with-policy", &policy.display().to_string()]);
+        assert_eq!(code, 2, "{none}");
+    }
 }
 
 /// The second in which the broker stored the last record at or before a leaf, and one more.

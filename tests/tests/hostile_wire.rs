@@ -15,7 +15,7 @@ use marque_bus::permissions::{Account, BusRole};
 use marque_bus::request::WireRefusal;
 use marque_bus::subjects::{self, SUBJECTS, SubjectKind};
 use marque_bus::{Bus, Presented, header};
-use marque_identity::Code;
+use marque_identity::{Code, Digest};
 use marque_judgement::record::Body;
 use marque_signing::Role;
 use marque_test_support::{eventually, until};
@@ -218,8 +218,10 @@ async fn noise_at_streams(system: &TestSystem) {
     let broadcaster = system.bus(BusRole::Broadcaster).await.unwrap();
     for body in bodies().into_iter().filter(|body| body.len() < 8 * 1024) {
         assert!(store(&broadcaster, &subjects::directive("token", "noise"), body.clone()).await);
-        assert!(store(&broadcaster, subjects::HEARTBEAT, body).await);
+        assert!(store(&broadcaster, subjects::HEARTBEAT, body.clone()).await);
+        broadcaster.client().publish(subjects::raw("token", "noise"), body.into()).await.unwrap();
     }
+    broadcaster.flush().await.unwrap();
     let own = |role: Role| system.bundle().keys(role)[0].did();
     for role in [BusRole::Verifier, BusRole::Host] {
         let bus = system.bus(role).await.unwrap();
@@ -227,14 +229,23 @@ async fn noise_at_streams(system: &TestSystem) {
             for subject in [subjects::ack(&own(Role::Verifier)), "marque.ack.noise".to_owned()] {
                 bus.client().publish(subject, body.clone().into()).await.unwrap();
             }
-            store(&bus, "marque.proof.noise", body).await;
+            store(&bus, "marque.proof.noise", body.clone()).await;
+            store(&bus, &subjects::sealed(&Digest([7; 32]), "noise"), body.clone()).await;
+            store(&bus, &subjects::sealing_public(&Digest([7; 32])), body.clone()).await;
+            store(&bus, &subjects::sealing_private(&Digest([7; 32]), "XNOISE"), body).await;
         }
         bus.flush().await.unwrap();
     }
     let sink = system.bus(BusRole::Sink).await.unwrap();
     for body in bodies() {
+        for subject in [subjects::witness(&own(Role::Sink)), "marque.witness.noise".to_owned()] {
+            sink.client().publish(subject, body.clone().into()).await.unwrap();
+        }
         store(&sink, "marque.checkpoint.noise", body.clone()).await;
-        store(&sink, &subjects::checkpoint(&own(Role::Sink)), body).await;
+        store(&sink, &subjects::checkpoint(&own(Role::Sink)), body.clone()).await;
+        let tiles = subjects::audit_tile(&own(Role::Sink));
+        let answer = ask(&sink, &tiles, HeaderMap::new(), body).await;
+        assert!(refusal(&tiles, &answer).is_some(), "{:?}", answer.payload);
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn claims(carried: &Carried, token: &Digest) -> Option<Value> {
     if compact.signing_digest() != *token {
         return None;
     }
-    serde_json::from_slice(&compact.payload().ok()?).ok()
+    marque_json::from_slice(&compact.payload().ok()?, marque_json::Limits::DEFAULT).ok()
 }
 
 /// What a token grants, by its claims: tools and their constraints.

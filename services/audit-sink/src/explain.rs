@@ -184,7 +184,7 @@ fn path(reading: &Reading, links: &[Digest]) -> Result<Vec<PathLink>, SinkError>
 
 /// What an action was done with: `hta` of its proof.
 fn arguments(proof: &Carried) -> Option<Value> {
-    let claims: Value = serde_json::from_slice(&proof.payload()?).ok()?;
+    let claims: Value = marque_json::from_slice(&proof.payload()?, marque_json::Limits::DEFAULT).ok()?;
     claims.get("hta").cloned()
 }
 

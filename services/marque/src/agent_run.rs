@@ -36,6 +36,11 @@ use desk::Desk;
 use holding::Holding;
 use proxy::Proxy;
 
+/// Whether a line of the command's is one that the sidecar acts on.
+pub fn takes(line: &[u8]) -> bool {
+    line::read(line).is_ok()
+}
+
 /// The owner's alone.
 const FOLDER_MODE: u32 = 0o700;
 

@@ -5,6 +5,7 @@
 //!
 //! A command ends in an [`output::Answer`] or a [`Failure`]; [`output`] alone decides where the words go.
 
+pub mod agent_run;
 pub mod bootstrap;
 pub mod cli;
 pub mod connection;
@@ -19,7 +20,6 @@ pub mod service_config;
 
 mod agent;
 mod agent_home;
-mod agent_run;
 mod audit;
 mod blueprint;
 mod call;

@@ -4,6 +4,8 @@ mod serve;
 mod verdicts;
 pub mod verify;
 
+pub use verdicts::lines_from;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+/// What a suite file may weigh, in bytes: those that there are take under 1 MiB.
+const SUITE_BYTES_MAX: usize = 64 << 20;
+
 /// A suite of user tasks and of attacks on them.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Suite {
@@ -66,7 +69,8 @@ impl Suite {
     pub fn read(path: &Path) -> Result<Self, String> {
         let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
-        let mut suite: Self = serde_json::from_slice(&bytes).map_err(|error| wrong(&error))?;
+        let limits = marque_json::Limits::bytes(SUITE_BYTES_MAX);
+        let mut suite: Self = marque_json::from_slice(&bytes, limits).map_err(|error| wrong(&error))?;
         suite.name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(suite)
     }

@@ -51,26 +51,39 @@ impl Alg {
 
 /// A key that verifies signatures of one algorithm.
 #[derive(Clone)]
-pub(super) struct VerifyingKey {
-    alg: Alg,
-    key: DecodingKey,
+pub(super) enum VerifyingKey {
+    Rs256(DecodingKey),
+    Es256(DecodingKey),
+    /// Ours, which verifies strictly, as everywhere.
+    EdDsa(PublicKey),
 }
 
 impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VerifyingKey({})", self.alg.name())
+        write!(f, "VerifyingKey({})", self.alg().name())
     }
 }
 
 impl VerifyingKey {
+    fn alg(&self) -> Alg {
+        match self {
+            Self::Rs256(_) => Alg::Rs256,
+            Self::Es256(_) => Alg::Es256,
+            Self::EdDsa(_) => Alg::EdDsa,
+        }
+    }
+
     /// Whether `signature` (base64url) is the key's over `message`.
     pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
-        let algorithm = match self.alg {
-            Alg::Rs256 => Algorithm::RS256,
-            Alg::Es256 => Algorithm::ES256,
-            Alg::EdDsa => Algorithm::EdDSA,
-        };
-        jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm).unwrap_or(false)
+        let by_crate = |key, algorithm| jsonwebtoken::crypto::verify(signature, message, key, algorithm);
+        match self {
+            Self::Rs256(key) => by_crate(key, Algorithm::RS256).unwrap_or(false),
+            Self::Es256(key) => by_crate(key, Algorithm::ES256).unwrap_or(false),
+            Self::EdDsa(key) => {
+                let signature = base64url_decode(signature).and_then(|bytes| bytes.try_into().ok());
+                signature.is_some_and(|signature| key.verify(message, &signature).is_ok())
+            }
+        }
     }
 }
 
@@ -105,7 +118,7 @@ impl KeySet {
         let mut set = BTreeMap::new();
         for jwk in keys.iter().filter_map(Json::as_object) {
             let Some((kid, key)) = read(jwk)? else { continue };
-            let alg = key.alg;
+            let alg = key.alg();
             if set.insert((kid.clone(), alg), key).is_some() {
                 return Err(KeySetError::Repeated { kid, alg: alg.name() });
             }
@@ -145,15 +158,17 @@ fn read(jwk: &Object<'_>) -> Result<Option<(String, VerifyingKey)>, KeySetError>
         return Ok(None);
     }
     let key = match alg {
-        Alg::Rs256 => rsa(text("n"), text("e")),
-        Alg::Es256 => text("x").zip(text("y")).and_then(|(x, y)| DecodingKey::from_ec_components(x, y).ok()),
+        Alg::Rs256 => rsa(text("n"), text("e")).map(VerifyingKey::Rs256),
+        Alg::Es256 => {
+            let key = text("x").zip(text("y")).and_then(|(x, y)| DecodingKey::from_ec_components(x, y).ok());
+            key.map(VerifyingKey::Es256)
+        }
         // Under a key of small order anybody can sign: it is none.
-        Alg::EdDsa => PublicKey::from_jwk_parts(text("kty"), text("crv"), text("x"))
-            .ok()
-            .zip(text("x"))
-            .and_then(|(_, x)| DecodingKey::from_ed_components(x).ok()),
+        Alg::EdDsa => {
+            PublicKey::from_jwk_parts(text("kty"), text("crv"), text("x")).ok().map(VerifyingKey::EdDsa)
+        }
     };
-    Ok(key.map(|key| (kid.to_owned(), VerifyingKey { alg, key })))
+    Ok(key.map(|key| (kid.to_owned(), key)))
 }
 
 fn rsa(n: Option<&str>, e: Option<&str>) -> Option<DecodingKey> {

@@ -117,7 +117,7 @@ pub(crate) async fn run(args: &ReplayArgs, common: &Common, out: &Output) -> Res
 
 fn read_policy(file: &std::path::Path) -> Result<Policy, Failure> {
     let bytes = read_bounded(&file.display().to_string(), POLICY_BYTES_MAX)?;
-    let value = serde_json::from_slice(&bytes)
+    let value: serde_json::Value = marque_json::from_slice(&bytes, marque_json::Limits::DEFAULT)
         .map_err(|error| Failure::usage(format!("{} is no JSON: {error}", file.display())))?;
     Policy::parse(&value).map_err(|error| Failure::usage(format!("{} is no policy: {error}", file.display())))
 }

@@ -296,7 +296,7 @@ struct Claims {
 /// What a carried proof says; none where it is carried by its digest.
 fn claims(proof: &Carried) -> Option<Claims> {
     proof.compact()?;
-    let read = proof.payload().and_then(|payload| serde_json::from_slice(&payload).ok());
+    let read = proof.payload().and_then(|payload| marque_json::from_slice(&payload, marque_json::Limits::DEFAULT).ok());
     Some(read.unwrap_or(Claims { seq: None, prev: None }))
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use marque_identity::{Did, Digest, Epoch, UnixMillis, UnixSeconds};
-use marque_revocation::{Directive, DirectiveId, Heartbeat, Item, Op, SetDigest, SignedDirective, Target};
+use marque_revocation::{Directive, DirectiveId, Heartbeat, Item, Op, SetDigest, SignedDirective, Target, TargetKind};
 use marque_signing::SigningKey;
 use proptest::prelude::*;
 
@@ -83,7 +83,7 @@ fn copies() -> impl Strategy<Value = Copies> {
 
 fn kind() -> impl Strategy<Value = Kind> {
     let tighten =
-        (prop_oneof![Just(Op::Revoke), Just(Op::Suspend), Just(Op::Narrow)], 0u8..4, prop::option::of(0i64..8));
+        (prop_oneof![Just(Op::Revoke), Just(Op::Suspend), Just(Op::Narrow)], 0u8..8, prop::option::of(0i64..8));
     prop_oneof![
         5 => tighten.prop_map(|(op, target, until_s)| Kind::Tighten { op, target, until_s }),
         4 => (prop_oneof![Just(Op::Resume), Just(Op::Lift)], 0usize..4).prop_map(|(op, back)| Kind::Loosen { op, back }),
@@ -344,6 +344,10 @@ fn target_of(choice: u8) -> Target {
         0 => Target::Token(Digest([1; 32])),
         1 => Target::Token(Digest([2; 32])),
         2 => Target::Key(Did::from_key_bytes([1; 32])),
-        _ => Target::Task("urn:task:one".parse().unwrap()),
+        3 => Target::Task("urn:task:one".parse().unwrap()),
+        4 => Target::parse(TargetKind::Manifest, &Digest([1; 32]).to_string()).unwrap(),
+        5 => Target::parse(TargetKind::Blueprint, "reader").unwrap(),
+        6 => Target::parse(TargetKind::Issuer, "https://acme.example").unwrap(),
+        _ => Target::parse(TargetKind::Domain, "acme.example").unwrap(),
     }
 }

@@ -67,9 +67,9 @@ impl Tree {
             Some(Value::Array(_)) if !text.trim_start().starts_with('[') => {
                 Value::Array(text.split(',').map(|item| Value::from(item.trim())).filter(|v| v != "").collect())
             }
-            Some(Value::Array(_) | Value::Object(_)) => serde_json::from_str(text).map_err(|_| not("JSON"))?,
+            Some(Value::Array(_) | Value::Object(_)) => json(text).map_err(|_| not("JSON"))?,
             // Unset by default: a number or a table where it reads as one, else a text.
-            Some(Value::Null) | None => match serde_json::from_str(text) {
+            Some(Value::Null) | None => match json(text) {
                 Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Object(_) | Value::Array(_)))
                     if !is_secret(&path.join(".")) =>
                 {
@@ -96,6 +96,11 @@ impl Tree {
             .map(|(_, candidate)| candidate);
         ConfigError::UnknownKey { key, place: place.to_owned(), nearest }
     }
+}
+
+/// A value as JSON, read strictly: a member that stands twice is a mistake, not a choice.
+fn json(text: &str) -> Result<Value, marque_json::JsonError> {
+    marque_json::from_slice(text.as_bytes(), marque_json::Limits::DEFAULT)
 }
 
 /// Whether a key's value is not to be shown.
