@@ -41,6 +41,7 @@ pub mod narrowed;
 pub mod notices;
 mod offline;
 pub mod outside;
+pub mod parted;
 pub mod parting;
 pub mod peers;
 pub mod postings;

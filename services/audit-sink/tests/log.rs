@@ -56,6 +56,43 @@ async fn takes_in_good_and_bad_and_exports_what_verifies() {
 }
 
 #[tokio::test]
+async fn an_export_keeps_the_checkpoints_that_it_had_and_writes_over_no_other_log() {
+    let (state, copy) = (tempdir().unwrap(), tempdir().unwrap());
+    let messages = mixed(300);
+    let mut notes = Vec::new();
+    for size in [1, 40, 256, 300] {
+        {
+            let house = House::open(state.path());
+            house.take_in(&messages[..size]).await.unwrap();
+            notes.push((size, house.sealer.seal(&house.intake.store).unwrap().unwrap().note));
+        }
+        // Twice: the second time nothing is new.
+        for _ in 0..2 {
+            assert_eq!(export(state.path(), copy.path()).unwrap(), size as u64);
+        }
+        let report = checked(copy.path(), ORIGIN);
+        assert!(report.is_ok() && report.kept.checked == notes.len() as u64 - 1, "{report:?}");
+    }
+    for (size, note) in &notes[..3] {
+        let kept = copy.path().join(marque_ledger::layout::kept_checkpoint(*size as u64));
+        assert_eq!(std::fs::read_to_string(kept).unwrap(), *note);
+    }
+    // A log that has fewer leaves, and one that has others: the copy stays as it is.
+    let before = std::fs::read(copy.path().join("checkpoint")).unwrap();
+    for others in [mixed(300)[..200].to_vec(), stream((0..301).map(|at| sealed(&decided(key(10).did(), &[], &format!("t{at}"), Verb::Deny), 2)))] {
+        let other = tempdir().unwrap();
+        {
+            let house = House::open(other.path());
+            house.take_in(&others).await.unwrap();
+            house.sealer.seal(&house.intake.store).unwrap().unwrap();
+        }
+        assert!(matches!(export(other.path(), copy.path()), Err(SinkError::Archive(_))));
+        assert_eq!(std::fs::read(copy.path().join("checkpoint")).unwrap(), before);
+        assert!(checked(copy.path(), ORIGIN).is_ok());
+    }
+}
+
+#[tokio::test]
 async fn a_hole_halts_and_what_came_before_it_stays() {
     let state = tempdir().unwrap();
     let mut messages = mixed(40);
