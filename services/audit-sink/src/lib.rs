@@ -55,6 +55,7 @@ pub mod seal;
 mod serve;
 pub mod step;
 pub mod store;
+pub mod tiles;
 
 pub use config::{AuditSink, Config};
 pub use error::{Hole, SinkError};

@@ -23,12 +23,12 @@ use tokio::sync::watch;
 use crate::SinkError;
 use crate::desk::Halted;
 use crate::intake::blocking;
-use crate::mend::Tiles;
 use crate::metrics::Metrics;
 use crate::parted::{Parting, Partings};
 use crate::parting::parting;
 use crate::seal::{Cosigned, Sealer, cosigner};
 use crate::store::LogStore;
+use crate::tiles::Tiles;
 
 /// A checkpoint with all the cosignatures that a note may have.
 const NOTE_BYTES_MAX: usize = 16 * 1024;

@@ -99,7 +99,7 @@ async fn a_hole_halts_and_what_came_before_it_stays() {
     messages.remove(25);
     let house = House::open(state.path());
     let error = house.take_in(&messages).await.unwrap_err();
-    assert!(matches!(&error, SinkError::Hole(hole) if hole.why.contains("from sequence 25 to 27")), "{error}");
+    assert!(matches!(&error, SinkError::Hole(hole) if hole.to_string().contains("from sequence 25 to 27")), "{error}");
     assert_eq!(house.intake.store.head().size, 25);
     assert_eq!(house.intake.store.head().root, root_of(&messages[..25]));
 }
@@ -125,7 +125,7 @@ async fn a_reordered_delivery_halts_and_is_taken_in_when_it_comes_in_order() {
     {
         let house = House::open(state.path());
         let error = house.take_in(&reordered).await.unwrap_err();
-        assert!(matches!(&error, SinkError::Hole(hole) if hole.why.contains("from sequence 12 to 14")), "{error}");
+        assert!(matches!(&error, SinkError::Hole(hole) if hole.to_string().contains("from sequence 12 to 14")), "{error}");
         assert_eq!(house.intake.store.head().size, 12);
     }
     let house = House::open(state.path());
