@@ -152,7 +152,8 @@ fn before(log: &LogView, stated: &Checkpoint, to: &Path) -> Result<Option<(u64, 
     let before = Checkpoint::stated(&note)?;
     if before.origin != stated.origin || before.size > stated.size {
         let Checkpoint { origin, size, .. } = &before;
-        let why = format!("the copy there is of {size} leaves of `{origin}`, not of {} of `{}`", stated.size, stated.origin);
+        let why =
+            format!("the copy there is of {size} leaves of `{origin}`, not of {} of `{}`", stated.size, stated.origin);
         return Err(SinkError::Archive(why));
     }
     agrees(log, &before, "the copy there")?;

@@ -79,7 +79,10 @@ async fn an_export_keeps_the_checkpoints_that_it_had_and_writes_over_no_other_lo
     }
     // A log that has fewer leaves, and one that has others: the copy stays as it is.
     let before = std::fs::read(copy.path().join("checkpoint")).unwrap();
-    for others in [mixed(300)[..200].to_vec(), stream((0..301).map(|at| sealed(&decided(key(10).did(), &[], &format!("t{at}"), Verb::Deny), 2)))] {
+    for others in [
+        mixed(300)[..200].to_vec(),
+        stream((0..301).map(|at| sealed(&decided(key(10).did(), &[], &format!("t{at}"), Verb::Deny), 2))),
+    ] {
         let other = tempdir().unwrap();
         {
             let house = House::open(other.path());
@@ -125,7 +128,10 @@ async fn a_reordered_delivery_halts_and_is_taken_in_when_it_comes_in_order() {
     {
         let house = House::open(state.path());
         let error = house.take_in(&reordered).await.unwrap_err();
-        assert!(matches!(&error, SinkError::Hole(hole) if hole.to_string().contains("from sequence 12 to 14")), "{error}");
+        assert!(
+            matches!(&error, SinkError::Hole(hole) if hole.to_string().contains("from sequence 12 to 14")),
+            "{error}"
+        );
         assert_eq!(house.intake.store.head().size, 12);
     }
     let house = House::open(state.path());

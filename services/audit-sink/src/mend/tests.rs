@@ -7,9 +7,7 @@ use crate::seal::cosigner;
 use crate::tiles::{PIECE_BYTES_MAX, Tile, TileRequest, bytes};
 use marque_bus::Stored;
 use marque_identity::UnixSeconds;
-use marque_ledger::{
-    Hash, KeyKind, Note, TileId, TileKind, TileSource as _, VerifierKey, Witness, cosign, root_at,
-};
+use marque_ledger::{Hash, KeyKind, Note, TileId, TileKind, TileSource as _, VerifierKey, Witness, cosign, root_at};
 use marque_signing::SigningKey;
 
 const ORIGIN: &str = "acme.example/audit";

@@ -4,8 +4,8 @@
 use std::future::Future;
 
 use marque_ledger::{
-    Checkpoint, Edge, Gathered, Hash, LedgerError, Policy, TileId, prove_consistency, prove_inclusion, verify_consistency,
-    verify_inclusion,
+    Checkpoint, Edge, Gathered, Hash, LedgerError, Policy, TileId, prove_consistency, prove_inclusion,
+    verify_consistency, verify_inclusion,
 };
 use marque_signing::PublicKey;
 

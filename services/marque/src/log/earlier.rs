@@ -56,8 +56,9 @@ impl<'a> Earlier<'a> {
         let opened = Checkpoint::open(&self.note, policy.logs()).map(drop);
         opened.map_err(|error| {
             let there = self.copy.join(layout::CHECKPOINT);
-            Failure::new(error.code(), format!("{}, which is to be kept: {error}", there.display()))
-                .hint("name the key that signed it, too (--key may stand several times); or copy into another directory")
+            Failure::new(error.code(), format!("{}, which is to be kept: {error}", there.display())).hint(
+                "name the key that signed it, too (--key may stand several times); or copy into another directory",
+            )
         })
     }
 

@@ -251,7 +251,9 @@ fn not_checked(trust: &Trust, report: &Report, chains: &Chains, own: Option<&Tru
 fn not_checked_of_kept(report: &Report, say: &mut dyn FnMut(String)) {
     let (kept, folder) = (&report.kept, layout::KEPT_CHECKPOINTS);
     if kept.checked > 0 {
-        say(format!("whether the copy had more checkpoints than those in {folder}: one that was dropped leaves no trace"));
+        say(format!(
+            "whether the copy had more checkpoints than those in {folder}: one that was dropped leaves no trace"
+        ));
     }
     if kept.unwitnessed > 0 {
         let count = counted(kept.unwitnessed, "kept checkpoint");
