@@ -4,6 +4,9 @@
 //! Full tiles are written once. Each file is there whole or not at all, and durable before the checkpoint that needs
 //! it; what the checkpoint before needs goes only after the new one is there. Killed anywhere: the archive is that of
 //! its checkpoint. Its thief can read every record, and change none unseen.
+//!
+//! Of its checkpoints it has the newest alone: each round holds the one before to the log itself, and a sink makes
+//! thousands a day. An export keeps those that it had.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::SinkError;
 use crate::intake::blocking;
-use crate::keep::keep;
+use crate::keep::{keep, make_room};
 use crate::metrics::Metrics;
 use crate::seal::Sealer;
 use crate::store::{LogStore, LogView};
@@ -73,7 +76,8 @@ pub fn archive(log: &LogView, note: &str, to: &Path) -> Result<Archived, SinkErr
     Ok(Archived { size: stated.size, files })
 }
 
-fn agrees(log: &LogView, stated: &Checkpoint, whose: &str) -> Result<(), SinkError> {
+/// Whether a checkpoint is of this log; whose it is, where it is not.
+pub(crate) fn agrees(log: &LogView, stated: &Checkpoint, whose: &str) -> Result<(), SinkError> {
     if stated.size > log.size() {
         let why = format!("{whose} states {} leaves, the log has {}", stated.size, log.size());
         return Err(SinkError::Archive(why));
@@ -124,26 +128,8 @@ fn drop_others(of: &Path, id: TileId, size: u64) -> Result<(), SinkError> {
 
 fn write(to: &Path, path: &str, bytes: &[u8]) -> Result<(), SinkError> {
     let file = to.join(path);
-    if let Some(folder) = file.parent() {
-        make_folder(folder).map_err(SinkError::at(folder))?;
-    }
+    make_room(&file)?;
     keep(&file, bytes)
-}
-
-/// Makes a folder and those above it, each durable.
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    let above = folder.parent().unwrap_or(Path::new(""));
-    make_folder(above)?;
-    match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        Ok(()) | Err(_) => {
-            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-            std::fs::File::open(above)?.sync_all()
-        }
-    }
 }
 
 /// Keeps the archive of a running sink up with its final checkpoints.

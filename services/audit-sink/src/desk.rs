@@ -19,11 +19,11 @@ use crate::explain::explain;
 use crate::files::{Page, Shelf};
 use crate::intake::blocking;
 use crate::inventory::Inventory;
-use crate::mend::Tile;
 use crate::prove::{prove, standing};
 use crate::query::query;
 use crate::reader::Library;
 use crate::seal::Sealer;
+use crate::tiles::Tile;
 
 /// A question is a few hundred bytes.
 pub const QUESTION_BYTES_MAX: usize = 8 * 1024;

@@ -291,7 +291,7 @@ fn reason(examined: Result<(), SinkError>) -> Result<Option<String>, SinkError> 
     match examined {
         Ok(()) => Ok(None),
         Err(SinkError::Halted(why)) => Ok(Some(why)),
-        Err(SinkError::Hole(hole)) => Ok(Some(hole.why)),
+        Err(SinkError::Hole(hole)) => Ok(Some(hole.to_string())),
         Err(error) => Err(error),
     }
 }
@@ -299,7 +299,7 @@ fn reason(examined: Result<(), SinkError>) -> Result<Option<String>, SinkError> 
 /// The same of the first message behind the log's end, where there is one: the intake would halt there.
 fn gap(due: u64, found: Option<&Stored>) -> Option<String> {
     let found = found.filter(|found| found.sequence != due)?.sequence;
-    Some(Hole::before(due, found).why)
+    Some(Hole::before(due, found).to_string())
 }
 
 /// The first message that the stream holds and this log does not: from there on it is another's.
@@ -404,7 +404,7 @@ mod tests {
         // The stream goes on behind the log's end, or has nothing there yet, or nothing any more.
         assert_eq!(gap(21, None), None);
         assert_eq!(gap(21, Some(&message(21, "ours"))), None);
-        assert_eq!(gap(21, Some(&message(22, "ours"))).unwrap(), "the stream goes from sequence 20 to 22");
+        assert_eq!(gap(21, Some(&message(22, "ours"))).unwrap(), Hole { from: 21, to: 21 }.to_string());
     }
 
     fn frozen(leaves: u64) -> (tempfile::TempDir, Frozen) {

@@ -67,23 +67,22 @@ pub enum SinkError {
 pub struct Hole {
     /// The first one's sequence: the log ends before it.
     pub from: u64,
-    /// The last one's.
+    /// The last one's: the stream goes on with the next.
     pub to: u64,
-    /// How it shows.
-    pub why: String,
 }
 
 impl std::fmt::Display for Hole {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.why)
+        let Self { from, to } = *self;
+        let (before, behind) = (from.saturating_sub(1), to.saturating_add(1));
+        write!(f, "the stream goes from sequence {before} to {behind}: messages {from} to {to} are missing")
     }
 }
 
 impl Hole {
     /// The stream holds `found` where `due` comes next, which is less.
     pub(crate) fn before(due: u64, found: u64) -> Self {
-        let (from, to) = (due, found.saturating_sub(1));
-        Self { from, to, why: format!("the stream goes from sequence {} to {found}", due.saturating_sub(1)) }
+        Self { from: due, to: found.saturating_sub(1) }
     }
 }
 

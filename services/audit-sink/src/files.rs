@@ -1,17 +1,19 @@
 //! The log as files in the C2SP layout: what `http://…/log/` shows, and what `export` writes.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use marque_ledger::layout::{self, BUNDLE, CHECKPOINT, VERDICTS};
-use marque_ledger::{Checkpoint, TileId};
+use marque_ledger::{Checkpoint, Files as _, TileId};
 
 use crate::SinkError;
+use crate::archive::{CHECKPOINT_BYTES_MAX, agrees};
 use crate::epoch::has_ended;
 use crate::finality::FINAL_FILE;
 use crate::index::{Index, IndexView};
 use crate::judge::Judge;
-use crate::keep::kept;
+use crate::keep::{keep, keep_written, kept, make_room};
 use crate::seal::CHECKPOINT_FILE;
 use crate::store::{LogStore, LogView};
 
@@ -77,8 +79,7 @@ impl Shelf<'_> {
     }
 
     /// Writes the index, page by page.
-    fn write_index(&self, tree_size: u64, path: &Path) -> Result<(), SinkError> {
-        let mut file = std::fs::File::create(path).map_err(SinkError::at(path))?;
+    fn write_index(&self, tree_size: u64, file: &mut File, path: &Path) -> Result<(), SinkError> {
         let mut from = 0;
         while from < tree_size {
             let (lines, text) = self.page(Page { from, leaves: tree_size }, tree_size)?;
@@ -108,6 +109,9 @@ pub(crate) fn newest_note(state_dir: &Path) -> Result<String, SinkError> {
 }
 
 /// Writes the log of a stopped sink, or of a copy of its state directory, into a directory. Gives the tree's size.
+///
+/// Each file is whole or absent, and durable before the checkpoint, which is written last. The checkpoint that the
+/// directory has must be this log's, and is kept beside a larger one; what is none of this log's is not written over.
 pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
     let note = newest_note(state_dir)?;
     let bundle =
@@ -121,17 +125,39 @@ pub fn export(state_dir: &Path, to: &Path) -> Result<u64, SinkError> {
     crate::intake::catch_up_here(&store, &index, &Judge::new(trusted))?;
     let (log, index) = (store.view()?, index.view()?);
     let shelf = Shelf { log: &log, index: &index, checkpoint: Some(&note), bundle: bundle.trim_end() };
+    let before = before(&log, &stated, to)?;
     for path in layout::files(stated.size) {
         let file = to.join(&path);
-        if let Some(directory) = file.parent() {
-            std::fs::create_dir_all(directory).map_err(SinkError::at(directory))?;
-        }
-        match path.as_str() {
-            VERDICTS => shelf.write_index(stated.size, &file)?,
-            path => std::fs::write(&file, shelf.file(path, stated.size)?).map_err(SinkError::at(&file))?,
+        make_room(&file)?;
+        match (path.as_str(), &before) {
+            (VERDICTS, _) => keep_written(&file, |writing| shelf.write_index(stated.size, writing, &file))?,
+            (CHECKPOINT, Some((size, note))) if *size < stated.size => {
+                let kept = to.join(layout::kept_checkpoint(*size));
+                if !kept.exists() {
+                    make_room(&kept)?;
+                    keep(&kept, note)?;
+                }
+                keep(&file, shelf.file(CHECKPOINT, stated.size)?)?;
+            }
+            (path, _) => keep(&file, shelf.file(path, stated.size)?)?,
         }
     }
     Ok(stated.size)
+}
+
+/// The checkpoint that a copy of this log has already, and its size.
+fn before(log: &LogView, stated: &Checkpoint, to: &Path) -> Result<Option<(u64, Vec<u8>)>, SinkError> {
+    let there = marque_ledger::Directory::new(to).read(CHECKPOINT, CHECKPOINT_BYTES_MAX);
+    let Some(note) = there.map_err(|why| SinkError::Archive(format!("{CHECKPOINT}: {why}")))? else { return Ok(None) };
+    let before = Checkpoint::stated(&note)?;
+    if before.origin != stated.origin || before.size > stated.size {
+        let Checkpoint { origin, size, .. } = &before;
+        let why =
+            format!("the copy there is of {size} leaves of `{origin}`, not of {} of `{}`", stated.size, stated.origin);
+        return Err(SinkError::Archive(why));
+    }
+    agrees(log, &before, "the copy there")?;
+    Ok(Some((before.size, note)))
 }
 
 #[cfg(test)]

@@ -61,9 +61,7 @@ fn same_stream(state: &StreamState, store: &LogStore) -> Result<(), SinkError> {
 /// 2. It still begins at or before the next leaf, and reaches at least as far as the log.
 fn reaches(state: &StreamState, last: u64) -> Result<(), SinkError> {
     if state.first_sequence > last + 1 {
-        let begins = state.first_sequence;
-        let why = format!("stream {AUDIT} begins at {begins}, the log ends at {last}: records are lost");
-        return Err(SinkError::Hole(Hole { from: last + 1, to: begins - 1, why }));
+        return Err(SinkError::Hole(Hole::before(last + 1, state.first_sequence)));
     }
     if state.last_sequence < last {
         let why = format!("stream {AUDIT} ends at {}, the log at {last}: it was rolled back", state.last_sequence);

@@ -1,5 +1,6 @@
 //! A small file that is there whole or as it was before, and stays: written beside, synced, renamed, synced.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -7,17 +8,53 @@ use crate::SinkError;
 
 /// Keeps bytes under this path; durable when this returns.
 pub(crate) fn keep(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), SinkError> {
+    keep_written(path, |file| file.write_all(bytes.as_ref()).map_err(SinkError::at(path)))
+}
+
+/// The same of what is written piece by piece.
+pub(crate) fn keep_written(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), SinkError>,
+) -> Result<(), SinkError> {
+    let failed = SinkError::at(path);
     let mut next = path.as_os_str().to_owned();
     next.push(".next");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&next)?;
-        file.write_all(bytes.as_ref())?;
+    let mut file = File::create(&next).map_err(&failed)?;
+    write(&mut file)?;
+    let name = || -> std::io::Result<()> {
         file.sync_all()?;
         std::fs::rename(&next, path)?;
         // The name is durable when its directory is.
-        path.parent().map_or(Ok(()), |directory| std::fs::File::open(directory)?.sync_all())
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
     };
-    write().map_err(SinkError::at(path))
+    name().map_err(&failed)
+}
+
+/// Gives a file another name in its folder; durable when this returns.
+pub(crate) fn renamed(from: &Path, to: &Path) -> Result<(), SinkError> {
+    let named = std::fs::rename(from, to);
+    let settled = named.and_then(|()| to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
+    settled.map_err(SinkError::at(to))
+}
+
+/// Makes the folder that a file is to lie in, and those above it, each durable.
+pub(crate) fn make_room(file: &Path) -> Result<(), SinkError> {
+    file.parent().map_or(Ok(()), |folder| make_folder(folder).map_err(SinkError::at(folder)))
+}
+
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().unwrap_or(Path::new(""));
+    make_folder(above)?;
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            File::open(above)?.sync_all()
+        }
+    }
 }
 
 /// What a file holds, if it is there.

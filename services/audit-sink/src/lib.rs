@@ -41,6 +41,7 @@ pub mod narrowed;
 pub mod notices;
 mod offline;
 pub mod outside;
+pub mod parted;
 pub mod parting;
 pub mod peers;
 pub mod postings;
@@ -54,6 +55,7 @@ pub mod seal;
 mod serve;
 pub mod step;
 pub mod store;
+pub mod tiles;
 
 pub use config::{AuditSink, Config};
 pub use error::{Hole, SinkError};

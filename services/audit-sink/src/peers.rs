@@ -6,10 +6,9 @@
 //! by the signature.
 //!
 //! A sink with another root for the same size means that one of the two logs is not the stream's: ours halts, keeps what
-//! it states and what the other signed, and says at which leaf they part.
+//! it states and what the other signed, finds at which leaf they part, and says so in the stream (see `parted`).
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +23,12 @@ use tokio::sync::watch;
 use crate::SinkError;
 use crate::desk::Halted;
 use crate::intake::blocking;
-use crate::keep::keep;
-use crate::mend::Tiles;
 use crate::metrics::Metrics;
+use crate::parted::{Parting, Partings};
 use crate::parting::parting;
 use crate::seal::{Cosigned, Sealer, cosigner};
 use crate::store::LogStore;
+use crate::tiles::Tiles;
 
 /// A checkpoint with all the cosignatures that a note may have.
 const NOTE_BYTES_MAX: usize = 16 * 1024;
@@ -53,7 +52,7 @@ pub struct Peers {
     metrics: Metrics,
     own: Did,
     others: Vec<Peer>,
-    state_dir: PathBuf,
+    partings: Arc<Partings>,
     halted: Halted,
 }
 
@@ -80,7 +79,7 @@ impl Peers {
         store: Arc<LogStore>,
         clock: Clock,
         metrics: Metrics,
-        state_dir: PathBuf,
+        partings: Arc<Partings>,
         halted: Halted,
     ) -> Result<Self, SinkError> {
         let own = sealer.verifier().key().did();
@@ -91,7 +90,7 @@ impl Peers {
         };
         let sinks = bundle.keys(Role::Sink).into_iter().filter(|key| key.did() != own);
         let others = sinks.map(other).collect::<Result<_, _>>()?;
-        Ok(Self { sealer, store, clock, metrics, own, others, state_dir, halted })
+        Ok(Self { sealer, store, clock, metrics, own, others, partings, halted })
     }
 
     /// Asks and answers until `stopped`. An error is final: the log halts.
@@ -194,29 +193,30 @@ impl Peers {
         Ok(())
     }
 
-    /// Halts at once; keeps what ours states and what the other signed; then finds the leaf.
+    /// Halts at once; keeps what ours states and what the other signed; then finds the leaf, and has it said.
     async fn parted(&self, bus: &Bus, peer: &Did, asked: &Asked, ours: Hash) -> SinkError {
-        let theirs = &asked.theirs;
-        let kept = self.state_dir.join(format!("parted-{}", theirs.size));
+        let Asked { theirs, note } = asked;
+        let parting = Parting { peer, theirs, note, ours };
         let why = format!(
             "sink {peer} signed root {} for size {}, ours is {ours}; both are kept in {}",
             theirs.root,
             theirs.size,
-            kept.display()
+            self.partings.evidence(theirs.size).display()
         );
         self.halted.set(&why);
-        let stated = Checkpoint { root: ours, ..theirs.clone() };
-        let text = format!("ours\n{}\ntheirs, signed by {peer}\n{}", stated.text(), asked.note);
-        if let Err(error) = keep(&kept, text) {
+        if let Err(error) = self.partings.keep_evidence(&parting) {
             tracing::error!(%error, "what both logs state can't be kept");
         }
-        let leaf = match self.leaf_of_parting(bus, peer, theirs.size).await {
-            Ok(Some(leaf)) => format!(": they part at leaf {leaf}"),
-            Ok(None) => ": no leaf differs, one root is not its tiles'".to_owned(),
-            Err(error) => format!(": the leaf is not known, {error}"),
+        let (leaf, told) = match self.leaf_of_parting(bus, peer, theirs.size).await {
+            Ok(Some(leaf)) => (Some(leaf), format!(": they part at leaf {leaf}")),
+            Ok(None) => (None, ": no leaf differs, one root is not its tiles'".to_owned()),
+            Err(error) => (None, format!(": the leaf is not known, {error}")),
         };
-        self.halted.tell_more(&leaf);
-        SinkError::Halted(why + &leaf)
+        self.halted.tell_more(&told);
+        if let Err(error) = self.partings.tell(&parting, leaf) {
+            tracing::error!(%error, "no record of the parting can be made");
+        }
+        SinkError::Halted(why + &told)
     }
 
     async fn leaf_of_parting(&self, bus: &Bus, peer: &Did, size: u64) -> Result<Option<u64>, SinkError> {

@@ -34,6 +34,7 @@ use crate::mend::Mender;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::outside::Outside;
+use crate::parted::Partings;
 use crate::peers::Peers;
 use crate::pull::Pull;
 use crate::reader::Library;
@@ -84,6 +85,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     };
     let speaking = sink.notices.run(&bus, stopped.clone(), || sink.desk.halted.why().is_some());
     let cosigning = sink.cosign_until(&bus, stopped.clone());
+    let accusing = sink.partings.run(&bus, stopped.clone());
     let outside = Outside::all(&sink.sealer, &sink.intake.store, &sink.intake.metrics).map_err(unusable)?;
     let outside: JoinSet<()> = outside.into_iter().map(|witness| witness.run(stopped.clone())).collect();
     let looking = sink.headroom.run(&bus, stopped.clone());
@@ -95,6 +97,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         sealing,
         cosigning,
         speaking,
+        accusing,
         asked,
         outside.join_all()
     );
@@ -111,6 +114,7 @@ struct Sink {
     desk: Desk,
     sealer: Arc<Sealer>,
     peers: Peers,
+    partings: Arc<Partings>,
     mender: Mender,
     notices: Notices,
     headroom: Headroom,
@@ -162,7 +166,9 @@ impl Sink {
         let (seals, log, counts) = (Arc::clone(&sealer), Arc::clone(&store), metrics.clone());
         let halted = Halted::default();
         let stops = halted.clone();
-        let peers = Peers::new(&bundle, seals, log, clock, counts, state_dir.clone(), stops).map_err(refused)?;
+        let partings = Arc::new(Partings::new(state_dir.clone(), config.common.signing_key()?, clock));
+        let tells = Arc::clone(&partings);
+        let peers = Peers::new(&bundle, seals, log, clock, counts, tells, stops).map_err(refused)?;
         let (log, counts) = (Arc::clone(&store), metrics.clone());
         let mender = Mender::new(&bundle, &own, &origin, trusted, log, counts);
         let room = RoomMetrics::default();
@@ -198,7 +204,7 @@ impl Sink {
         let Library { store, index, judge } = library;
         let intake = Intake { store, index, inventory, judge, threads, metrics };
         health.pending(STREAM, "not read yet");
-        Ok(Self { intake, desk, sealer, peers, mender, notices, headroom, clock, health: health.clone() })
+        Ok(Self { intake, desk, sealer, peers, partings, mender, notices, headroom, clock, health: health.clone() })
     }
 
     /// Examines the stream, mends the log where the stream begins behind its end, and looks up our last published

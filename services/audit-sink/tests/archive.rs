@@ -302,11 +302,11 @@ async fn a_stream_without_its_head_and_an_archive_are_a_sink_with_the_old_ones_r
     purge_to_the_last(&admin, 21).await;
     let state = verifier.stream_state(AUDIT).await.unwrap();
     assert_eq!((state.first_sequence, state.last_sequence), (300, 320));
-    // 3. Without the archive there is no sink: records are lost.
+    // 3. Without the archive there is no sink: messages are missing.
     let new = Sink::new(&broker);
     let mut lost = new.start_with(&[quiet]);
     eventually("an end", DEADLINE, || async {
-        if new.log().contains("records are lost") { Ok(()) } else { Err(new.log()) }
+        if new.log().contains("are missing") { Ok(()) } else { Err(new.log()) }
     })
     .await;
     lost.kill();

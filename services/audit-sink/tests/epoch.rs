@@ -73,7 +73,7 @@ async fn a_purged_stream_halts_the_log_until_its_operator_begins_a_new_epoch() {
     publish(&verifier, 5, "nats:tools.two").await;
     purge_to_the_last(&admin, 2).await;
     for _ in 0..2 {
-        halts(&sink, "records are lost").await;
+        halts(&sink, "are missing").await;
     }
     // 3. Its operator says so, with a reason.
     for usage in [&["new-epoch"][..], &["new-epoch", "--reason"], &["new-epoch", "--because", "x"]] {

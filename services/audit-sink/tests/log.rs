@@ -56,13 +56,53 @@ async fn takes_in_good_and_bad_and_exports_what_verifies() {
 }
 
 #[tokio::test]
+async fn an_export_keeps_the_checkpoints_that_it_had_and_writes_over_no_other_log() {
+    let (state, copy) = (tempdir().unwrap(), tempdir().unwrap());
+    let messages = mixed(300);
+    let mut notes = Vec::new();
+    for size in [1, 40, 256, 300] {
+        {
+            let house = House::open(state.path());
+            house.take_in(&messages[..size]).await.unwrap();
+            notes.push((size, house.sealer.seal(&house.intake.store).unwrap().unwrap().note));
+        }
+        // Twice: the second time nothing is new.
+        for _ in 0..2 {
+            assert_eq!(export(state.path(), copy.path()).unwrap(), size as u64);
+        }
+        let report = checked(copy.path(), ORIGIN);
+        assert!(report.is_ok() && report.kept.checked == notes.len() as u64 - 1, "{report:?}");
+    }
+    for (size, note) in &notes[..3] {
+        let kept = copy.path().join(marque_ledger::layout::kept_checkpoint(*size as u64));
+        assert_eq!(std::fs::read_to_string(kept).unwrap(), *note);
+    }
+    // A log that has fewer leaves, and one that has others: the copy stays as it is.
+    let before = std::fs::read(copy.path().join("checkpoint")).unwrap();
+    for others in [
+        mixed(300)[..200].to_vec(),
+        stream((0..301).map(|at| sealed(&decided(key(10).did(), &[], &format!("t{at}"), Verb::Deny), 2))),
+    ] {
+        let other = tempdir().unwrap();
+        {
+            let house = House::open(other.path());
+            house.take_in(&others).await.unwrap();
+            house.sealer.seal(&house.intake.store).unwrap().unwrap();
+        }
+        assert!(matches!(export(other.path(), copy.path()), Err(SinkError::Archive(_))));
+        assert_eq!(std::fs::read(copy.path().join("checkpoint")).unwrap(), before);
+        assert!(checked(copy.path(), ORIGIN).is_ok());
+    }
+}
+
+#[tokio::test]
 async fn a_hole_halts_and_what_came_before_it_stays() {
     let state = tempdir().unwrap();
     let mut messages = mixed(40);
     messages.remove(25);
     let house = House::open(state.path());
     let error = house.take_in(&messages).await.unwrap_err();
-    assert!(matches!(&error, SinkError::Hole(hole) if hole.why.contains("from sequence 25 to 27")), "{error}");
+    assert!(matches!(&error, SinkError::Hole(hole) if hole.to_string().contains("from sequence 25 to 27")), "{error}");
     assert_eq!(house.intake.store.head().size, 25);
     assert_eq!(house.intake.store.head().root, root_of(&messages[..25]));
 }
@@ -88,7 +128,10 @@ async fn a_reordered_delivery_halts_and_is_taken_in_when_it_comes_in_order() {
     {
         let house = House::open(state.path());
         let error = house.take_in(&reordered).await.unwrap_err();
-        assert!(matches!(&error, SinkError::Hole(hole) if hole.why.contains("from sequence 12 to 14")), "{error}");
+        assert!(
+            matches!(&error, SinkError::Hole(hole) if hole.to_string().contains("from sequence 12 to 14")),
+            "{error}"
+        );
         assert_eq!(house.intake.store.head().size, 12);
     }
     let house = House::open(state.path());

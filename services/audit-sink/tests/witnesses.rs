@@ -11,21 +11,24 @@ use futures::StreamExt as _;
 use marque_audit_sink::SinkError;
 use marque_audit_sink::desk::Halted;
 use marque_audit_sink::finality::WAITING_MAX;
-use marque_audit_sink::mend::{Tile, TileRequest};
 use marque_audit_sink::metrics::Metrics;
 use marque_audit_sink::outside::Outside;
+use marque_audit_sink::parted::{Partings, SIGNAL};
 use marque_audit_sink::peers::Peers;
 use marque_audit_sink::seal::{COSIGNED_FILE, Cosigned, Sealer, cosigner};
 use marque_audit_sink::store::LogStore;
+use marque_audit_sink::tiles::{Tile, TileRequest};
 use marque_bus::permissions::BusRole;
 use marque_bus::service::Request;
+use marque_bus::streams::AUDIT;
 use marque_bus::{Bus, Endpoint, Service, subjects};
 use marque_identity::{Did, Refusal, UnixSeconds};
+use marque_judgement::record::{Body, Record};
 use marque_ledger::witness::{AddCheckpoint, admissible, cosignature};
 use marque_ledger::{Checkpoint, Hash, KeyKind, Note, Policy, VerifierKey, Witness};
 use marque_runtime::Clock;
 use marque_signing::{Role, ServiceKey, SigningKey, TrustBundle};
-use marque_test_support::Broker;
+use marque_test_support::{Broker, eventually};
 use tokio::sync::watch;
 
 const ORIGIN: &str = "acme.example/audit";
@@ -67,6 +70,7 @@ struct Replica {
     store: Arc<LogStore>,
     sealer: Arc<Sealer>,
     halted: Halted,
+    partings: Arc<Partings>,
     directory: tempfile::TempDir,
 }
 
@@ -79,7 +83,8 @@ impl Replica {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(LogStore::open(&directory.path().join("audit.redb"), ORIGIN).unwrap());
         let sealer = Arc::new(Sealer::open(directory.path(), ORIGIN, key(seed), Some(policy)).unwrap());
-        Self { did: key(seed).did(), store, sealer, halted: Halted::default(), directory }
+        let partings = Arc::new(Partings::new(directory.path().to_owned(), key(seed), Clock::new()));
+        Self { did: key(seed).did(), store, sealer, halted: Halted::default(), partings, directory }
     }
 
     /// Leaves up to this size, one of them another's.
@@ -90,8 +95,8 @@ impl Replica {
     }
 
     fn peers(&self) -> Peers {
-        let (sealer, store, state) = (self.sealer.clone(), self.store.clone(), self.directory.path().to_owned());
-        Peers::new(&bundle(), sealer, store, Clock::new(), Metrics::default(), state, self.halted.clone()).unwrap()
+        let (sealer, store, partings) = (self.sealer.clone(), self.store.clone(), self.partings.clone());
+        Peers::new(&bundle(), sealer, store, Clock::new(), Metrics::default(), partings, self.halted.clone()).unwrap()
     }
 
     fn final_size(&self) -> u64 {
@@ -183,6 +188,30 @@ async fn a_sink_that_has_another_root_halts_and_names_the_leaf() {
         assert!(kept.contains(&root.to_base64()), "{kept}");
     }
     assert_eq!((a.final_size(), b.final_size()), (0, 0));
+    // Whoever reads the stream is told, once; what is due when it starts is said, too.
+    let told = async |stop: watch::Sender<bool>, stopped: watch::Receiver<bool>| {
+        let (partings, bus) = (a.partings.clone(), ours.clone());
+        let saying = tokio::spawn(async move { partings.run(&bus, stopped).await });
+        let said = eventually("the record of the parting", DEADLINE, || async {
+            let stream = ours.read(AUDIT, 1, 10).await.map_err(|error| error.to_string())?.messages;
+            if stream.is_empty() { Err("nothing".to_owned()) } else { Ok(stream) }
+        })
+        .await;
+        stop.send_replace(true);
+        saying.await.unwrap();
+        said
+    };
+    for _ in 0..2 {
+        let (stop, stopped) = watch::channel(false);
+        let said = told(stop, stopped).await;
+        assert_eq!(said.len(), 1);
+        let (record, _) = Record::open_any(std::str::from_utf8(&said[0].payload).unwrap()).unwrap();
+        let Body::Risk(risk) = &record.body else { panic!("{record:?}") };
+        assert_eq!((record.by, risk.signal.as_str()), (a.did, SIGNAL));
+        for fact in ["they part at leaf 433", "size 700", &b.did.to_string(), &b.store.head().root.to_base64()] {
+            assert!(risk.message.contains(fact), "{fact}: {}", risk.message);
+        }
+    }
     other.abort();
     tiles.drain(DEADLINE).await;
 }

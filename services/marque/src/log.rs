@@ -1,5 +1,7 @@
 //! `marque log`: copies of the audit log. Exported from a sink, verified from the files alone, served to others.
 
+mod durable;
+mod earlier;
 mod serve;
 mod verdicts;
 pub mod verify;
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use marque_identity::Code;
 use marque_ledger::Files as _;
+use marque_ledger::verify::{goes_on, leads_to};
 use marque_ledger::{
     Checkpoint, ENTRY_BYTES_MAX, FILE_BYTES_MAX, Hash, Policy, TileId, TileKind, decode_bundle, layout, plumbing,
 };
@@ -20,13 +23,14 @@ use serde_json::json;
 
 use crate::cli::Common;
 use crate::dev::http;
-use crate::directory::make_private;
 use crate::events::{self, EventsArgs};
 use crate::lines::{LineAnswer, answer_each};
 use crate::output::{Answer, Output, facts};
 use crate::trust::{Trust, TrustFlags, ledger_failure};
 use crate::verify::pipe;
 use crate::{Exit, Failure};
+use durable::Durable;
+use earlier::Earlier;
 
 /// Findings that people are shown; JSON has them all.
 const FINDINGS_SHOWN: usize = 10;
@@ -42,8 +46,6 @@ const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
 const HASH_BYTES: u64 = 32;
 /// A sentence beside a status that is none of a file.
 const REFUSAL_BYTES_MAX: u64 = 4 * 1024;
-/// What a file has while it is written.
-const PART: &str = "part";
 
 /// What to do with a log.
 #[derive(Debug, Subcommand)]
@@ -100,12 +102,17 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
             };
             let policy = args.trust.read(common, None)?.policy;
             if args.dry_run {
-                let leaves = believed(&from, &args.log, &policy).await?.1.size;
+                let Believed { checkpoint, earlier, .. } = Believed::fetch(&from, &args.log, &policy).await?;
+                if let Some(earlier) = &earlier {
+                    let shown = earlier.leads_to(&from, &checkpoint).await?;
+                    shown.map_err(|why| earlier.refused(&from, &why, ""))?;
+                }
+                let leaves = checkpoint.size;
                 let files = layout::files(leaves).count();
                 let text = format!("would copy {leaves} leaves in {files} files to {}", args.log.display());
                 return Ok(Answer::yes(json!({ "dry_run": true, "leaves": leaves, "files": files }), text));
             }
-            let exported = copy(&from, &args.log, &policy, args.page_leaves, |_| true).await?;
+            let exported = copy(&from, &args.log, &policy, args.page_leaves, Parts::All).await?;
             let text = facts(&[
                 ("log", args.log.display().to_string()),
                 ("leaves", exported.leaves.to_string()),
@@ -157,58 +164,79 @@ pub(crate) struct Exported {
 
 /// Copies a sink's log, of a sink that the bundle names.
 pub(crate) async fn export(from: &str, to: &Path, bundle: &TrustBundle) -> Result<Exported, Failure> {
-    copy(from, to, &Trust::of_bundle(bundle.clone())?.policy, verdicts::PAGE_LEAVES, |_| true).await
+    copy(from, to, &Trust::of_bundle(bundle.clone())?.policy, verdicts::PAGE_LEAVES, Parts::All).await
 }
 
-/// Copies what it takes to read a sink's records: neither the tree over them, nor the index of verdicts.
+/// Copies what it takes to read a sink's records into an empty folder: neither the tree over them, nor the index of
+/// verdicts.
 pub(crate) async fn export_entries(from: &str, to: &Path, bundle: &TrustBundle) -> Result<Exported, Failure> {
-    let policy = Trust::of_bundle(bundle.clone())?.policy;
-    let entries = |path: &str| TileId::parse(path).is_ok_and(|id| id.kind == TileKind::Entries);
-    let wanted = |path: &str| [layout::CHECKPOINT, layout::BUNDLE].contains(&path) || entries(path);
-    copy(from, to, &policy, verdicts::PAGE_LEAVES, wanted).await
+    copy(from, to, &Trust::of_bundle(bundle.clone())?.policy, verdicts::PAGE_LEAVES, Parts::Entries).await
 }
 
-/// Copies these files of a sink's log. The checkpoint is written last: a copy that breaks off has none, or an older
-/// one, and what it has of the entries and the index is not fetched again.
+/// Which files of a log are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    /// Every one.
+    All,
+    /// The entries, the trust bundle and the checkpoint: no tree that could be compared with anything.
+    Entries,
+}
+
+impl Parts {
+    fn have(self, path: &str) -> bool {
+        let entries = || TileId::parse(path).is_ok_and(|id| id.kind == TileKind::Entries);
+        self == Self::All || [layout::CHECKPOINT, layout::BUNDLE].contains(&path) || entries()
+    }
+}
+
+/// Copies these files of a sink's log. The checkpoint is written last, over files that are on the disk: a copy that breaks
+/// off has none, or an older one, and what it has of the entries and the index is not fetched again.
 ///
-/// What the sink sends is bounded by what its signed checkpoint states. Does not check that the files lead to that
-/// checkpoint's root: `verify` does.
-async fn copy(
-    from: &str,
-    to: &Path,
-    policy: &Policy,
-    page_leaves: u64,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Exported, Failure> {
-    let (checkpoint, stated) = believed(from, to, policy).await?;
-    let size = stated.size;
+/// What the sink sends is bounded by what its signed checkpoint states, which must go on from the one that is there; that
+/// one is kept. The tiles must lead to the checkpoint's root at the tree's right edge; that all of them do is for `verify`.
+async fn copy(from: &str, to: &Path, policy: &Policy, page_leaves: u64, parts: Parts) -> Result<Exported, Failure> {
+    // 1. What the sink states, and whether it may stand here. Nothing was written before.
+    let Believed { note, checkpoint, earlier } = Believed::fetch(from, to, policy).await?;
+    let earlier = earlier.filter(|_| parts == Parts::All);
+    if let Some(earlier) = &earlier {
+        let shown = earlier.leads_to(from, &checkpoint).await?;
+        shown.map_err(|why| earlier.refused(from, &why, &earlier.keep_refused(&note)))?;
+    }
+    let size = checkpoint.size;
+    // 2. Every file but the checkpoint, the tiles first.
+    let mut files = Durable::at(to)?;
     let (mut entry_bytes, mut bundle_bytes) = (0, None);
     let mut exported = Exported { leaves: size, ..Exported::default() };
-    for path in layout::files(size).filter(|path| wanted(path)) {
-        let file = to.join(&path);
-        if let Some(folder) = file.parent() {
-            make_private(folder)?;
-        }
+    for path in layout::files(size).filter(|path| path != layout::CHECKPOINT && parts.have(path)) {
         exported.files += 1;
         // The log grows meanwhile: each file as it was at this size.
         let bytes = match (path.as_str(), bundle_bytes) {
-            (layout::CHECKPOINT, _) => written(&file, &checkpoint)?,
             (layout::VERDICTS, _) => {
+                // 3. The copy itself can show what its checkpoint is about to state, before the index of the one that
+                //    was there goes.
+                let copied = marque_ledger::Directory::new(to);
+                let earlier = earlier.as_ref().map(|earlier| &earlier.checkpoint);
+                let leads = leads_to(&copied, &checkpoint)
+                    .and_then(|()| earlier.map_or(Ok(()), |earlier| goes_on(&copied, earlier, &checkpoint)));
+                leads.map_err(|why| not_the_logs(from, format!("its checkpoint {why}")))?;
                 let pages = verdicts::Pages { from, size, leaves: page_leaves, entry_bytes };
-                let copied = pages.copy(to).await?;
+                let copied = pages.copy(&mut files).await?;
                 bundle_bytes = Some(copied.bundle_bytes);
                 copied.bytes
             }
             // It came with the index.
             (layout::BUNDLE, Some(bytes)) => bytes,
-            (path, _) => match had(to, path, size, &wanted) {
-                Some(bytes) => bytes,
+            (path, _) => match had(to, path, size, parts) {
+                Some(bytes) => {
+                    files.adopt(path)?;
+                    bytes
+                }
                 None => {
                     let got = fetch_when_there(from, &format!("{path}?tree_size={size}")).await?;
-                    if !fits(to, path, size, &wanted, &got) {
+                    if !fits(to, path, size, parts, &got) {
                         return Err(not_the_logs(from, format!("{path} is none of this log's")));
                     }
-                    written(&file, &got)?
+                    files.write(path, &got)?
                 }
             },
         };
@@ -217,19 +245,43 @@ async fn copy(
         }
         exported.bytes += bytes;
     }
+    files.settle()?;
+    // 4. The checkpoint before is kept.
+    if let Some(earlier) = earlier.filter(|earlier| earlier.is_before(&checkpoint)) {
+        earlier.keep(&mut files)?;
+    }
+    // 5. The checkpoint.
+    exported.files += 1;
+    exported.bytes += files.write(layout::CHECKPOINT, &note)?;
+    files.settle()?;
     Ok(exported)
 }
 
-/// The sink's checkpoint, of a log that is trusted and with the witnesses that are asked for, which may stand in this
-/// directory. Nothing else is fetched before.
-async fn believed(from: &str, to: &Path, policy: &Policy) -> Result<(Vec<u8>, Checkpoint), Failure> {
-    let note = fetch_when_there(from, layout::CHECKPOINT).await?;
-    let opened = policy.open(&note).map_err(|error| {
-        Failure::new(error.code(), format!("the checkpoint of the sink at {from}: {error}"))
-            .hint("compare the sink's key with the one that you trust (--key, --policy, --bundle or --dir)")
-    })?;
-    may_replace(to, &opened.checkpoint)?;
-    Ok((note, opened.checkpoint))
+/// The sink's checkpoint, of a log that is trusted and with the witnesses that are asked for, and the one that stands where
+/// it is to stand. That it goes on from that one is not checked yet.
+struct Believed<'a> {
+    note: Vec<u8>,
+    checkpoint: Checkpoint,
+    earlier: Option<Earlier<'a>>,
+}
+
+impl<'a> Believed<'a> {
+    /// Fetches it, and nothing else.
+    async fn fetch(from: &str, to: &'a Path, policy: &Policy) -> Result<Self, Failure> {
+        let note = fetch_when_there(from, layout::CHECKPOINT).await?;
+        let opened = policy.open(&note).map_err(|error| {
+            Failure::new(error.code(), format!("the checkpoint of the sink at {from}: {error}"))
+                .hint("compare the sink's key with the one that you trust (--key, --policy, --bundle or --dir)")
+        })?;
+        let (checkpoint, earlier) = (opened.checkpoint, Earlier::there(to)?);
+        if let Some(earlier) = &earlier {
+            earlier.may_become(&checkpoint)?;
+            if earlier.is_before(&checkpoint) {
+                earlier.is_trusted(policy)?;
+            }
+        }
+        Ok(Self { note, checkpoint, earlier })
+    }
 }
 
 /// What a sink sends that can't be of the log that it signed for.
@@ -238,48 +290,24 @@ fn not_the_logs(from: &str, why: impl std::fmt::Display) -> Failure {
         .hint("copy from another sink of this log (--from HOST:PORT); what is here already is kept")
 }
 
-/// Refuses to write over a copy of another log, of a larger one, or of one that differs: it may be all that is left of it,
-/// or the evidence. TRUST: what is there is not verified.
-fn may_replace(to: &Path, now: &Checkpoint) -> Result<(), Failure> {
-    let Some(there) = stated_if_there(to)? else { return Ok(()) };
-    let why = if there.origin != now.origin {
-        format!("holds log `{}`, the sink shows `{}`", there.origin, now.origin)
-    } else if there.size > now.size {
-        format!("holds {} leaves, the sink shows {}", there.size, now.size)
-    } else if there.size == now.size && there.root != now.root {
-        format!("holds root {} at size {}, the sink shows {}", there.root, there.size, now.root)
-    } else {
-        return Ok(());
-    };
-    Err(Failure::new(Code::Conflict, format!("{} {why}", to.display())).hint("copy into another directory"))
-}
-
-fn written(file: &Path, bytes: &[u8]) -> Result<u64, Failure> {
-    // Whole or not at all: half a checkpoint would stand in the way of the next try.
-    let part = file.with_added_extension(PART);
-    let done = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, file));
-    done.map_err(|error| Failure::file(file, &error))?;
-    Ok(bytes.len() as u64)
-}
-
 /// The bytes of entries that a copy has already: those that hash to the tile above, which was fetched just before.
-fn had(copy: &Path, path: &str, size: u64, wanted: impl Fn(&str) -> bool) -> Option<u64> {
+fn had(copy: &Path, path: &str, size: u64, parts: Parts) -> Option<u64> {
     let id = TileId::parse(path).ok().filter(|id| id.kind == TileKind::Entries)?;
     // Where the tile above is not copied, nothing says that they are this log's.
-    TileId::covering(TileKind::Hashes(0), id.index, size).filter(|above| wanted(&above.path()))?;
+    TileId::covering(TileKind::Hashes(0), id.index, size).filter(|above| parts.have(&above.path()))?;
     let bytes = marque_ledger::Directory::new(copy).read(path, FILE_BYTES_MAX as u64).ok().flatten()?;
-    fits(copy, path, size, wanted, &bytes).then_some(bytes.len() as u64)
+    fits(copy, path, size, parts, &bytes).then_some(bytes.len() as u64)
 }
 
 /// Whether these bytes can be the file at this path: a tile has as many hashes as its path says, a bundle as many
 /// entries, which hash to the tile above where that one is copied too.
-fn fits(copy: &Path, path: &str, size: u64, wanted: impl Fn(&str) -> bool, bytes: &[u8]) -> bool {
+fn fits(copy: &Path, path: &str, size: u64, parts: Parts, bytes: &[u8]) -> bool {
     let Ok(id) = TileId::parse(path) else { return true };
     if id.kind != TileKind::Entries {
         return bytes.len() as u64 == u64::from(id.width) * HASH_BYTES;
     }
     let Ok(entries) = decode_bundle(bytes, id.width) else { return false };
-    let above = TileId::covering(TileKind::Hashes(0), id.index, size).filter(|above| wanted(&above.path()));
+    let above = TileId::covering(TileKind::Hashes(0), id.index, size).filter(|above| parts.have(&above.path()));
     above.is_none_or(|above| {
         let hashes = marque_ledger::Directory::new(copy).read(&above.path(), FILE_BYTES_MAX as u64).ok().flatten();
         hashes.is_some_and(|hashes| entries.iter().flat_map(|entry| Hash::leaf(entry).0).eq(hashes))
@@ -340,13 +368,8 @@ fn stated_in(note: &[u8]) -> Result<Checkpoint, Failure> {
 
 /// What a copy's checkpoint states. TRUST: none; `verify` looks at its signatures.
 pub(crate) fn stated(log: &Path) -> Result<Checkpoint, Failure> {
-    stated_if_there(log)?.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", log.display())))
-}
-
-fn stated_if_there(log: &Path) -> Result<Option<Checkpoint>, Failure> {
-    let files = marque_ledger::Directory::new(log);
-    let bytes = files.read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX);
-    bytes.map_err(|why| Failure::new(Code::Unavailable, why))?.map(|note| stated_in(&note)).transpose()
+    let there = Earlier::there(log)?.map(|there| there.checkpoint);
+    there.ok_or_else(|| Failure::new(Code::NotFound, format!("{} holds no checkpoint", log.display())))
 }
 
 fn info(log: &Path) -> Result<Answer, Failure> {

@@ -12,6 +12,10 @@ pub trait Files {
     fn open(&self, path: &str) -> Result<Option<Box<dyn BufRead + '_>>, String> {
         Ok(self.read(path, u64::MAX)?.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn BufRead>))
     }
+
+    /// Tells `each` the names in a folder of the layout, in no order, until it says that it wants no more; none where the
+    /// folder is not there.
+    fn names(&self, folder: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), String>;
 }
 
 /// A log in a directory.
@@ -42,5 +46,20 @@ impl Files for Directory {
     }
     fn open(&self, path: &str) -> Result<Option<Box<dyn BufRead + '_>>, String> {
         Ok(self.file(path)?.map(|file| Box::new(BufReader::new(file)) as Box<dyn BufRead>))
+    }
+
+    fn names(&self, folder: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), String> {
+        let entries = match std::fs::read_dir(self.0.join(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        };
+        for entry in entries {
+            let name = entry.map_err(|error| error.to_string())?.file_name();
+            if !each(&name.to_string_lossy()) {
+                break;
+            }
+        }
+        Ok(())
     }
 }

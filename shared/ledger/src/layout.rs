@@ -11,6 +11,19 @@ pub const VERDICTS: &str = "marque/verdicts.jsonl";
 /// The trust bundle under which the verdicts were made, as it was signed.
 pub const BUNDLE: &str = "marque/bundle.jwt";
 
+/// The folder of a copy that keeps each checkpoint it had before its newest; see [`kept_checkpoint`].
+pub const KEPT_CHECKPOINTS: &str = "marque/checkpoints";
+
+/// Where a copy keeps the checkpoint that it had at this size. A sink's own log has none: it shows its newest alone.
+pub fn kept_checkpoint(size: u64) -> String {
+    format!("{KEPT_CHECKPOINTS}/{size}")
+}
+
+/// The size that a name in [`KEPT_CHECKPOINTS`] says, strictly: there is one name per size.
+pub fn kept_size(name: &str) -> Option<u64> {
+    name.parse().ok().filter(|size: &u64| size.to_string() == name)
+}
+
 /// Every file of a log of `size` leaves, the checkpoint last: a copy that breaks off has none, or an older one.
 pub fn files(size: u64) -> impl Iterator<Item = String> {
     TileId::all(size).map(|tile| tile.path()).chain([VERDICTS, BUNDLE, CHECKPOINT].into_iter().map(str::to_owned))
@@ -27,18 +40,20 @@ pub struct Served {
 
 /// How the file at this path is served; none where the layout has no such path, whatever lies there.
 ///
-/// A tile never changes, full or partial: its path says how much it holds. All else grows with the log.
+/// A tile never changes, full or partial: its path says how much it holds; nor does a checkpoint that a copy keeps. All
+/// else grows with the log.
 /// Source: C2SP `tlog-tiles`.
 pub fn served(path: &str) -> Option<Served> {
+    const NOTE: &str = "text/plain; charset=utf-8";
     let growing = |content_type| Served { content_type, cache_control: "no-cache" };
+    let lasting = |content_type| Served { content_type, cache_control: "public, max-age=31536000, immutable" };
+    let kept = path.strip_prefix(KEPT_CHECKPOINTS).and_then(|rest| rest.strip_prefix('/'));
     match path {
-        CHECKPOINT => Some(growing("text/plain; charset=utf-8")),
+        CHECKPOINT => Some(growing(NOTE)),
         VERDICTS => Some(growing("application/x-ndjson")),
         BUNDLE => Some(growing("application/jwt")),
-        tile => TileId::parse(tile).ok().map(|_| Served {
-            content_type: "application/octet-stream",
-            cache_control: "public, max-age=31536000, immutable",
-        }),
+        _ if kept.is_some_and(|name| kept_size(name).is_some()) => Some(lasting(NOTE)),
+        tile => TileId::parse(tile).ok().map(|_| lasting("application/octet-stream")),
     }
 }
 
@@ -90,5 +105,19 @@ mod tests {
         {
             assert_eq!(served(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn serves_each_kept_checkpoint_under_one_name_for_good() {
+        for size in [0, 7, 70_000, u64::MAX] {
+            let kept = served(&kept_checkpoint(size)).unwrap();
+            assert!(kept.cache_control.contains("immutable") && kept.content_type.starts_with("text/plain"), "{size}");
+            assert_eq!(kept_size(&size.to_string()), Some(size));
+        }
+        for name in ["", "/7", "7/", "07", "+7", "-7", "7.part", "../7", "18446744073709551616", "x"] {
+            assert_eq!((kept_size(name), served(&format!("{KEPT_CHECKPOINTS}/{name}"))), (None, None), "{name}");
+        }
+        assert_eq!(served(KEPT_CHECKPOINTS), None);
+        assert_eq!(served(&format!("{KEPT_CHECKPOINTS}7")), None);
     }
 }

@@ -10,6 +10,7 @@ mod bundles;
 mod genesis;
 mod in_order;
 mod index;
+mod kept;
 mod tiles;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use serde::Serialize;
 use crate::epoch::{Genesis, later_epoch};
 use crate::layout::CHECKPOINT;
 use crate::tile::FILE_BYTES_MAX;
-use crate::{Checkpoint, Entry, Files, Hash, Policy, TILE_WIDTH, VerifierKey};
+use crate::{Checkpoint, Entry, Files, Hash, Policy, TILE_WIDTH, TileSource, VerifierKey};
 use crate::{prove_consistency, root_at, verify_consistency};
 
 use bundles::{Bundles, Part};
@@ -27,6 +28,7 @@ pub use genesis::begins_at;
 use genesis::{genesis, goes_on_from};
 use in_order::in_order;
 use index::{Index, Standing};
+pub use kept::{KEPT_BYTES_MAX, KEPT_MAX, KEPT_NAMES_MAX, Kept};
 use tiles::{Stored, upper_levels};
 
 /// Findings after which the check stops: a log that is wrong in so many places is another log.
@@ -85,6 +87,8 @@ pub struct Report {
     pub witnesses: Vec<Seen>,
     /// How many records stand under each verdict; a record that is not valid is evidence, not a fault of the log.
     pub verdicts: BTreeMap<String, u64>,
+    /// The checkpoints that the copy had before this one.
+    pub kept: Kept,
     /// Records that the index calls repetitions of one before `from`: taken as it says.
     pub repeats_unchecked: u64,
     /// What is wrong, at most [`FINDINGS_MAX`].
@@ -209,13 +213,11 @@ impl Verification<'_> {
         }
         // 5. Each level's hashes against the tiles below, up to the root.
         upper_levels(files, from, size, &mut report);
-        match root_at(&Stored(files), size) {
-            Ok(root) if root == checkpoint.root => {}
-            Ok(root) => {
-                report.find(CHECKPOINT, None, format!("states root {}, the tiles give {root}", checkpoint.root));
-            }
-            Err(error) => report.find(CHECKPOINT, None, format!("its root can't be recomputed: {error}")),
+        if let Err(what) = leads_to(files, &checkpoint) {
+            report.find(CHECKPOINT, None, what);
         }
+        // 6. The checkpoints that were the newest before this one.
+        kept::kept(files, self.policy, &checkpoint, &mut report);
         report
     }
 
@@ -259,8 +261,23 @@ pub fn verify(
     verification.run(files, Some(&check), &mut |_, _, ()| {}, &|_, _| {})
 }
 
+/// Whether a log's tiles lead to its checkpoint's root; why not. Reads the few tiles at the tree's right edge: that those
+/// below them lead there is not checked.
+pub fn leads_to(files: &impl Files, checkpoint: &Checkpoint) -> Result<(), String> {
+    match root_at(&Stored(files), checkpoint.size) {
+        Ok(root) if root == checkpoint.root => Ok(()),
+        Ok(root) => Err(format!("states root {}, the tiles give {root}", checkpoint.root)),
+        Err(error) => Err(format!("its root can't be recomputed: {error}")),
+    }
+}
+
 /// Whether a log's checkpoint commits to all that the earlier one committed to, by the log's own tiles; why not.
 pub fn goes_on(files: &impl Files, earlier: &Checkpoint, now: &Checkpoint) -> Result<(), String> {
+    goes_on_by(&Stored(files), earlier, now)
+}
+
+/// The same by the tiles of `now`, wherever they are read: what they are is proven by the two roots.
+pub fn goes_on_by(tiles: &impl TileSource, earlier: &Checkpoint, now: &Checkpoint) -> Result<(), String> {
     if earlier.origin != now.origin {
         return Err(format!("is of another log than the earlier checkpoint's, {}", earlier.origin));
     }
@@ -271,7 +288,7 @@ pub fn goes_on(files: &impl Files, earlier: &Checkpoint, now: &Checkpoint) -> Re
         // Every log begins with the empty one.
         earlier.root == Hash::empty_root()
     } else {
-        let proof = prove_consistency(&Stored(files), earlier.size, now.size)
+        let proof = prove_consistency(tiles, earlier.size, now.size)
             .map_err(|error| format!("its proof from the earlier checkpoint can't be made: {error}"))?;
         verify_consistency(earlier.size, now.size, &proof, earlier.root, now.root).is_ok()
     };

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use marque_ledger::layout::{BUNDLE, CHECKPOINT, VALID, VERDICTS, VerdictLine};
-use marque_ledger::verify::{RecordCheck, Report, Verification, verify};
+use marque_ledger::layout::{
+    BUNDLE, CHECKPOINT, KEPT_CHECKPOINTS, VALID, VERDICTS, VerdictLine, kept_checkpoint, kept_size,
+};
+use marque_ledger::verify::{KEPT_BYTES_MAX, KEPT_MAX, Kept, RecordCheck, Report, Verification, verify};
 use marque_ledger::{Checkpoint, Edge, Entry, Files, Hash, KeyKind, Policy, TileId, TileKind, VerifierKey, Witness};
 use marque_ledger::{cosign, encode_bundle};
 use marque_signing::SigningKey;
@@ -18,6 +20,12 @@ impl Files for Memory<'_> {
     fn read(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, String> {
         let file = self.0.get(path).cloned();
         if file.as_ref().is_some_and(|file| file.len() as u64 > bytes_max) { Err("too long".into()) } else { Ok(file) }
+    }
+
+    fn names(&self, folder: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), String> {
+        let within = |path: &str| path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned);
+        self.0.keys().filter_map(|path| within(path)).all(|name| each(&name));
+        Ok(())
     }
 }
 
@@ -362,4 +370,152 @@ fn without_a_check_the_tree_is_checked_alone() {
     let mut touched = log.clone();
     touched.get_mut("tile/entries/000").unwrap()[50] ^= 1;
     assert!(!run(&touched).is_ok());
+}
+
+/// A log of so many leaves that was copied at these sizes before.
+fn grown(count: usize, before: &[usize]) -> Log {
+    let mut log = good(count);
+    for size in before {
+        log.insert(kept_checkpoint(*size as u64), good(*size)[CHECKPOINT].clone());
+    }
+    log
+}
+
+fn kept_files(log: &Log) -> Vec<String> {
+    log.keys().filter(|path| path.starts_with(KEPT_CHECKPOINTS)).cloned().collect()
+}
+
+const BEFORE: [usize; 9] = [0, 1, 2, 255, 256, 257, 511, 599, 600];
+
+#[test]
+fn every_kept_checkpoint_is_gone_on_from() {
+    let report = checked(&grown(600, &BEFORE));
+    assert!(report.is_ok(), "{:?}", report.findings);
+    assert_eq!(report.kept, Kept { checked: 9, ..Kept::default() });
+    // What lies before an earlier checkpoint is not read again; the checkpoints are.
+    let report = checked_as(&grown(600, &BEFORE), &trusted(), Some(&stated(&good(300))));
+    assert!(report.is_ok() && report.kept.checked == 9, "{:?}", report.findings);
+    assert_eq!(checked(&good(600)).kept, Kept::default());
+}
+
+#[test]
+fn names_a_kept_checkpoint_that_was_touched_swapped_or_is_not_what_its_name_says() {
+    let log = grown(40, &[1, 9, 25, 40]);
+    let names = |log: &Log, path: &str| checked(log).findings.iter().any(|finding| finding.file == path);
+    for path in kept_files(&log) {
+        for at in 0..log[&path].len() {
+            let mut touched = log.clone();
+            touched.get_mut(&path).unwrap()[at] ^= 1;
+            assert!(names(&touched, &path), "{path} byte {at}");
+        }
+        for bytes in [&b""[..], &log[&path][..log[&path].len() - 1], &[log[&path].as_slice(), b"\n"].concat()] {
+            assert!(names(&Log::from_iter(log.clone().into_iter().chain([(path.clone(), bytes.to_vec())])), &path));
+        }
+    }
+    let two = [kept_checkpoint(9), kept_checkpoint(25)];
+    let mut swapped = log.clone();
+    swapped.insert(two[0].clone(), log[&two[1]].clone());
+    swapped.insert(two[1].clone(), log[&two[0]].clone());
+    assert!(two.iter().all(|path| names(&swapped, path)));
+    // A later one than the newest; one of another log; one that another key signed.
+    let origin = "other.example/audit".to_owned();
+    for (note, size) in [
+        (good(41)[CHECKPOINT].clone(), 41),
+        (Checkpoint { origin, ..stated(&good(9)) }.sign(&key()).unwrap().into_bytes(), 9),
+        (stated(&good(9)).sign(&SigningKey::from_seed(&[9; 32])).unwrap().into_bytes(), 9),
+        (vec![b'x'; KEPT_BYTES_MAX as usize + 1], 9),
+    ] {
+        let mut other = log.clone();
+        other.insert(kept_checkpoint(size), note);
+        assert!(names(&other, &kept_checkpoint(size)), "{size}");
+    }
+}
+
+/// The log's own key under a history that was rewritten, at each size: no tile and no entry of the copy is wrong.
+#[test]
+fn a_log_that_was_rewritten_under_its_own_key_is_told_by_what_the_copy_kept() {
+    let mut payloads = payloads(600);
+    payloads[300] = "300|another".into();
+    let rewritten = log_of(&frames(&payloads), std::str::from_utf8(&good(600)[VERDICTS]).unwrap());
+    assert!(checked(&rewritten).is_ok());
+    for (size, holds) in [(299, true), (300, true), (301, false), (512, false), (600, false)] {
+        let mut log = rewritten.clone();
+        log.insert(kept_checkpoint(size), good(size as usize)[CHECKPOINT].clone());
+        let findings = checked(&log).findings;
+        let named = findings.iter().any(|f| f.file == kept_checkpoint(size) && f.what.contains("does not go on"));
+        assert_eq!((findings.is_empty(), named), (holds, !holds), "{size}: {findings:?}");
+    }
+}
+
+/// That a kept one is gone leaves no trace, and is no finding.
+#[test]
+fn a_kept_checkpoint_that_was_dropped_is_not_noticed() {
+    let mut log = grown(600, &BEFORE);
+    log.remove(&kept_checkpoint(511));
+    let report = checked(&log);
+    assert!(report.is_ok() && report.kept.checked == 8, "{report:?}");
+}
+
+#[test]
+fn of_very_many_kept_checkpoints_the_largest_are_looked_at_and_strange_names_are_counted() {
+    let mut log = grown(600, &[255]);
+    let more = 3;
+    // The largest sizes lie beyond the log: each that is looked at is a finding, up to as many as are told.
+    for at in 0..(KEPT_MAX - 1 + more) as u64 {
+        log.insert(kept_checkpoint(u64::MAX - at), Vec::new());
+    }
+    let report = checked(&log);
+    assert_eq!(report.kept.checked + report.kept.unchecked, (KEPT_MAX + more) as u64);
+    assert!(report.is_full() && report.kept.unchecked > more as u64);
+    let mut log = grown(600, &[255]);
+    for name in ["x", "0255", "255.part", "+1"] {
+        assert_eq!(kept_size(name), None);
+        log.insert(format!("{KEPT_CHECKPOINTS}/{name}"), b"noise".to_vec());
+    }
+    let report = checked(&log);
+    assert!(report.is_ok(), "{:?}", report.findings);
+    assert_eq!(report.kept, Kept { checked: 1, strange: 4, ..Kept::default() });
+}
+
+#[test]
+fn a_kept_checkpoint_may_lack_the_witnesses_that_the_newest_one_has() {
+    let witness = SigningKey::from_seed(&[8; 32]);
+    let vkey = VerifierKey::new("w.example", KeyKind::Cosignature, witness.public()).unwrap();
+    let known = Witness { name: "w".into(), key: vkey, url: None };
+    let policy = Policy::at_least(trusted().logs().to_vec(), 1, vec![known]).unwrap();
+    let mut log = grown(9, &[5, 7]);
+    for path in [CHECKPOINT, &kept_checkpoint(5)] {
+        let mut note = marque_ledger::Note::parse(&log[path]).unwrap();
+        note.add(cosign(note.text(), "w.example", &witness, marque_identity::UnixSeconds(9)).unwrap());
+        log.insert(path.into(), note.to_string().into_bytes());
+    }
+    let report = checked_as(&log, &policy, None);
+    assert!(report.is_ok(), "{:?}", report.findings);
+    assert_eq!((report.kept.checked, report.kept.unwitnessed), (2, 1));
+}
+
+#[test]
+fn lists_a_folder_that_is_not_there_as_empty_and_stops_when_no_more_is_wanted() {
+    let folder = std::env::temp_dir().join(format!("marque-names-{}", std::process::id()));
+    let files = marque_ledger::Directory::new(&folder);
+    let names = |most: usize| {
+        let mut names = Vec::new();
+        files.names(KEPT_CHECKPOINTS, &mut |name| {
+            names.push(name.to_owned());
+            names.len() < most
+        })?;
+        names.sort();
+        Ok::<_, String>(names)
+    };
+    assert_eq!(names(9), Ok(Vec::new()));
+    std::fs::create_dir_all(folder.join(KEPT_CHECKPOINTS)).unwrap();
+    for name in ["1", "20", "x"] {
+        std::fs::write(folder.join(KEPT_CHECKPOINTS).join(name), "").unwrap();
+    }
+    assert_eq!(names(9).unwrap(), ["1", "20", "x"]);
+    assert_eq!(names(2).unwrap().len(), 2);
+    std::fs::remove_dir_all(folder.join(KEPT_CHECKPOINTS)).unwrap();
+    std::fs::write(folder.join(KEPT_CHECKPOINTS), "").unwrap();
+    assert!(names(9).is_err());
+    std::fs::remove_dir_all(&folder).unwrap();
 }

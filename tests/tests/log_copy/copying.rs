@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use marque_ledger::layout::{BUNDLE, CHECKPOINT, VERDICTS};
+use marque_ledger::layout::{BUNDLE, CHECKPOINT, KEPT_CHECKPOINTS, VERDICTS, kept_checkpoint};
 use marque_ledger::{KeyKind, VerifierKey};
 use marque_runtime::Shutdown;
 use marque_runtime::http::{Shown, serve_files};
@@ -184,6 +184,135 @@ async fn a_copy_of_another_log_is_not_written_over() {
     }
 }
 
+/// The names in a copy's folder of kept checkpoints.
+fn kept(copy: &Path) -> Vec<String> {
+    let Ok(folder) = std::fs::read_dir(copy.join(KEPT_CHECKPOINTS)) else { return Vec::new() };
+    let mut names: Vec<String> =
+        folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort_by_key(|name| name.parse::<u64>().unwrap_or(u64::MAX));
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_keeps_each_checkpoint_that_it_had_and_goes_on_from_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    let mut before: Vec<(usize, Vec<u8>)> = Vec::new();
+    for size in [7, 20, 255, 256, 257, 520] {
+        let exported = Exported::sound(size);
+        let page = Page::serve(&exported).await;
+        // A dry run looks, and writes nothing; the second time there is nothing new to keep.
+        let (from, to, key) = (page.address.to_string(), copy.display().to_string(), sink_vkey().to_string());
+        let dry = ["log", "export", &to, "--from", &from, "--key", &key, "--dry-run"];
+        assert_eq!(tokio::task::block_in_place(|| answered(&dry)).0, 0, "{size}");
+        assert_eq!(kept(&copy).len(), before.len().saturating_sub(1), "{size}");
+        for _ in 0..2 {
+            let (code, said, _) = page.export(&copy);
+            assert_eq!(code, 0, "{size}: {said}");
+            let names: Vec<String> = before.iter().map(|(size, _)| size.to_string()).collect();
+            assert_eq!(kept(&copy), names, "{size}");
+        }
+        let (code, said) = answered(&["log", "verify", &to]);
+        assert_eq!((code, &said["report"]["kept"]["checked"]), (0, &before.len().into()), "{size}: {said}");
+        for (size, note) in &before {
+            assert!(std::fs::read(copy.join(kept_checkpoint(*size as u64))).unwrap() == *note, "{size} differs");
+        }
+        before.push((size, exported.read(CHECKPOINT)));
+    }
+    // Killed between the two: the one that is kept is still the newest.
+    std::fs::write(copy.join(kept_checkpoint(520)), &before.last().unwrap().1).unwrap();
+    let exported = Exported::sound(600);
+    let page = Page::serve(&exported).await;
+    assert_eq!(answered(&["log", "verify", &copy.display().to_string()]).0, 0);
+    assert_eq!(page.export(&copy).0, 0);
+    assert_eq!(kept(&copy).len(), 6);
+    // One under its name that is another's is not written over.
+    std::fs::write(copy.join(kept_checkpoint(600)), &before[0].1).unwrap();
+    let larger = Exported::sound(601);
+    let page = Page::serve(&larger).await;
+    let (code, said, _) = page.export(&copy);
+    assert!(code == 6 && said["error"]["code"] == "conflict", "{said}");
+    assert!(std::fs::read(copy.join(kept_checkpoint(600))).unwrap() == before[0].1);
+    assert!(std::fs::read(copy.join(CHECKPOINT)).unwrap() == exported.read(CHECKPOINT));
+}
+
+/// Every file of a folder, and what it holds.
+fn all_of(exported: &Exported) -> Vec<(String, Vec<u8>)> {
+    exported.files().into_iter().map(|path| (path.clone(), exported.read(&path))).collect()
+}
+
+/// The sink's own key under a history that was rewritten: larger, and its tiles are right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_does_not_go_on_from_the_copys_is_refused_and_both_are_kept() {
+    const REFUSED: &str = "marque/checkpoint.refused";
+    let rewritten = |count: usize| {
+        let mut acts = acts(count);
+        acts[3] = acts[4].clone();
+        Exported::of(&framed(&acts), sink_key())
+    };
+    for (had, now) in [(20, 30), (256, 600), (300, 700)] {
+        let (there, forked) = (Exported::sound(had), rewritten(now));
+        let page = Page::serve(&forked).await;
+        let (files, to) = (all_of(&there), there.copy().display().to_string());
+        let (from, key) = (page.address.to_string(), sink_vkey().to_string());
+        let dry = ["log", "export", &to, "--from", &from, "--key", &key, "--dry-run"];
+        assert_eq!(tokio::task::block_in_place(|| answered(&dry)).0, 1);
+        assert_eq!(all_of(&there), files, "{had}: a dry run writes");
+        let (code, said, asked) = page.export(&there.copy());
+        assert_eq!((code, &said["error"]["code"]), (1, &"log_invalid".into()), "{said}");
+        assert!(said.to_string().contains("does not go on") && said.to_string().contains(REFUSED), "{said}");
+        assert!(said["error"]["hint"].as_str().unwrap().contains("--from"), "{said}");
+        // A few tiles show it; nothing of the copy was touched, and it holds as before.
+        assert!(asked.len() <= 8, "{asked:?}");
+        assert!(there.read(REFUSED) == forked.read(CHECKPOINT));
+        std::fs::remove_file(there.copy().join(REFUSED)).unwrap();
+        assert_eq!(all_of(&there), files, "{had}");
+        assert_eq!(answered(&["log", "verify", &to]).0, 0);
+        // The first one is kept, whatever is shown later; and an honest sink's is taken.
+        page.export(&there.copy());
+        let later = rewritten(now + 1);
+        let page = Page::serve(&later).await;
+        assert_eq!(page.export(&there.copy()).0, 1);
+        assert!(there.read(REFUSED) == forked.read(CHECKPOINT));
+        let honest = Exported::sound(now);
+        let page = Page::serve(&honest).await;
+        assert_eq!(page.export(&there.copy()).0, 0);
+        assert_eq!(answered(&["log", "verify", &to]).0, 0);
+    }
+}
+
+/// Tiles that don't show from what the log goes on, and are none at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_cannot_show_from_what_it_goes_on_is_refused() {
+    let (there, exported) = (Exported::sound(20), Exported::sound(30));
+    let page = Page::serve(&exported).await;
+    let files = all_of(&there);
+    for (what, bytes, code) in [("short", 32, "log_invalid"), ("noise", 30 * 32, "log_invalid")] {
+        page.lies(move |path, _, shown| match path.starts_with("tile/") {
+            true => Shown { body: vec![7; bytes], ..shown },
+            false => shown,
+        });
+        let (exit, said, _) = page.export(&there.copy());
+        assert_eq!((exit, &said["error"]["code"]), (1, &code.into()), "{what}: {said}");
+        let _ = std::fs::remove_file(there.copy().join("marque/checkpoint.refused"));
+        assert_eq!(all_of(&there), files, "{what}");
+    }
+    page.lies(|_, _, shown| shown);
+    assert_eq!(page.export(&there.copy()).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_nobody_trusted_signed_is_not_kept() {
+    let there = Exported::of(&framed(&acts(7)), SigningKey::from_seed(&[99; 32]));
+    let exported = Exported::sound(20);
+    let page = Page::serve(&exported).await;
+    let files = all_of(&there);
+    let (code, said, asked) = page.export(&there.copy());
+    assert_eq!((code, &said["error"]["code"]), (1, &"signature_invalid".into()), "{said}");
+    assert!(asked.len() == 1 && said["error"]["hint"].as_str().unwrap().contains("--key"), "{said} {asked:?}");
+    assert_eq!(all_of(&there), files);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_is_asked_for_rightly_or_refused() {
     let exported = Exported::sound(LEAVES);
@@ -266,6 +395,14 @@ async fn what_a_hostile_sink_sends_is_bounded_and_never_whole() {
         ("a checkpoint without end", CHECKPOINT, Arc::new(move |_, _, shown| longer(shown, MIB))),
         ("a tile of more hashes", "tile/0/", Arc::new(move |_, _, shown| longer(shown, MIB))),
         ("a tile of fewer hashes", "tile/0/", Arc::new(|_, _, shown| Shown { body: vec![0; 32], ..shown })),
+        (
+            "hashes above them of another tree",
+            "tile/1/",
+            Arc::new(|_, _, mut shown| {
+                shown.body[40] ^= 1;
+                shown
+            }),
+        ),
         ("a bundle of entries without end", "tile/entries/", Arc::new(move |_, _, shown| longer(shown, 20 * MIB))),
         ("no bundle of entries", "tile/entries/", Arc::new(move |_, _, shown| longer(shown, 1000))),
         (

@@ -94,6 +94,22 @@ fn serves_every_file_of_the_layout_with_its_type_and_its_life() {
     assert!(head.contains("content-type: text/plain; charset=utf-8"), "{head}");
 }
 
+#[test]
+fn serves_a_kept_checkpoint_for_good_and_no_other_file_beside_it() {
+    let exported = Exported::sound(3);
+    std::fs::create_dir(exported.copy().join(layout::KEPT_CHECKPOINTS)).unwrap();
+    for name in ["2", "2.part", "02", "x"] {
+        std::fs::write(exported.copy().join(layout::KEPT_CHECKPOINTS).join(name), name).unwrap();
+    }
+    let served = Served::begin(&exported);
+    let (head, body) = served.get("GET", &format!("/{}", layout::kept_checkpoint(2)));
+    assert!(head.starts_with("http/1.1 200") && head.contains("immutable") && body == b"2", "{head}");
+    assert!(head.contains("content-type: text/plain; charset=utf-8"), "{head}");
+    for name in ["2.part", "02", "x", "", "1", "../verdicts.jsonl"] {
+        assert_eq!(served.status("GET", &format!("/{}/{name}", layout::KEPT_CHECKPOINTS)), 404, "{name}");
+    }
+}
+
 /// An index of any size is sent in pieces: to clients that dawdle, that go away, and to the one that reads it all.
 #[test]
 fn an_index_larger_than_memory_is_for_is_served_whole_and_held_by_nobody() {

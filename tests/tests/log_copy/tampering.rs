@@ -5,7 +5,7 @@ use std::path::Path;
 use marque::log::verify::{Verified, verify};
 use marque_identity::UnixSeconds;
 use marque_judgement::record::BrokenRule;
-use marque_ledger::layout::{BUNDLE, CHECKPOINT, VERDICTS};
+use marque_ledger::layout::{BUNDLE, CHECKPOINT, KEPT_CHECKPOINTS, VERDICTS, kept_checkpoint};
 use marque_ledger::{Checkpoint, Entry, Note, decode_bundle, encode_bundle};
 use marque_signing::SigningKey;
 use marque_tests::exported::{Exported, acts, framed, sink_key, trust};
@@ -63,6 +63,72 @@ fn names_a_flipped_byte_in_every_file_of_a_larger_copy() {
     for path in files {
         let bytes = exported.read(&path).len();
         flip_each(&exported, &path, [0, bytes / 2, bytes - 1].into_iter());
+    }
+}
+
+/// A copy of so many leaves that had these sizes before.
+fn grown(count: usize, before: &[usize]) -> Exported {
+    let exported = Exported::sound(count);
+    std::fs::create_dir(exported.copy().join(KEPT_CHECKPOINTS)).unwrap();
+    for size in before {
+        let note = Exported::sound(*size).read(CHECKPOINT);
+        std::fs::write(exported.copy().join(kept_checkpoint(*size as u64)), note).unwrap();
+    }
+    exported
+}
+
+#[test]
+fn names_a_kept_checkpoint_that_was_touched_swapped_or_renamed() {
+    let exported = grown(300, &[5, 256, 299]);
+    let verified_kept = verified(&exported.copy());
+    assert!(verified_kept.valid && verified_kept.report.kept.checked == 3, "{:?}", verified_kept.report);
+    let paths = [5, 256, 299].map(kept_checkpoint);
+    for path in &paths {
+        flip_each(&exported, path, 0..exported.read(path).len());
+        let (file, good) = (exported.copy().join(path), exported.read(path));
+        for bytes in [&good[..0], &good[..good.len() - 1], &[good.as_slice(), b"\n"].concat()] {
+            std::fs::write(&file, bytes).unwrap();
+            assert!(names(&verified(&exported.copy()), path), "{path} of {} bytes", bytes.len());
+        }
+        std::fs::write(&file, &good).unwrap();
+    }
+    // Two of them under each other's names; one under the newest one's size, which it is not.
+    let [small, middle, _] = &paths;
+    let notes = [exported.read(small), exported.read(middle)];
+    std::fs::write(exported.copy().join(small), &notes[1]).unwrap();
+    std::fs::write(exported.copy().join(middle), &notes[0]).unwrap();
+    let swapped = verified(&exported.copy());
+    assert!(names(&swapped, small) && names(&swapped, middle), "{:?}", swapped.report.findings);
+    std::fs::write(exported.copy().join(small), &notes[0]).unwrap();
+    std::fs::rename(exported.copy().join(small), exported.copy().join(kept_checkpoint(300))).unwrap();
+    std::fs::write(exported.copy().join(middle), &notes[1]).unwrap();
+    assert!(names(&verified(&exported.copy()), &kept_checkpoint(300)));
+}
+
+/// Nothing says how often a copy was brought up to date; the check says that it can't say so.
+#[test]
+fn a_kept_checkpoint_that_was_dropped_is_not_noticed_and_that_is_said() {
+    let exported = grown(12, &[5, 9]);
+    std::fs::remove_file(exported.copy().join(kept_checkpoint(5))).unwrap();
+    let verified = verified(&exported.copy());
+    assert!(verified.valid && verified.report.kept.checked == 1);
+    assert!(verified.not_checked.iter().any(|said| said.contains("dropped leaves no trace")));
+}
+
+/// The sink's own key under a rebuilt log: what a copy kept tells it, and needs nobody to have written anything down.
+#[test]
+fn a_log_that_its_own_operator_rebuilt_is_told_by_what_the_copy_kept() {
+    for (how, _, edit) in EDITS {
+        let mut frames = framed(&acts(12));
+        edit(&mut frames);
+        let rebuilt = Exported::of(&renumbered(&frames), sink_key());
+        std::fs::create_dir(rebuilt.copy().join(KEPT_CHECKPOINTS)).unwrap();
+        for (size, holds) in [(4, true), (9, false)] {
+            let note = Exported::sound(size).read(CHECKPOINT);
+            std::fs::write(rebuilt.copy().join(kept_checkpoint(size as u64)), note).unwrap();
+            let verified = verified(&rebuilt.copy());
+            assert_eq!((verified.valid, names(&verified, &kept_checkpoint(9))), (holds, !holds), "{how}");
+        }
     }
 }
 

@@ -31,6 +31,7 @@ fn says_what_it_checked_and_what_it_could_not() {
     let output = ran(&["log", "verify", &copy]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("holds") && text.contains("not checked") && output.stderr.is_empty(), "{text}");
+    assert!(text.contains("the newest; none before it is kept") && !said.contains("kept checkpoint"), "{text}");
 }
 
 #[test]
@@ -84,6 +85,38 @@ fn goes_on_from_an_earlier_checkpoint_and_says_what_lies_before_it() {
     let foreign = Exported::of(&framed(&acts(11)), SigningKey::from_seed(&[9; 32]));
     let foreign = foreign.copy().join("checkpoint").display().to_string();
     assert_eq!(answered(&["log", "verify", &now.copy().display().to_string(), "--from", &foreign]).0, 1);
+}
+
+#[test]
+fn says_what_it_looked_at_of_the_kept_checkpoints() {
+    let exported = Exported::sound(9);
+    let (copy, folder) = (exported.copy().display().to_string(), exported.copy().join("marque/checkpoints"));
+    std::fs::create_dir(&folder).unwrap();
+    for size in [2, 7] {
+        std::fs::write(folder.join(size.to_string()), Exported::sound(size).read("checkpoint")).unwrap();
+    }
+    std::fs::write(folder.join("notes"), "x").unwrap();
+    let text = String::from_utf8(ran(&["log", "verify", &copy]).stdout).unwrap();
+    assert!(text.contains("the newest, and 2 before it, each of which it goes on from"), "{text}");
+    assert!(text.contains("1 file in marque/checkpoints: not named as a checkpoint is there"), "{text}");
+    // A policy that asks for a witness now did not when they were copied; that is told, and no finding.
+    let witness = SigningKey::from_seed(&[21; 32]);
+    let vkey = VerifierKey::new("w.example", KeyKind::Cosignature, witness.public()).unwrap();
+    let mut note = Note::parse(&exported.read("checkpoint")).unwrap();
+    note.add(cosign(note.text(), "w.example", &witness, UnixSeconds(1_700_000_000)).unwrap());
+    std::fs::write(exported.copy().join("checkpoint"), note.to_string()).unwrap();
+    let policy = exported.copy().join("policy");
+    std::fs::write(&policy, format!("log {}\nwitness w {vkey}\nquorum w\n", sink_vkey())).unwrap();
+    let (code, document) = answered(&["log", "verify", &copy, "--policy", &policy.display().to_string()]);
+    assert_eq!((code, &document["report"]["kept"]["unwitnessed"]), (0, &2.into()), "{document}");
+    assert!(not_checked(&document).contains("witnesses have seen 2 kept checkpoints"), "{document}");
+    // One that another key signed is a finding in its file.
+    let foreign = Exported::of(&framed(&acts(7)), SigningKey::from_seed(&[9; 32]));
+    std::fs::copy(foreign.copy().join("checkpoint"), folder.join("7")).unwrap();
+    let (code, document) = answered(&["log", "verify", &copy]);
+    assert_eq!((code, &document["report"]["findings"][0]["file"]), (1, &"marque/checkpoints/7".into()), "{document}");
+    let text = String::from_utf8(ran(&["log", "verify", &copy]).stdout).unwrap();
+    assert!(text.contains("NOT EACH of which it goes on from"), "{text}");
 }
 
 #[test]

@@ -1,9 +1,13 @@
+use std::ops::Range;
+
+use super::batch::BATCH_BYTES_MAX;
 use super::*;
+use crate::intake::BATCH_MESSAGES_MAX;
 use crate::seal::cosigner;
-use crate::store::frame;
+use crate::tiles::{PIECE_BYTES_MAX, Tile, TileRequest, bytes};
 use marque_bus::Stored;
 use marque_identity::UnixSeconds;
-use marque_ledger::{KeyKind, Note, VerifierKey, Witness, cosign, root_at};
+use marque_ledger::{Hash, KeyKind, Note, TileId, TileKind, TileSource as _, VerifierKey, Witness, cosign, root_at};
 use marque_signing::SigningKey;
 
 const ORIGIN: &str = "acme.example/audit";

@@ -6,12 +6,12 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
 
 use marque_identity::Code;
 use marque_ledger::layout::{BUNDLE, VERDICTS, VerdictLine};
 
-use super::{fetch_when_there, not_the_logs, written};
+use super::durable::Durable;
+use super::{fetch_when_there, not_the_logs};
 use crate::Failure;
 
 /// Leaves that one page has, if no other number is asked for; the sink may give fewer.
@@ -61,7 +61,7 @@ struct Kept {
 
 impl Pages<'_> {
     /// Copies the index, and the bundle that all of it was made under.
-    pub(super) async fn copy(self, to: &Path) -> Result<Copied, Failure> {
+    pub(super) async fn copy(self, to: &mut Durable<'_>) -> Result<Copied, Failure> {
         let mut bundle = self.bundle().await?;
         for _ in 0..=BUNDLE_CHANGES_MAX {
             match self.copy_under(to, &bundle).await? {
@@ -74,8 +74,8 @@ impl Pages<'_> {
     }
 
     /// Copies the index as it is under this bundle; the other bundle, if the sink has come to have one.
-    async fn copy_under(self, to: &Path, bundle: &[u8]) -> Result<Result<Copied, Vec<u8>>, Failure> {
-        let (next, next_bundle) = (to.join(NEXT), to.join(NEXT_BUNDLE));
+    async fn copy_under(self, to: &mut Durable<'_>, bundle: &[u8]) -> Result<Result<Copied, Vec<u8>>, Failure> {
+        let (next, next_bundle) = (to.place(NEXT)?, to.place(NEXT_BUNDLE)?);
         let wrong = |error: &std::io::Error| Failure::file(&next, error);
         let options = File::options().read(true).write(true).create(true).truncate(false).open(&next);
         let mut file = options.map_err(|error| wrong(&error))?;
@@ -93,7 +93,7 @@ impl Pages<'_> {
         file.set_len(kept.bytes)
             .and_then(|()| file.seek(SeekFrom::Start(kept.bytes)))
             .map_err(|error| wrong(&error))?;
-        written(&next_bundle, bundle)?;
+        to.write(NEXT_BUNDLE, bundle)?;
         // 2. What it lacks.
         let (mut leaf, mut bytes) = (kept.leaves, kept.bytes);
         while leaf < self.size {
@@ -109,11 +109,10 @@ impl Pages<'_> {
                 return Ok(Err(now));
             }
         }
-        // 3. It is whole.
-        for (next, path) in [(&next_bundle, BUNDLE), (&next, VERDICTS)] {
-            let whole = to.join(path);
-            std::fs::rename(next, &whole).map_err(|error| Failure::file(&whole, &error))?;
-        }
+        // 3. It is whole, and on the disk.
+        file.sync_all().map_err(|error| wrong(&error))?;
+        to.rename(NEXT_BUNDLE, BUNDLE)?;
+        to.rename(NEXT, VERDICTS)?;
         Ok(Ok(Copied { bytes, bundle_bytes: bundle.len() as u64 }))
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use marque_identity::refusal::quoted;
 use marque_judgement::record::{Broken, Chains, Histories, Judge, Step, VALID};
-use marque_ledger::verify::{RecordCheck, Report, Verification, begins_at, goes_on};
+use marque_ledger::verify::{KEPT_MAX, KEPT_NAMES_MAX, RecordCheck, Report, Verification, begins_at, goes_on};
 use marque_ledger::{Checkpoint, Entry, Files as _, layout};
 use marque_signing::bundle::TrustBundle;
 use serde::Serialize;
@@ -203,6 +203,7 @@ fn not_checked(trust: &Trust, report: &Report, chains: &Chains, own: Option<&Tru
         say("whether others were shown another log: no known witness has seen this checkpoint (--policy)".to_owned());
     }
     say("whether the log has grown since: a copy may be old".to_owned());
+    not_checked_of_kept(report, &mut say);
     if let Some(before) = before(report) {
         say(unchecked_before(&before));
         if report.genesis.as_ref().is_some_and(|genesis| !genesis.is_second()) {
@@ -246,6 +247,30 @@ fn not_checked(trust: &Trust, report: &Report, chains: &Chains, own: Option<&Tru
     said
 }
 
+/// The same of the checkpoints that the copy had before.
+fn not_checked_of_kept(report: &Report, say: &mut dyn FnMut(String)) {
+    let (kept, folder) = (&report.kept, layout::KEPT_CHECKPOINTS);
+    if kept.checked > 0 {
+        say(format!(
+            "whether the copy had more checkpoints than those in {folder}: one that was dropped leaves no trace"
+        ));
+    }
+    if kept.unwitnessed > 0 {
+        let count = counted(kept.unwitnessed, "kept checkpoint");
+        say(format!("whether the policy's witnesses have seen {count}: the log's signature is enough for them"));
+    }
+    if kept.unchecked > 0 {
+        let count = counted(kept.unchecked, "kept checkpoint");
+        say(format!("{count} in {folder}: at most {KEPT_MAX} are looked at, and none behind the last finding"));
+    }
+    if kept.strange > 0 {
+        say(format!("{} in {folder}: not named as a checkpoint is there", counted(kept.strange, "file")));
+    }
+    if kept.unlisted {
+        say(format!("what lies in {folder} beyond its first {KEPT_NAMES_MAX} names"));
+    }
+}
+
 fn answer(verified: &Verified, strict: bool, took: Duration) -> Answer {
     let Verified { report, chains, .. } = verified;
     let verdicts: Vec<String> = report.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
@@ -279,6 +304,7 @@ fn answer(verified: &Verified, strict: bool, took: Duration) -> Answer {
         ("epoch", epoch),
         ("leaves", format!("{} of {}{from}", report.leaves_checked, report.tree_size)),
         ("root", report.root.clone()),
+        ("checkpoints", checkpoints(report)),
         ("witnesses", if seen.is_empty() { "none".to_owned() } else { seen.join(", ") }),
         ("records", if verdicts.is_empty() { "not judged".to_owned() } else { verdicts.join(", ") }),
         ("chains", if broken == 0 { actions } else { format!("{actions}; BROKEN in {}", counted(broken, "place")) }),
@@ -299,6 +325,16 @@ fn answer(verified: &Verified, strict: bool, took: Duration) -> Answer {
     let mut data = crate::output::to_value(verified);
     data["took_us"] = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).into();
     Answer::yes(data, text).exit(if no { Exit::No } else { Exit::Yes })
+}
+
+/// The newest one, and those before it.
+fn checkpoints(report: &Report) -> String {
+    let wrong = report.findings.iter().any(|finding| finding.file.starts_with(layout::KEPT_CHECKPOINTS));
+    match (report.kept.checked, wrong) {
+        (0, false) => "the newest; none before it is kept".to_owned(),
+        (count, false) => format!("the newest, and {count} before it, each of which it goes on from"),
+        (count, true) => format!("the newest, and {count} before it, NOT EACH of which it goes on from"),
+    }
 }
 
 fn in_words(broken: &Broken) -> String {
