@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -30,6 +30,7 @@ use crate::connections::{CONNECTIONS_MAX, Connections, Held, Roll};
 use crate::metrics::Metrics;
 use crate::name::ConnectionName;
 use crate::records::Records;
+use crate::roster::Roster;
 use crate::server::{KickOutcome, Listed, Server, Told, told};
 use crate::standing::{Ended, Standing};
 
@@ -49,7 +50,7 @@ pub(crate) struct Registry {
 }
 
 struct Inner {
-    connections: Mutex<Connections>,
+    roster: Arc<Roster>,
     bus: Bus,
     server: Server,
     bundle: TrustBundle,
@@ -71,8 +72,8 @@ impl Registry {
         metrics: Metrics,
         renewed_after: Duration,
     ) -> Self {
-        let connections = Mutex::default();
-        Self { inner: Arc::new(Inner { connections, bus, server, bundle, records, clock, metrics, renewed_after }) }
+        let roster = Arc::default();
+        Self { inner: Arc::new(Inner { roster, bus, server, bundle, records, clock, metrics, renewed_after }) }
     }
 
     /// A client is let in.
@@ -88,6 +89,7 @@ impl Registry {
         let mut connections = self.locked();
         let removed = connections.remove(connection);
         self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters();
         removed
     }
 
@@ -96,6 +98,7 @@ impl Registry {
         let mut connections = self.locked();
         connections.remove_seen(connection);
         self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters();
     }
 
     /// Closes a connection at the broker; it is known no more. An error: it may be open still, and stays known.
@@ -108,10 +111,14 @@ impl Registry {
         Ok(outcome)
     }
 
+    /// What it keeps, for whoever counts.
+    pub(crate) fn roster(&self) -> Arc<Roster> {
+        self.inner.roster.clone()
+    }
+
     /// Every connection, for a look.
     pub(crate) fn locked(&self) -> MutexGuard<'_, Connections> {
-        // A panic while it was held leaves a map that is whole.
-        self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.roster.locked()
     }
 
     /// Reads the server's list, once: afterwards every connection that was there is known, or is being looked up by
@@ -124,6 +131,7 @@ impl Registry {
         let (list, servers) = self.inner.server.list().await?;
         let roll = Roll { listed: list.iter().map(|entry| entry.connection.clone()).collect(), servers, begun };
         self.locked().retain(&roll, self.inner.clock.monotonic());
+        self.inner.roster.freed.notify_waiters();
         let unknown = list.into_iter().filter_map(|entry| Some((self.awaited(&entry.connection)?, entry)));
         let learn =
             |(awaited, entry): (Awaited, Listed)| async move { self.learn(awaited, &entry.name, entry.age).await };
