@@ -84,6 +84,9 @@ pub(crate) struct Connections {
     /// Those that are being looked up. One that ends meanwhile leaves, and what the look-up finds is not put in: it would
     /// stand for a connection that is no more.
     awaited: HashSet<Connection>,
+    /// Those that have ended since the last list was begun, and when: it, or an event that is late, may tell of one that
+    /// is no more. A server gives no number twice.
+    ended: HashMap<Connection, Duration>,
     /// What each agent has taken: connections that count, and seats of those that are about to be let in. Kept as they
     /// come and go.
     taken: Taken,
@@ -136,9 +139,10 @@ impl Connections {
         true
     }
 
-    /// The server tells of one: whether it is to be looked up. Not if it is known, or is being looked up already.
+    /// The server tells of one: whether it is to be looked up. Not if it is known, is being looked up already, or has just
+    /// ended.
     pub(crate) fn await_unknown(&mut self, connection: &Connection, now: Duration) -> bool {
-        !self.see(connection, now) && self.awaited.insert(connection.clone())
+        !self.see(connection, now) && !self.ended.contains_key(connection) && self.awaited.insert(connection.clone())
     }
 
     /// Whether one is being looked up, and has not ended meanwhile.
@@ -157,24 +161,27 @@ impl Connections {
     }
 
     /// One has ended.
-    pub(crate) fn remove(&mut self, connection: &Connection) -> Option<Held> {
+    pub(crate) fn remove(&mut self, connection: &Connection, now: Duration) -> Option<Held> {
         self.awaited.remove(connection);
+        // Without room a list may bring one back, which the next ones take out.
+        if self.ended.len() < CONNECTIONS_MAX {
+            self.ended.insert(connection.clone(), now);
+        }
         let removed = self.known.remove(connection)?;
         self.forget(&removed);
         Some(removed)
     }
 
     /// The server does not know it: gone, unless it has not been seen yet.
-    pub(crate) fn remove_seen(&mut self, connection: &Connection) {
-        if self.known.get(connection).is_some_and(|held| held.seen_at.is_some())
-            && let Some(removed) = self.known.remove(connection)
-        {
-            self.forget(&removed);
+    pub(crate) fn remove_seen(&mut self, connection: &Connection, now: Duration) {
+        if self.known.get(connection).is_some_and(|held| held.seen_at.is_some()) {
+            self.remove(connection, now);
         }
     }
 
     /// A list of what is there: what lists in a row do not have, and is not just coming, is gone.
     pub(crate) fn retain(&mut self, roll: &Roll, now: Duration) {
+        self.ended.retain(|_, at| *at >= roll.begun);
         let taken = &mut self.taken;
         self.known.retain(|connection, held| {
             let counted = held.counts();

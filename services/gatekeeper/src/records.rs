@@ -110,7 +110,7 @@ impl Records {
         Record {
             agent: Some(standing.agent),
             task: standing.task.clone(),
-            token: standing.links.last().copied(),
+            token: standing.links.last().copied().or(standing.credential),
             links: standing.links.clone(),
             ..self.record(body)
         }

@@ -7,8 +7,9 @@
 //! Nothing is waited for between two events: the list and the look-ups go on beside. Hence two rules on their order.
 //! 1. A connect is taken before the disconnect of the same connection (the server sends them so, and connects are read
 //!    first), and a disconnect ends a look-up that is under way: what that finds is passed over.
-//! 2. A list may have read of a connection that ended before the list was there: it is looked up and put in, dead. The
-//!    next two lists don't have it, and take it out; until then a kick finds nobody, and no ack names it.
+//! 2. A list may have read of a connection that ended before the list was there: what has ended since it was begun is
+//!    not looked up. Where two lists overlap one may be all the same, and is put in, dead. The next two lists don't have
+//!    it, and take it out; until then a kick finds nobody, and no ack names it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -87,7 +88,7 @@ impl Registry {
     /// One is not there, or not there any more.
     pub(crate) fn remove(&self, connection: &Connection) -> Option<Held> {
         let mut connections = self.locked();
-        let removed = connections.remove(connection);
+        let removed = connections.remove(connection, self.inner.clock.monotonic());
         self.inner.metrics.connections(connections.len());
         self.inner.roster.freed.notify_waiters();
         removed
@@ -96,7 +97,7 @@ impl Registry {
     /// The server does not know it: gone, unless it is just coming.
     fn remove_seen(&self, connection: &Connection) {
         let mut connections = self.locked();
-        connections.remove_seen(connection);
+        connections.remove_seen(connection, self.inner.clock.monotonic());
         self.inner.metrics.connections(connections.len());
         self.inner.roster.freed.notify_waiters();
     }

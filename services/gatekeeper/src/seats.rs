@@ -135,7 +135,7 @@ mod tests {
         let (first, _second) = (put(&seats, 1), put(&seats, 2));
         let mut back = std::pin::pin!(seats.take(agent(1)));
         assert!(back.as_mut().now_or_never().is_none());
-        seats.roster.locked().remove(&first);
+        seats.roster.locked().remove(&first, Duration::ZERO);
         seats.roster.freed.notify_waiters();
         assert!(back.await.is_ok());
     }

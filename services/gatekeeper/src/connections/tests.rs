@@ -112,6 +112,10 @@ fn each_kind_of_directive_ends_it_and_none_that_names_another() {
         assert_eq!(doomed(&view_of(Op::Suspend, target.clone()), NOW), [Code::Suspended], "{target}");
         assert_eq!(doomed(&view_of(Op::Narrow, target.clone()), NOW), [Code::Narrowed], "{target}");
     }
+    let by_credential =
+        Standing { shown: Shown::Credential, links: Vec::new(), credential: Some(Digest([5; 32])), ..standing() };
+    let ended = by_credential.ended(&domain(), &view_of(Op::Revoke, Target::Token(Digest([5; 32]))), NOW);
+    assert_eq!(ended.map(|ended| ended.code), Some(Code::Revoked), "its identity credential, by its digest");
     for target in [
         Target::Token(Digest([3; 32])),
         Target::Key(did(4)),
@@ -157,8 +161,8 @@ fn a_list_forgets_what_is_gone_and_keeps_what_is_coming() {
     }
     connections.retain(&roll(4), Duration::from_secs(4));
     assert_eq!(left(&connections), [1, 3]);
-    connections.remove_seen(&connection(3));
-    connections.remove_seen(&connection(1));
+    connections.remove_seen(&connection(3), Duration::ZERO);
+    connections.remove_seen(&connection(1), Duration::ZERO);
     assert_eq!(connections.len(), 1, "one that is just coming stays");
     connections.retain(&roll(30), UNSEEN_FOR);
     assert_eq!(connections.len(), 0);
@@ -172,7 +176,7 @@ fn what_ends_while_it_is_looked_up_is_not_put_in() {
         assert!(connections.await_unknown(&connection(cid), now));
         assert!(!connections.await_unknown(&connection(cid), now), "one look-up at a time");
     }
-    assert!(connections.remove(&connection(1)).is_none());
+    assert!(connections.remove(&connection(1), now).is_none());
     assert_eq!([1, 2].map(|cid| connections.is_awaited(&connection(cid))), [false, true]);
     for cid in [1, 2] {
         assert!(connections.learned(&connection(cid), held(true)));
@@ -184,6 +188,21 @@ fn what_ends_while_it_is_looked_up_is_not_put_in() {
     assert!(connections.await_unknown(&connection(3), now));
     connections.await_no_more(&connection(3));
     assert!(connections.await_unknown(&connection(3), now));
+}
+
+#[test]
+fn what_ended_while_a_list_came_is_not_looked_up_by_that_list() {
+    let mut connections = Connections::default();
+    let at = Duration::from_secs;
+    connections.put(connection(1), held(true));
+    // A list is begun, reads of it, and comes; meanwhile it ends.
+    connections.remove(&connection(1), at(2));
+    let roll = |begun| Roll { listed: [connection(1)].into(), servers: ["N".to_owned()].into(), begun: at(begun) };
+    connections.retain(&roll(1), at(3));
+    assert!(!connections.await_unknown(&connection(1), at(3)));
+    // A list that is begun later has it only if it is there.
+    connections.retain(&roll(4), at(5));
+    assert!(connections.await_unknown(&connection(1), at(5)));
 }
 
 #[test]
@@ -220,7 +239,8 @@ fn an_agent_takes_as_many_seats_as_it_may_and_another_is_not_hindered() {
     assert!(!connections.take_seat(agent, 3) && connections.take_seat(other, 1) && !connections.take_seat(other, 1));
     connections.leave_seat(&agent);
     assert!(connections.take_seat(agent, 3) && !connections.take_seat(agent, 3));
-    assert!(connections.remove(&connection(1)).is_some() && connections.remove(&connection(1)).is_none());
+    let remove = |connections: &mut Connections| connections.remove(&connection(1), Duration::ZERO).is_some();
+    assert!(remove(&mut connections) && !remove(&mut connections));
     assert!(connections.take_seat(agent, 3) && !connections.take_seat(agent, 3));
 }
 
@@ -273,9 +293,11 @@ proptest! {
             let now = Duration::from_secs(second);
             match happening {
                 Happening::Put { cid, agent, seen } => prop_assert!(connections.put(connection(cid), of(agent, seen))),
-                Happening::Seen(cid) => drop(connections.see(&connection(cid), now)),
-                Happening::Removed(cid) => drop(connections.remove(&connection(cid))),
-                Happening::RemovedSeen(cid) => connections.remove_seen(&connection(cid)),
+                Happening::Seen(cid) => {
+                    connections.see(&connection(cid), now);
+                }
+                Happening::Removed(cid) => drop(connections.remove(&connection(cid), now)),
+                Happening::RemovedSeen(cid) => connections.remove_seen(&connection(cid), now),
                 Happening::Learned { cid, agent } => {
                     connections.await_unknown(&connection(cid), now);
                     prop_assert!(connections.learned(&connection(cid), of(agent, true)));
