@@ -40,6 +40,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub struct TestSystem {
     services: BTreeMap<String, ChildGuard>,
     nats: Option<NatsServer>,
+    /// The other broker of a cluster, and where it listens.
+    second_nats: Option<(NatsServer, String)>,
     http: Vec<(Service, String)>,
     directory: Directory,
     bundle: TrustBundle,
@@ -79,6 +81,20 @@ impl TestSystem {
         settings: &[(Service, &str)],
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
+        Self::begin(blueprints, settings, environment, false).await
+    }
+
+    /// The same as [`start`](Self::start), with two brokers that are a cluster. The services stand at the first one.
+    pub async fn start_clustered(blueprints: &[(String, String)]) -> Result<Self, String> {
+        Self::begin(blueprints, &[], &[], true).await
+    }
+
+    async fn begin(
+        blueprints: &[(String, String)],
+        settings: &[(Service, &str)],
+        environment: &[(&str, &str)],
+        clustered: bool,
+    ) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("marque-test-").tempdir().map_err(said)?;
         let directory = Directory::at(folder.path().join("system"));
         let ports = free_ports();
@@ -110,9 +126,19 @@ impl TestSystem {
         let url = plan.nats_url;
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let services = BTreeMap::new();
-        let mut system = Self { services, nats: None, http, directory, bundle, url, environment, folder };
+        let (nats, second_nats) = (None, None);
+        let mut system = Self { services, nats, second_nats, http, directory, bundle, url, environment, folder };
+        if clustered {
+            system.start_second_broker()?;
+        }
         system.start_broker()?;
-        system.bus(BusRole::Bootstrap).await?.bootstrap_streams(1).await.map_err(said)?;
+        let bootstrap = system.bus(BusRole::Bootstrap).await?;
+        if clustered {
+            // Until the two have a leader nobody makes a stream.
+            eventually("the streams are made", DEADLINE, || bootstrap.bootstrap_streams(1)).await;
+        } else {
+            bootstrap.bootstrap_streams(1).await.map_err(said)?;
+        }
         for service in Service::ALL {
             system.start_service(service);
         }
@@ -130,6 +156,41 @@ impl TestSystem {
             NatsServer::start(&binary, &self.directory.nats_conf(), self.address(), &log, DEADLINE).map_err(said)?;
         self.nats = Some(server);
         Ok(())
+    }
+
+    /// Makes the broker, which has not been started yet, one of a cluster, and starts the other.
+    fn start_second_broker(&mut self) -> Result<(), String> {
+        let file = self.directory.nats_conf();
+        let text = std::fs::read_to_string(&file).map_err(said)?;
+        let address = format!("127.0.0.1:{}", free_port());
+        let [own, others] = [free_port(), free_port()];
+        let cluster = |listen: u16, route: u16| {
+            format!(
+                "cluster {{\n  name: test\n  listen: \"127.0.0.1:{listen}\"\n  routes: [\"nats://127.0.0.1:{route}\"]\n}}\n"
+            )
+        };
+        let second = self.directory.path().join("nats-second.conf");
+        let lines = text.lines().map(|line| match line.trim_start() {
+            line if line.starts_with("server_name:") => "server_name: second".to_owned(),
+            line if line.starts_with("listen:") => format!("listen: \"{address}\""),
+            line if line.starts_with("store_dir:") => {
+                format!("store_dir: \"{}\"", self.folder.path().join("nats-second").display())
+            }
+            _ => line.to_owned(),
+        });
+        let lines: Vec<String> = lines.collect();
+        std::fs::write(&second, format!("{}\n{}", lines.join("\n"), cluster(others, own))).map_err(said)?;
+        std::fs::write(&file, format!("{text}\n{}", cluster(own, others))).map_err(said)?;
+        let binary = nats_server::find(&binaries::folder().join("nats-server")).map_err(said)?;
+        let log = self.folder.path().join("nats-server-second.log");
+        let server = NatsServer::start(&binary, &second, &address, &log, DEADLINE).map_err(said)?;
+        self.second_nats = Some((server, address));
+        Ok(())
+    }
+
+    /// The other broker's URL, of a cluster.
+    pub fn second_url(&self) -> Option<String> {
+        self.second_nats.as_ref().map(|(_, address)| format!("nats://{address}"))
     }
 
     /// Kills the broker as a crash would.
@@ -184,9 +245,12 @@ impl TestSystem {
         self.services.insert(service.name().to_owned(), ChildGuard::spawn(&mut command, &log));
     }
 
-    /// Starts another gatekeeper beside the first, and waits until it is ready. Gives its page's address.
+    /// Starts another gatekeeper beside the first, and waits until it is ready; in a cluster, at the other broker. Gives its
+    /// page's address.
     pub async fn start_second_gatekeeper(&mut self) -> Result<String, String> {
-        self.start_second(Service::Gatekeeper, &[]).await
+        let at = self.second_url().map(|url| format!("nats.url={url}"));
+        let settings: Vec<&str> = at.as_deref().into_iter().collect();
+        self.start_second(Service::Gatekeeper, &settings).await
     }
 
     /// Starts another sink beside the first, with settings of its own, and waits until it is ready. Gives its page's
@@ -438,6 +502,9 @@ impl TestSystem {
                 child.wait(DEADLINE);
             }
             if let Some(mut nats) = self.nats.take() {
+                nats.stop(DEADLINE);
+            }
+            if let Some((mut nats, _)) = self.second_nats.take() {
                 nats.stop(DEADLINE);
             }
         };

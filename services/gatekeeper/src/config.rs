@@ -53,6 +53,8 @@ pub struct GatekeeperConfig {
     pub staleness_ms: u64,
     /// How many questions are answered at once.
     pub requests_max: usize,
+    /// How many connections one key may have at a time, at all servers together.
+    pub connections_per_agent: usize,
     /// Tools whose arguments are kept out of the log, so that they can be erased: names, or `nats:` patterns, as the
     /// verifier and the tool hosts have them. What an agent states of its own calls of them is refused.
     pub erasable: Vec<String>,
@@ -70,6 +72,8 @@ impl Default for GatekeeperConfig {
             // The standard tier's (PROTOCOL §6): rides out a leader crash; a tool's own bound holds all the same.
             staleness_ms: 15_000,
             requests_max: 256,
+            // A process holds one, or one for each task; so many tasks at once are many.
+            connections_per_agent: 64,
             erasable: Vec::new(),
         }
     }
@@ -92,6 +96,8 @@ pub(crate) struct Bounds {
     pub(crate) staleness: Duration,
     /// Questions in hand.
     pub(crate) requests_max: usize,
+    /// Connections of one key.
+    pub(crate) connections_per_agent: usize,
 }
 
 impl Bounds {
@@ -118,12 +124,17 @@ impl GatekeeperConfig {
         if !(1..=REQUESTS_MAX).contains(&self.requests_max) {
             return Err(ConfigError::Value(format!("`gatekeeper.requests_max` must be 1 to {REQUESTS_MAX}")));
         }
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections_per_agent) {
+            let message = format!("`gatekeeper.connections_per_agent` must be 1 to {CONNECTIONS_MAX}");
+            return Err(ConfigError::Value(message));
+        }
         let staleness = within("staleness_ms", self.staleness_ms, STALENESS_MIN_MS, STALENESS_MAX_MS)?;
         Ok(Bounds {
             connection_life_seconds: life("connection_life_seconds", self.connection_life_seconds)?,
             enrol_life_seconds: life("enrol_life_seconds", self.enrol_life_seconds)?,
             staleness: Duration::from_millis(staleness),
             requests_max: self.requests_max,
+            connections_per_agent: self.connections_per_agent,
         })
     }
 }
@@ -156,5 +167,8 @@ mod tests {
         assert!(with(|c| c.staleness_ms = STALENESS_MAX_MS + 1).is_err());
         assert!(with(|c| c.requests_max = 0).is_err());
         assert!(with(|c| c.requests_max = REQUESTS_MAX + 1).is_err());
+        assert!(with(|c| c.connections_per_agent = 0).is_err());
+        assert!(with(|c| c.connections_per_agent = CONNECTIONS_MAX + 1).is_err());
+        assert!(with(|c| c.connections_per_agent = 1).is_ok());
     }
 }

@@ -1,15 +1,18 @@
 //! Who is connected, by what: a map, and what must end in it. Pure: told what happens, asked what follows.
 
+mod taken;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use marque_bus::permissions::Allowed;
-use marque_identity::{Code, TrustDomain, UnixSeconds};
+use marque_identity::{Code, Did, TrustDomain, UnixSeconds};
 use marque_judgement::VerifiedChain;
 use marque_judgement::record::{Connection, Shown};
 use marque_revocation::{DirectiveId, View};
 
+use self::taken::Taken;
 use crate::standing::{Ended, Standing};
 
 /// As many as the agents' account may have.
@@ -44,12 +47,20 @@ pub(crate) struct Held {
     pub(crate) misses: u32,
 }
 
+impl Held {
+    /// Whether it is one of those that its agent may have. What the last list should have had and did not is probably
+    /// gone, and its agent may come back before that is certain: as when a server was killed, and told of no end.
+    fn counts(&self) -> bool {
+        self.misses == 0
+    }
+}
+
 /// What a list of the server's connections holds.
 #[derive(Debug, Default)]
 pub(crate) struct Roll {
     /// The connections.
     pub(crate) listed: BTreeSet<Connection>,
-    /// The servers that answered.
+    /// The servers that answered, to the last of their connections.
     pub(crate) servers: BTreeSet<String>,
     /// When it was begun, on the monotonic clock.
     pub(crate) begun: Duration,
@@ -73,6 +84,12 @@ pub(crate) struct Connections {
     /// Those that are being looked up. One that ends meanwhile leaves, and what the look-up finds is not put in: it would
     /// stand for a connection that is no more.
     awaited: HashSet<Connection>,
+    /// Those that have ended since the last list was begun, and when: it, or an event that is late, may tell of one that
+    /// is no more. A server gives no number twice.
+    ended: HashMap<Connection, Duration>,
+    /// What each agent has taken: connections that count, and seats of those that are about to be let in. Kept as they
+    /// come and go.
+    taken: Taken,
 }
 
 impl Connections {
@@ -81,22 +98,51 @@ impl Connections {
         if self.known.len() >= CONNECTIONS_MAX && !self.known.contains_key(&connection) {
             return false;
         }
-        self.known.insert(connection, held);
+        if held.counts() {
+            self.taken.take(held.standing.agent);
+        }
+        if let Some(before) = self.known.insert(connection, held) {
+            self.forget(&before);
+        }
         true
+    }
+
+    /// Takes a seat for a connection that is about to be put in, where the agent has fewer than `max`. Gives whether it
+    /// did.
+    pub(crate) fn take_seat(&mut self, agent: Did, max: usize) -> bool {
+        let is_free = self.taken.by(&agent) < max;
+        if is_free {
+            self.taken.take(agent);
+        }
+        is_free
+    }
+
+    /// A seat is free again: its connection is in, or was not let in.
+    pub(crate) fn leave_seat(&mut self, agent: &Did) {
+        self.taken.free(agent);
+    }
+
+    fn forget(&mut self, gone: &Held) {
+        if gone.counts() {
+            self.taken.free(&gone.standing.agent);
+        }
     }
 
     /// The server tells of one that is known. Gives whether it is.
     pub(crate) fn see(&mut self, connection: &Connection, now: Duration) -> bool {
-        self.known.get_mut(connection).is_some_and(|held| {
-            held.seen_at = Some(now);
+        let Some(held) = self.known.get_mut(connection) else { return false };
+        held.seen_at = Some(now);
+        if !held.counts() {
             held.misses = 0;
-            true
-        })
+            self.taken.take(held.standing.agent);
+        }
+        true
     }
 
-    /// The server tells of one: whether it is to be looked up. Not if it is known, or is being looked up already.
+    /// The server tells of one: whether it is to be looked up. Not if it is known, is being looked up already, or has just
+    /// ended.
     pub(crate) fn await_unknown(&mut self, connection: &Connection, now: Duration) -> bool {
-        !self.see(connection, now) && self.awaited.insert(connection.clone())
+        !self.see(connection, now) && !self.ended.contains_key(connection) && self.awaited.insert(connection.clone())
     }
 
     /// Whether one is being looked up, and has not ended meanwhile.
@@ -115,31 +161,37 @@ impl Connections {
     }
 
     /// One has ended.
-    pub(crate) fn remove(&mut self, connection: &Connection) -> Option<Held> {
+    pub(crate) fn remove(&mut self, connection: &Connection, now: Duration) -> Option<Held> {
         self.awaited.remove(connection);
-        self.known.remove(connection)
+        // Without room a list may bring one back, which the next ones take out.
+        if self.ended.len() < CONNECTIONS_MAX {
+            self.ended.insert(connection.clone(), now);
+        }
+        let removed = self.known.remove(connection)?;
+        self.forget(&removed);
+        Some(removed)
     }
 
     /// The server does not know it: gone, unless it has not been seen yet.
-    pub(crate) fn remove_seen(&mut self, connection: &Connection) {
+    pub(crate) fn remove_seen(&mut self, connection: &Connection, now: Duration) {
         if self.known.get(connection).is_some_and(|held| held.seen_at.is_some()) {
-            self.known.remove(connection);
+            self.remove(connection, now);
         }
     }
 
     /// A list of what is there: what lists in a row do not have, and is not just coming, is gone.
     pub(crate) fn retain(&mut self, roll: &Roll, now: Duration) {
+        self.ended.retain(|_, at| *at >= roll.begun);
+        let taken = &mut self.taken;
         self.known.retain(|connection, held| {
-            let Some(seen_at) = held.seen_at else {
-                return roll.listed.contains(connection) || now.saturating_sub(held.since) < UNSEEN_FOR;
-            };
-            // Whoever came after the list was begun may be on a page that had been read.
-            if roll.listed.contains(connection) || seen_at.max(held.since) >= roll.begun {
-                held.misses = 0;
-                return true;
+            let counted = held.counts();
+            let stays = stays(connection, held, roll, now);
+            match (counted, stays && held.counts()) {
+                (true, false) => taken.free(&held.standing.agent),
+                (false, true) => taken.take(held.standing.agent),
+                (true, true) | (false, false) => {}
             }
-            held.misses += 1;
-            held.misses < if roll.servers.contains(&connection.server) { MISSES_MAX } else { SILENT_MISSES_MAX }
+            stays
         });
     }
 
@@ -181,6 +233,20 @@ impl Connections {
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }
+}
+
+/// Whether one is still there, by a list. Counts the lists that should have had it.
+fn stays(connection: &Connection, held: &mut Held, roll: &Roll, now: Duration) -> bool {
+    let Some(seen_at) = held.seen_at else {
+        return roll.listed.contains(connection) || now.saturating_sub(held.since) < UNSEEN_FOR;
+    };
+    // Whoever came after the list was begun may be on a page that had been read.
+    if roll.listed.contains(connection) || seen_at.max(held.since) >= roll.begun {
+        held.misses = 0;
+        return true;
+    }
+    held.misses += 1;
+    held.misses < if roll.servers.contains(&connection.server) { MISSES_MAX } else { SILENT_MISSES_MAX }
 }
 
 /// Whether narrowings have come or gone that change what the broker allows. Where the chain is not at hand they may:

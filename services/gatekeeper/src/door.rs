@@ -1,8 +1,8 @@
 //! Admission: a server's question, and what is to be said to it.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use marque_agent::enforce::wire::Grant;
 use marque_agent::enforce::{Chain, Chains};
@@ -22,15 +22,12 @@ use crate::config::Bounds;
 use crate::connections::Held;
 use crate::metrics::Metrics;
 use crate::name::ConnectionName;
+use crate::pace::Pace;
 use crate::records::Records;
 use crate::registry::Registry;
+use crate::seats::Seats;
 use crate::standing::Standing;
 
-/// Refusals that are recorded one by one; whoever knocks faster than that is counted (`refusals_unrecorded`), so that
-/// strangers do not fill the audit stream.
-const REFUSALS_PER_SECOND: f64 = 50.0;
-/// And at once.
-const REFUSALS_BURST: f64 = 200.0;
 /// What the server's log is told: the reason stands in the audit log, and nothing goes to the client.
 const NO: &str = "not admitted";
 
@@ -42,11 +39,12 @@ pub(crate) struct Door {
     pub(crate) domain: TrustDomain,
     pub(crate) feed: Feed,
     pub(crate) registry: Registry,
+    pub(crate) seats: Seats,
     pub(crate) records: Records,
     pub(crate) bounds: Bounds,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
-    pub(crate) pace: Pace,
+    pub(crate) pace: Arc<Pace>,
 }
 
 /// What was shown, and holds.
@@ -94,9 +92,10 @@ impl Door {
     /// 3. it is bound to that key
     /// 4. no directive has ended it, and the view of the directives is fresh (steps 9 and 11)
     /// 5. what it gives on the wire
-    /// 6. the *connected* record is stored
-    /// 7. it is in the registry
-    /// 8. directives once more: one may have come while it was stored, before the registry knew it
+    /// 6. it has a seat: its agent has fewer connections than one may have
+    /// 7. the *connected* record is stored
+    /// 8. it is in the registry
+    /// 9. directives once more: one may have come while it was stored, before the registry knew it
     async fn admit(&self, question: &Question) -> Result<Admission, Refusal> {
         // 1
         let key = question.possession.ok_or_else(|| {
@@ -113,10 +112,12 @@ impl Door {
         };
         let allowed = drawn.grant.allowed();
         // 6
+        let seat = self.seats.take(standing.agent).await?;
+        // 7
         let connection = Connection { server: question.server.clone(), cid: question.cid };
         let connected = self.connected(&connection, &standing, &allowed, question);
         let recorded = self.records.connected(&standing, connected).await?;
-        // 7
+        // 8
         let standing = Arc::new(standing);
         let held = Held {
             standing: standing.clone(),
@@ -131,7 +132,8 @@ impl Door {
         if !self.registry.put(connection.clone(), held) {
             return Err(Refusal::new(Code::Unavailable, "there are as many connections as there may be"));
         }
-        // 8
+        drop(seat); // it counts itself now
+        // 9
         let again = self.draw(&standing, chain.as_deref(), self.clock.unix());
         match again {
             Ok(again) if again.narrowings == drawn.narrowings => {}
@@ -228,7 +230,7 @@ impl Door {
     async fn refused(&self, question: &Question, refusal: &Refusal) {
         if self.pace.allows(Instant::now()) {
             let agent: Option<Did> = question.possession.map(|key| key.did());
-            self.records.refused(refusal, agent, question.presented.as_bytes()).await;
+            self.records.refused(refusal, agent, Some(question.presented.as_bytes())).await;
         } else {
             self.metrics.refusal_unrecorded();
         }
@@ -265,39 +267,9 @@ fn kind(presented: &str) -> Option<Shown> {
     }
 }
 
-/// How many refusals are recorded: a bucket that fills at a rate.
-#[derive(Debug)]
-pub(crate) struct Pace(Mutex<(f64, Instant)>);
-
-impl Pace {
-    /// A full bucket.
-    pub(crate) fn new(now: Instant) -> Self {
-        Self(Mutex::new((REFUSALS_BURST, now)))
-    }
-
-    /// Takes one out, if there is one.
-    fn allows(&self, now: Instant) -> bool {
-        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since: Duration = now.saturating_duration_since(bucket.1);
-        let filled = (bucket.0 + since.as_secs_f64() * REFUSALS_PER_SECOND).min(REFUSALS_BURST);
-        let allowed = filled >= 1.0;
-        *bucket = (if allowed { filled - 1.0 } else { filled }, now);
-        allowed
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stranger_does_not_fill_the_stream() {
-        let start = Instant::now();
-        let pace = Pace::new(start);
-        assert_eq!((0..1000).filter(|_| pace.allows(start)).count(), 200);
-        let later = start + Duration::from_secs(1);
-        assert_eq!((0..1000).filter(|_| pace.allows(later)).count(), 50);
-    }
 
     #[test]
     fn tells_what_is_presented_by_its_type() {

@@ -17,10 +17,14 @@ mod door;
 mod list;
 mod metrics;
 mod name;
+mod overlong;
+mod pace;
 mod records;
 mod registry;
 mod renewal;
+mod roster;
 mod scribe;
+mod seats;
 mod serve;
 mod server;
 mod span;
@@ -34,7 +38,7 @@ pub mod doors {
     pub use crate::list::asked;
     pub use crate::name::{ConnectionName, NotOurs};
     pub use crate::scribe::addressed;
-    pub use crate::server::{End, KickOutcome, Listed, Told, kicked, listed, told};
+    pub use crate::server::{End, KickOutcome, Listed, Overlong, Told, kicked, listed, overlong, told};
 }
 
 pub use config::Config;

@@ -22,6 +22,7 @@ struct Outcome {
 pub(crate) struct Metrics {
     questions: Family<Outcome, Counter>,
     unreadable: Counter,
+    overlong: Counter,
     seconds: Histogram,
     kicks: Counter,
     kick_seconds: Histogram,
@@ -37,6 +38,7 @@ impl Metrics {
         Self {
             questions: Family::default(),
             unreadable: Counter::default(),
+            overlong: Counter::default(),
             // 200 µs to about 13 s, which is beyond what the server waits.
             seconds: Histogram::new(exponential_buckets(200e-6, 2.0, 17)),
             kicks: Counter::default(),
@@ -52,6 +54,8 @@ impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("questions", "The broker's questions by answer and reason", self.questions.clone());
         registry.register("questions_unreadable", "Questions that no server of ours asked", self.unreadable.clone());
+        let help = "Clients that the broker closed for a line that was too long, without a question";
+        registry.register("clients_overlong", help, self.overlong.clone());
         registry.register("answer_seconds", "Time from a question to its answer", self.seconds.clone());
         registry.register("kicks", "Connections closed", self.kicks.clone());
         registry.register(
@@ -74,6 +78,10 @@ impl Metrics {
 
     pub(crate) fn unreadable(&self) {
         self.unreadable.inc();
+    }
+
+    pub(crate) fn overlong(&self) {
+        self.overlong.inc();
     }
 
     pub(crate) fn kicked(&self, count: usize, took: Duration) {

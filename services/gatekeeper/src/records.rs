@@ -85,9 +85,10 @@ impl Records {
         let _ = self.store(&record).await;
     }
 
-    /// *refused*. The agent is named where it proved that it holds its key: nobody else's history is written into.
-    pub(crate) async fn refused(&self, refusal: &Refusal, agent: Option<Did>, input: &[u8]) {
-        let body = Body::Refused(Refused::of(refusal, SERVICE, Some(input)));
+    /// *refused*. The agent is named where it proved that it holds its key: nobody else's history is written into. The
+    /// input is what was presented, if that came to us.
+    pub(crate) async fn refused(&self, refusal: &Refusal, agent: Option<Did>, input: Option<&[u8]>) {
+        let body = Body::Refused(Refused::of(refusal, SERVICE, input));
         let _ = self.store(&Record { agent, ..self.record(body) }).await;
     }
 
@@ -109,7 +110,7 @@ impl Records {
         Record {
             agent: Some(standing.agent),
             task: standing.task.clone(),
-            token: standing.links.last().copied(),
+            token: standing.links.last().copied().or(standing.credential),
             links: standing.links.clone(),
             ..self.record(body)
         }

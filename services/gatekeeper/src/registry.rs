@@ -7,12 +7,13 @@
 //! Nothing is waited for between two events: the list and the look-ups go on beside. Hence two rules on their order.
 //! 1. A connect is taken before the disconnect of the same connection (the server sends them so, and connects are read
 //!    first), and a disconnect ends a look-up that is under way: what that finds is passed over.
-//! 2. A list may have read of a connection that ended before the list was there: it is looked up and put in, dead. The
-//!    next two lists don't have it, and take it out; until then a kick finds nobody, and no ack names it.
+//! 2. A list may have read of a connection that ended before the list was there: what has ended since it was begun is
+//!    not looked up. Where two lists overlap one may be all the same, and is put in, dead. The next two lists don't have
+//!    it, and take it out; until then a kick finds nobody, and no ack names it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -30,6 +31,7 @@ use crate::connections::{CONNECTIONS_MAX, Connections, Held, Roll};
 use crate::metrics::Metrics;
 use crate::name::ConnectionName;
 use crate::records::Records;
+use crate::roster::Roster;
 use crate::server::{KickOutcome, Listed, Server, Told, told};
 use crate::standing::{Ended, Standing};
 
@@ -49,7 +51,7 @@ pub(crate) struct Registry {
 }
 
 struct Inner {
-    connections: Mutex<Connections>,
+    roster: Arc<Roster>,
     bus: Bus,
     server: Server,
     bundle: TrustBundle,
@@ -71,8 +73,8 @@ impl Registry {
         metrics: Metrics,
         renewed_after: Duration,
     ) -> Self {
-        let connections = Mutex::default();
-        Self { inner: Arc::new(Inner { connections, bus, server, bundle, records, clock, metrics, renewed_after }) }
+        let roster = Arc::default();
+        Self { inner: Arc::new(Inner { roster, bus, server, bundle, records, clock, metrics, renewed_after }) }
     }
 
     /// A client is let in.
@@ -86,16 +88,18 @@ impl Registry {
     /// One is not there, or not there any more.
     pub(crate) fn remove(&self, connection: &Connection) -> Option<Held> {
         let mut connections = self.locked();
-        let removed = connections.remove(connection);
+        let removed = connections.remove(connection, self.inner.clock.monotonic());
         self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters();
         removed
     }
 
     /// The server does not know it: gone, unless it is just coming.
     fn remove_seen(&self, connection: &Connection) {
         let mut connections = self.locked();
-        connections.remove_seen(connection);
+        connections.remove_seen(connection, self.inner.clock.monotonic());
         self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters();
     }
 
     /// Closes a connection at the broker; it is known no more. An error: it may be open still, and stays known.
@@ -108,10 +112,14 @@ impl Registry {
         Ok(outcome)
     }
 
+    /// What it keeps, for whoever counts.
+    pub(crate) fn roster(&self) -> Arc<Roster> {
+        self.inner.roster.clone()
+    }
+
     /// Every connection, for a look.
     pub(crate) fn locked(&self) -> MutexGuard<'_, Connections> {
-        // A panic while it was held leaves a map that is whole.
-        self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.roster.locked()
     }
 
     /// Reads the server's list, once: afterwards every connection that was there is known, or is being looked up by
@@ -124,6 +132,7 @@ impl Registry {
         let (list, servers) = self.inner.server.list().await?;
         let roll = Roll { listed: list.iter().map(|entry| entry.connection.clone()).collect(), servers, begun };
         self.locked().retain(&roll, self.inner.clock.monotonic());
+        self.inner.roster.freed.notify_waiters();
         let unknown = list.into_iter().filter_map(|entry| Some((self.awaited(&entry.connection)?, entry)));
         let learn =
             |(awaited, entry): (Awaited, Listed)| async move { self.learn(awaited, &entry.name, entry.age).await };

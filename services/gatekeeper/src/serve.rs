@@ -20,13 +20,16 @@ use marque_signing::{Role, SigningKey, TrustBundle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::config::{Bounds, Config, GatekeeperConfig};
-use crate::door::{Door, Pace};
+use crate::door::Door;
 use crate::list;
 use crate::metrics::Metrics;
+use crate::overlong::OverlongClients;
+use crate::pace::Pace;
 use crate::records::{Records, SERVICE};
 use crate::registry::Registry;
 use crate::renewal::Renewal;
 use crate::scribe::Scribe;
+use crate::seats::Seats;
 use crate::server::Server;
 use crate::span;
 use crate::statements::Statements;
@@ -150,6 +153,7 @@ impl Buses {
 
 struct Gatekeeper {
     door: Arc<Door>,
+    overlong: OverlongClients,
     registry: Registry,
     warden: Warden,
     renewal: Renewal,
@@ -188,6 +192,7 @@ impl Gatekeeper {
         );
         let domain = bundle.trust_domain.clone();
         let questions = Questions::new(&secrets.account.public(), secrets.xkey);
+        let pace = Arc::new(Pace::new(Instant::now()));
         let door = Arc::new(Door {
             answerer: Answerer::new(secrets.account, questions),
             chains: Chains::new(&bundle),
@@ -195,12 +200,14 @@ impl Gatekeeper {
             domain: domain.clone(),
             feed: feed.clone(),
             registry: registry.clone(),
+            seats: Seats::new(registry.roster(), bounds.connections_per_agent, bounds.requests_max),
             records: records.clone(),
             bounds,
             clock,
             metrics: metrics.clone(),
-            pace: Pace::new(Instant::now()),
+            pace: pace.clone(),
         });
+        let overlong = OverlongClients { server, records: records.clone(), metrics: metrics.clone(), pace };
         let (view, staleness) = (feed.clone(), bounds.staleness);
         health.check("view", move || stale(&view, staleness));
         let (view, callout, services) = (feed.clone(), buses.callout.clone(), bus.clone());
@@ -224,7 +231,7 @@ impl Gatekeeper {
         };
         let scribe = Arc::new(Scribe { records, bundle, of_tools, metrics });
         let service = Self::answer(bus, &registry, feed, bounds).await?;
-        Ok(Self { door, registry, warden, renewal, scribe, applied: to_carry_out, service, bounds })
+        Ok(Self { door, overlong, registry, warden, renewal, scribe, applied: to_carry_out, service, bounds })
     }
 
     /// What it answers among the services: operators who ask who is connected.
@@ -250,7 +257,7 @@ impl Gatekeeper {
     }
 
     async fn serve(self, buses: &Buses, health: &Health, shutdown: &Shutdown) -> Result<(), BusError> {
-        let Self { door, registry, warden, renewal, scribe, applied, service, bounds } = self;
+        let Self { door, overlong, registry, warden, renewal, scribe, applied, service, bounds } = self;
         let questions_max = bounds.requests_max;
         // Known first, then asked: whoever is connected already ends by the next directive like anybody else.
         loop {
@@ -289,6 +296,7 @@ impl Gatekeeper {
         let outcome = tokio::select! {
             () = shutdown.requested() => Ok(()),
             outcome = registry.follow() => outcome,
+            outcome = overlong.watch() => outcome,
             outcome = &mut stating => outcome,
             never = renewal.watch() => match never {},
             () = warden.watch(applied) => Err(BusError::Unavailable("the feed has ended".into())),

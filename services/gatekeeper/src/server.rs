@@ -1,6 +1,8 @@
 //! The broker itself, as the system account shows it: its events, its list of connections, and closing one.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod gathering;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,15 +13,24 @@ use marque_json::Limits;
 use marque_judgement::record::Connection;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
+
+use self::gathering::Gathering;
 
 /// One answer to a kick, or to a page of the list, on a busy machine.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 /// After the first server has answered, the others of a cluster have so long.
 const OTHERS_TIME: Duration = Duration::from_millis(250);
+/// Whatever comes, a page is not waited for any longer: nobody who answers in place of servers holds up the next one.
+const PAGE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Nor is a list: forty pages, which is as many as the account's connections fill, of servers that are slow to answer.
+const LIST_TIME_MAX: Duration = Duration::from_secs(120);
 /// Connections on one page: some 500 bytes each, within the server's largest answer.
 const PAGE_CONNECTIONS: u64 = 512;
 /// Pages of one list: more than the agents' account may have connections.
 const PAGES_MAX: u64 = 64;
+/// Why the server closes a client whose CONNECT, or what it sends in its place, is longer than `max_control_line`.
+const OVERLONG: &str = "Maximum Control Line Exceeded";
 /// A page, or an event, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -58,6 +69,15 @@ pub struct Told {
     pub end: Option<End>,
 }
 
+/// A client that the server closed before it was let in, since a line of its was too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlong {
+    /// Which.
+    pub connection: Connection,
+    /// Where it came from: an address, as the server saw it.
+    pub host: String,
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
@@ -91,6 +111,8 @@ struct Client {
     id: u64,
     #[serde(default)]
     user: String,
+    #[serde(default)]
+    host: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -102,11 +124,12 @@ struct Counted {
 #[derive(Deserialize)]
 struct Page {
     server: ServerInfo,
+    /// None where the server answers with an error.
     #[serde(default)]
-    data: PageData,
+    data: Option<PageData>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 struct PageData {
     #[serde(default)]
     connections: Vec<Entry>,
@@ -152,8 +175,17 @@ impl Server {
 
     /// Every disconnect once for all gatekeepers: for whoever records it.
     pub(crate) async fn shared_disconnects(&self, group: &str) -> Result<Subscriber, BusError> {
-        let subscribed = self.0.client().queue_subscribe(system::DISCONNECT, group.to_owned()).await;
-        subscribed.map_err(|error| BusError::Unavailable(error.to_string()))
+        self.shared(system::DISCONNECT, group).await
+    }
+
+    /// Every disconnect of a client that was not let in, once for all gatekeepers.
+    pub(crate) async fn strangers(&self, group: &str) -> Result<Subscriber, BusError> {
+        self.shared(system::STRANGER_DISCONNECT, group).await
+    }
+
+    async fn shared(&self, subject: &'static str, group: &str) -> Result<Subscriber, BusError> {
+        let subscribed = self.0.client().queue_subscribe(subject, group.to_owned()).await;
+        subscribed.map_err(|error| BusError::Unavailable(format!("{subject}: {error}")))
     }
 
     /// Closes a connection. An error: it may be open still.
@@ -167,40 +199,62 @@ impl Server {
         kicked(&message.payload)
     }
 
-    /// Every connection of the agents' account on every server that answers, and which those are.
+    /// Every connection of the agents' account on every server that answers, and the servers that have answered to the
+    /// last of theirs. What is cut off, by time or by number, is as if its server had not answered.
     pub(crate) async fn list(&self) -> Result<(Vec<Listed>, BTreeSet<String>), BusError> {
-        let (mut listed, mut servers) = (Vec::new(), BTreeSet::new());
-        for page in 0..PAGES_MAX {
-            let offset = page * PAGE_CONNECTIONS;
+        let until = Instant::now() + LIST_TIME_MAX;
+        let mut gathered = Gathering::default();
+        for number in 0..PAGES_MAX {
             let body = json!({
-                "auth": true, "acc": Account::Agents.as_str(), "limit": PAGE_CONNECTIONS, "offset": offset,
+                "auth": true, "acc": Account::Agents.as_str(), "limit": PAGE_CONNECTIONS,
+                "offset": number * PAGE_CONNECTIONS,
             });
-            let pages = self.ask_all(system::CONNECTIONS, body.to_string()).await?;
-            servers.extend(pages.keys().cloned());
-            let more = pages.values().any(|page| page.data.total > offset + PAGE_CONNECTIONS);
-            listed.extend(pages.into_values().flat_map(of_agents));
-            if !more {
+            let asked = self.ask_all(system::CONNECTIONS, body.to_string(), |page| gathered.take(number, page));
+            let answered = match tokio::time::timeout_at(until, asked).await {
+                Ok(answered) => answered?,
+                Err(_) => 0,
+            };
+            if number == 0 && answered == 0 {
+                return Err(BusError::Unavailable(format!("{}: no server answers", system::CONNECTIONS)));
+            }
+            if answered == 0 || !gathered.wants_more(number) {
                 break;
             }
         }
-        Ok((listed, servers))
+        if gathered.is_cut() {
+            tracing::warn!(
+                "the list of the broker's connections is not whole: servers were slow, or answered too much"
+            );
+        }
+        Ok(gathered.done())
     }
 
-    /// Asks every server: the answers by server.
-    async fn ask_all(&self, subject: &'static str, body: String) -> Result<BTreeMap<String, Page>, BusError> {
+    /// Asks every server, and hands on each answer that can be read. Gives how many were taken; others are as if they had
+    /// not come.
+    async fn ask_all(
+        &self,
+        subject: &'static str,
+        body: String,
+        mut take: impl FnMut(Page) -> bool,
+    ) -> Result<usize, BusError> {
         let client = self.0.client();
         let unavailable = |error: &dyn std::fmt::Display| BusError::Unavailable(format!("{subject}: {error}"));
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| unavailable(&error))?;
         client.publish_with_reply(subject, inbox, body.into()).await.map_err(|error| unavailable(&error))?;
-        let mut pages = BTreeMap::new();
-        let mut wait = ANSWER_TIME;
-        while let Ok(Some(message)) = tokio::time::timeout(wait, answers.next()).await {
-            let page = page(&message.payload)?;
-            pages.insert(page.server.id.clone(), page);
-            wait = OTHERS_TIME;
+        let page_until = Instant::now() + PAGE_TIME_MAX;
+        let mut until = Instant::now() + ANSWER_TIME;
+        let mut taken = 0;
+        // Looked at each time: answers that come without a pause would never let the clock have its turn.
+        while Instant::now() < until.min(page_until)
+            && let Ok(Some(message)) = tokio::time::timeout_at(until.min(page_until), answers.next()).await
+        {
+            if page(&message.payload).is_ok_and(&mut take) {
+                taken += 1;
+                until = Instant::now() + OTHERS_TIME;
+            }
         }
-        if pages.is_empty() { Err(unavailable(&"no server answers")) } else { Ok(pages) }
+        Ok(taken)
     }
 }
 
@@ -222,12 +276,12 @@ fn page(payload: &[u8]) -> Result<Page, BusError> {
 }
 
 fn of_agents(page: Page) -> Vec<Listed> {
-    let (server, now) = (page.server.id, page.data.now);
-    let agents = page.data.connections.into_iter().filter(|entry| entry.account == Account::Agents.as_str());
+    let Page { server: ServerInfo { id: server }, data: Some(data) } = page else { return Vec::new() };
+    let agents = data.connections.into_iter().filter(|entry| entry.account == Account::Agents.as_str());
     let listed = |entry: Entry| Listed {
         connection: Connection { server: server.clone(), cid: entry.cid },
         name: entry.authorized_user,
-        age: between(&entry.start, &now),
+        age: between(&entry.start, &data.now),
     };
     agents.map(listed).collect()
 }
@@ -240,9 +294,20 @@ fn between(start: &str, now: &str) -> Duration {
     Duration::try_from(now.duration_since(start)).unwrap_or(Duration::ZERO)
 }
 
+/// Reads the end of a client that was not let in; none if it ended by anything but a line that was too long.
+pub fn overlong(payload: &[u8]) -> Option<Overlong> {
+    let Event { server, client, reason, .. } = event(payload)?;
+    let connection = Connection { server: server.id, cid: client.id };
+    (reason.as_deref() == Some(OVERLONG)).then_some(Overlong { connection, host: client.host })
+}
+
+fn event(payload: &[u8]) -> Option<Event> {
+    marque_json::from_slice(payload, Limits::bytes(MESSAGE_BYTES_MAX)).ok()
+}
+
 /// Reads an event; none if it is not one.
 pub fn told(payload: &[u8]) -> Option<Told> {
-    let event: Event = marque_json::from_slice(payload, Limits::bytes(MESSAGE_BYTES_MAX)).ok()?;
+    let event = event(payload)?;
     let end = event.reason.map(|reason| End { reason, sent: event.sent.msgs, received: event.received.msgs });
     Some(Told {
         connection: Connection { server: event.server.id, cid: event.client.id },
@@ -276,6 +341,21 @@ mod tests {
         assert_eq!(told(event.as_bytes()), Some(Told { connection, name: "z6Mk@4".into(), end: Some(end) }));
         for noise in [&b""[..], b"{}", b"\xff", br#"{"server":{"id":"N"},"client":{"id":-1}}"#] {
             assert_eq!(told(noise), None);
+            assert_eq!(overlong(noise), None);
+        }
+    }
+
+    #[test]
+    fn tells_a_line_that_was_too_long_from_other_ends() {
+        let event = |reason: &str| {
+            let client = r#"{"start":"2026","host":"10.0.0.7","id":8,"acc":"$G"}"#;
+            format!(r#"{{"server":{{"id":"NA5"}},"client":{client},"reason":"{reason}"}}"#)
+        };
+        let overlong_by = |reason: &str| overlong(event(reason).as_bytes());
+        let connection = Connection { server: "NA5".into(), cid: 8 };
+        assert_eq!(overlong_by(OVERLONG), Some(Overlong { connection, host: "10.0.0.7".into() }));
+        for other in ["Authentication Failure", "Authentication Timeout", "Client Closed", ""] {
+            assert_eq!(overlong_by(other), None, "{other}");
         }
     }
 }

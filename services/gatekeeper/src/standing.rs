@@ -17,6 +17,8 @@ pub(crate) struct Standing {
     pub(crate) shown: Shown,
     /// The links of its chain, root first.
     pub(crate) links: Vec<Digest>,
+    /// Its identity credential, where it showed that.
+    pub(crate) credential: Option<Digest>,
     /// Their holders; of a credential its subject; of a key itself.
     pub(crate) holders: Vec<Did>,
     /// The issuer's URI.
@@ -47,6 +49,7 @@ impl Standing {
             agent,
             shown: Shown::Key,
             links: Vec::new(),
+            credential: None,
             holders: vec![agent],
             issuer: None,
             task: None,
@@ -61,6 +64,7 @@ impl Standing {
         let claims = credential.claims();
         Self {
             shown: Shown::Credential,
+            credential: Some(credential.digest()),
             issuer: Some(domain.issuer_uri()),
             blueprint: Some(claims.blueprint.clone()),
             manifest: claims.runtime.manifest_hash,
@@ -79,6 +83,7 @@ impl Standing {
             agent: *chain.leaf().holder(),
             shown: Shown::Chain,
             links: chain.links().iter().map(|link| *link.digest()).collect(),
+            credential: None,
             holders,
             issuer: Some(chain.issuer().to_owned()),
             task: claims.map(|claims| claims.task.clone()),
@@ -94,6 +99,7 @@ impl Standing {
             agent: record.agent?,
             shown: connected.shown,
             links: record.links.clone(),
+            credential: record.token.filter(|_| connected.shown == Shown::Credential),
             holders: connected.holders.clone(),
             issuer: connected.issuer.clone(),
             task: record.task.clone(),
@@ -107,7 +113,7 @@ impl Standing {
     fn targets<'a>(&'a self, domain: &'a TrustDomain) -> impl Iterator<Item = TargetRef<'a>> {
         let one = std::iter::once(TargetRef::Domain(domain.as_str()));
         one.chain(self.issuer.as_deref().map(TargetRef::Issuer))
-            .chain(self.links.iter().map(TargetRef::Token))
+            .chain(self.links.iter().chain(&self.credential).map(TargetRef::Token))
             .chain(self.holders.iter().map(TargetRef::Key))
             .chain(self.task.iter().map(|task| TargetRef::Task(task.as_str())))
             .chain(self.blueprint.iter().map(|name| TargetRef::Blueprint(name.as_str())))

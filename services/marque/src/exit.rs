@@ -104,6 +104,7 @@ impl Exit {
             | Code::ModelNotAllowed
             | Code::CeilingExceeded
             | Code::CredentialInvalid
+            | Code::TooManyConnections
             | Code::RequestStale
             | Code::BundleUntrusted
             | Code::LogInvalid => Self::No,

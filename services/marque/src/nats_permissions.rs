@@ -1,7 +1,7 @@
 //! `marque nats permissions`: what an agent gets at the broker by its chains, or a service by its role, and why.
 //!
-//! A chain is judged as the gatekeeper judges it: verified, held against the directives in force, and drawn by the same
-//! code. An agent's chains come out of the log.
+//! A chain, or an identity credential, is judged as the gatekeeper judges it: verified, held against the directives in
+//! force, and drawn by the same code. An agent's chains come out of the log.
 
 mod held;
 
@@ -11,7 +11,7 @@ use marque_bus::Feed;
 use marque_bus::permissions::{BusRole, allowed};
 use marque_credential::IdentityCredential;
 use marque_identity::{Code, Refusal, TrustDomain};
-use marque_judgement::{ChainLimits, VerifiedChain, check_standing, verify_chain};
+use marque_judgement::{ChainLimits, ChainRefusal, VerifiedChain, check_credential, check_standing, verify_chain};
 use marque_revocation::View;
 use marque_runtime::Clock;
 use marque_signing::bundle::Role;
@@ -60,7 +60,14 @@ async fn of_presented(text: &str, offline: bool, common: &Common, out: &Output) 
         let verified = IdentityCredential::verify(text, &bundle.keys(Role::Issuer), now)
             .map_err(|error| Failure::new(Code::CredentialInvalid, error.to_string()))?;
         let agent = verified.claims().subject;
-        out.talk(format!("{agent}, by its credential; a directive on it is not looked at"));
+        if offline {
+            out.talk(format!("{agent}, by its credential; a directive may have ended it"));
+        } else {
+            let feed = directives(common, &bundle).await?;
+            let (view, now) = (feed.view(), feed.now());
+            check_credential(&verified, &bundle.trust_domain, &view, view::STALENESS, now).map_err(ended)?;
+            out.talk(format!("{agent}, by its credential, under the directives up to epoch {}", view.epoch()));
+        }
         let grant = Grant::of_credential(&agent);
         return Ok(Answer::yes(document(&grant), in_words(&grant)));
     }
@@ -70,13 +77,18 @@ async fn of_presented(text: &str, offline: bool, common: &Common, out: &Output) 
         out.talk(format!("{who}; live narrowings and revocations may withhold more"));
         Grant::of_chain(&chain, &bundle.trust_domain, &View::new())
     } else {
-        let bus = common.connection.resolve(BusRole::Operator)?.connect("marque nats permissions").await?;
-        let feed = view::fresh(&bus, &bundle).await?;
+        let feed = directives(common, &bundle).await?;
         let grant = drawn(&chain, &bundle.trust_domain, &feed)?;
         out.talk(format!("{who}, under the directives up to epoch {}", feed.view().epoch()));
         grant
     };
     Ok(Answer::yes(document(&grant), in_words(&grant)))
+}
+
+/// The directives in force.
+async fn directives(common: &Common, bundle: &TrustBundle) -> Result<Feed, Failure> {
+    let bus = common.connection.resolve(BusRole::Operator)?.connect("marque nats permissions").await?;
+    view::fresh(&bus, bundle).await
 }
 
 /// A chain that holds now.
@@ -89,12 +101,13 @@ fn verified(text: &str, bundle: &TrustBundle) -> Result<VerifiedChain, Failure> 
 /// What the gatekeeper would give for a chain now; a failure where a directive has ended it.
 fn drawn(chain: &VerifiedChain, domain: &TrustDomain, feed: &Feed) -> Result<Grant, Failure> {
     let (view, now) = (feed.view(), feed.now());
-    check_standing(chain, domain, &view, view::STALENESS, now)
-        .map_err(|(refusal, directive)| ended(Refusal::from(refusal).into(), directive))?;
+    check_standing(chain, domain, &view, view::STALENESS, now).map_err(ended)?;
     Ok(Grant::of_chain(chain, domain, &view))
 }
 
-fn ended(failure: Failure, directive: Option<String>) -> Failure {
+/// What is said where a directive has ended what was shown, or nobody can tell whether one has.
+fn ended((refusal, directive): (ChainRefusal, Option<String>)) -> Failure {
+    let failure = Failure::from(Refusal::from(refusal));
     match directive {
         Some(id) => failure
             .hint(format!("directive {id} ended it: `marque revoke status {id}` tells who asked for it, and why")),

@@ -133,6 +133,8 @@ pub mod system {
     pub const CONNECT: &str = "$SYS.ACCOUNT.AGENTS.CONNECT";
     /// An agent's connection has ended.
     pub const DISCONNECT: &str = "$SYS.ACCOUNT.AGENTS.DISCONNECT";
+    /// A client's connection has ended before it was let in: until then the server has it in its own account.
+    pub const STRANGER_DISCONNECT: &str = "$SYS.ACCOUNT.$G.DISCONNECT";
     /// Every server's connections.
     pub const CONNECTIONS: &str = "$SYS.REQ.SERVER.PING.CONNZ";
     /// Closes a connection of some server.
@@ -186,7 +188,7 @@ fn imported_as(subject: &Subject) -> String {
 fn heard(role: BusRole) -> Vec<String> {
     let heard: &[&str] = match role {
         BusRole::Callout => &[system::AUTH_CALLOUT],
-        BusRole::Kicker => &[system::CONNECT, system::DISCONNECT],
+        BusRole::Kicker => &[system::CONNECT, system::DISCONNECT, system::STRANGER_DISCONNECT],
         BusRole::Bootstrap
         | BusRole::Issuer
         | BusRole::Broadcaster

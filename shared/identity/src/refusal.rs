@@ -148,6 +148,7 @@ codes! {
     CredentialInvalid "credential_invalid" Caller "The identity credential is not valid here." "enrol again";
     PossessionUnproven "possession_unproven" Caller "The request is not signed by the key that it speaks for." "sign it with the agent's own key";
     RequestStale "request_stale" Caller "The signed request is too old, or from the future." "set the clocks right and sign again";
+    TooManyConnections "too_many_connections" Caller "The agent has as many connections at the broker as one agent may have." "close one; `gatekeeper.connections_per_agent` is how many it may have";
     NotAuthorized "not_authorized" Caller "The requester may not ask for this." "ask an operator, or the holder of an ancestor token";
     DirectiveUnknown "directive_unknown" Caller "No active directive has this id." "`marque revoke ls`";
     TargetInvalid "target_invalid" Caller "The target is not one that a directive can name." "see schemas/directive.schema.json";

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 pub use narrowing::validate as validate_narrowing;
 
-use marque_credential::ConstraintMap;
 use marque_credential::aat::Claims;
+use marque_credential::{ConstraintMap, VerifiedCredential};
 use marque_identity::refusal::{Blame, Code, Refusal};
 use marque_identity::{Digest, Epoch, TrustDomain, UnixSeconds};
 use marque_revocation::{Freshness, View};
@@ -291,6 +291,19 @@ pub fn check_standing(
 ) -> Result<(), (ChainRefusal, Option<String>)> {
     let reasons = |Refused(reasons): Refused| (reasons.refusal, reasons.directive);
     directives::check_ended(chain, domain, view).map_err(reasons)?;
+    check_freshness(view, bound, now).map_err(|refusal| (refusal, None))
+}
+
+/// The same for whoever shows an identity credential: no directive has ended it, its holder, its blueprint, its manifest,
+/// the issuer or the domain.
+pub fn check_credential(
+    credential: &VerifiedCredential,
+    domain: &TrustDomain,
+    view: &View,
+    bound: Duration,
+    now: Duration,
+) -> Result<(), (ChainRefusal, Option<String>)> {
+    directives::check_credential(credential, domain, view).map_err(Refused::parts)?;
     check_freshness(view, bound, now).map_err(|refusal| (refusal, None))
 }
 

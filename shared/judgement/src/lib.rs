@@ -21,8 +21,8 @@ pub use cache::ChainCache;
 pub use call::{Audience, Call, check_call};
 pub use chain::{ChainLimits, Link, TrustAnchor, VerifiedChain, verify_chain};
 pub use decision::{
-    Basis, Decision, DecisionPolicy, Denial, Now, Permit, check_standing, check_view, decide, narrowings_hold,
-    validate_narrowing,
+    Basis, Decision, DecisionPolicy, Denial, Now, Permit, check_credential, check_standing, check_view, decide,
+    narrowings_hold, validate_narrowing,
 };
 pub use proof::{Claimed, ProofPolicy, VerifiedProof, check_proof};
 pub use refusal::ChainRefusal;

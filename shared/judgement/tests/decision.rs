@@ -5,9 +5,12 @@ mod scene;
 use std::sync::Arc;
 use std::time::Duration;
 
-use marque_identity::{Code, Digest, Epoch, TrustDomain, UnixMillis, UnixSeconds};
+use marque_credential::{Assurance, IdentityClaims, IdentityCredential, Runtime};
+use marque_identity::{Code, Digest, Epoch, TokenId, TrustDomain, UnixMillis, UnixSeconds};
 use marque_judgement::record::{Body, Record, Verb, judge};
-use marque_judgement::{ChainCache, Decision, DecisionPolicy, Now, ReplayGuard, VerifiedChain, action, decide};
+use marque_judgement::{
+    ChainCache, Decision, DecisionPolicy, Now, ReplayGuard, VerifiedChain, action, check_credential, decide,
+};
 use marque_revocation::{Directive, DirectiveId, Event, Heartbeat, Item, Op, SetDigest, SignedDirective, Target, View};
 use scene::{NOW, Scene, key};
 use serde_json::{Value, json};
@@ -160,6 +163,57 @@ fn step_9_ends_a_chain_by_any_name_it_goes_by() {
     for target in others {
         assert_eq!(run(&scene(), &view(&[directive(Op::Revoke, target.clone(), None)])).step(), "permit", "{target:?}");
     }
+}
+
+#[test]
+fn step_9_ends_an_identity_credential_by_any_name_it_goes_by() {
+    let claims = IdentityClaims {
+        jti: TokenId::generate(),
+        iat: NOW,
+        exp: NOW.plus(60),
+        subject: key(2).did(),
+        blueprint: "analyst".parse().unwrap(),
+        sponsor: "team-a".parse().unwrap(),
+        runtime: Runtime {
+            model_id: "test/model-1".into(),
+            manifest_hash: Some(Digest([7; 32])),
+            assurance: Assurance::Claimed,
+        },
+        evidence: Vec::new(),
+        status: None,
+    };
+    let token = IdentityCredential::issue(&key(1), &claims).unwrap();
+    let credential = IdentityCredential::verify(&token, &[key(1).public()], NOW).unwrap();
+    let checked = |view: &View| check_credential(&credential, &domain(), view, BOUND, AT);
+    let own = [
+        Target::Token(credential.digest()),
+        Target::Key(key(2).did()),
+        Target::Blueprint("analyst".parse().unwrap()),
+        Target::Manifest(Digest([7; 32])),
+        Target::Issuer(domain().issuer_uri()),
+        Target::Domain(domain()),
+    ];
+    for target in own {
+        for (op, code) in [(Op::Revoke, Code::Revoked), (Op::Suspend, Code::Suspended)] {
+            let (refusal, by) = checked(&view(&[directive(op, target.clone(), None)])).unwrap_err();
+            assert_eq!((refusal.step, refusal.code), ("9", code), "{target:?}");
+            assert_eq!(by.as_deref(), Some("09090909-0909-0909-0909-090909090909"));
+        }
+        let narrowing = directive(Op::Narrow, target, Some(json!({"tools": {"*": {}}})));
+        assert_eq!(checked(&view(&[narrowing])), Ok(()), "it is about what a chain grants");
+    }
+    let others = [
+        Target::Token(Digest([1; 32])),
+        Target::Key(key(3).did()),
+        Target::Blueprint("other".parse().unwrap()),
+        Target::Manifest(Digest([6; 32])),
+        Target::Issuer("https://other.example".to_owned()),
+    ];
+    for target in others {
+        assert_eq!(checked(&view(&[directive(Op::Revoke, target.clone(), None)])), Ok(()), "{target:?}");
+    }
+    let (refusal, by) = checked(&View::new()).unwrap_err();
+    assert_eq!((refusal.step, refusal.code, by), ("11", Code::ViewStale, None));
 }
 
 #[test]

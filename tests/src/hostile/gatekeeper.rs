@@ -14,6 +14,7 @@ pub fn server_event(data: &[u8]) {
     if let Some(told) = doors::told(data) {
         name(&told.name);
     }
+    let _ = doors::overlong(data);
 }
 
 /// A page of the server's connections.

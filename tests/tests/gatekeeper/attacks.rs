@@ -9,7 +9,7 @@ use marque_bus::permissions::BusRole;
 use marque_bus::{streams, subjects};
 use marque_credential::{RootRequest, mint_root};
 use marque_identity::{Code, Did, TokenId};
-use marque_judgement::record::{Body, Carried, Delegated, Record};
+use marque_judgement::record::{Body, Carried, Delegated, Record, Refused};
 use marque_runtime::Clock;
 use marque_signing::{Compact, SigningKey, base64url, nkey};
 use marque_test_support::eventually;
@@ -92,9 +92,25 @@ async fn who_does_not_hold_a_chain_of_ours_is_turned_away() {
         let outcome = RawClient::connect_with(&system, &thief, signature, Some(chain.chain())).await.err();
         assert!(outcome.is_some_and(|said| said.contains("Authorization Violation")));
     }
-    // Larger than a control line: the broker itself closes it.
+    // Larger than a control line: the broker itself closes it, without a question, and that is recorded all the same.
     let huge = "A".repeat(70_000);
-    assert!(RawClient::connect_by(&system, &thief, Some(&huge)).await.is_err());
+    for _ in 0..2 {
+        assert!(RawClient::connect_by(&system, &thief, Some(&huge)).await.is_err());
+    }
+    eventually("what the broker closed is recorded, each once", DEADLINE, || async {
+        let records = records(&system).await;
+        let oversize = records.iter().filter_map(|record| match &record.body {
+            Body::Refused(refused) if refused.code == Code::Oversize => Some((record.agent, refused)),
+            _ => None,
+        });
+        let oversize: Vec<_> = oversize.collect();
+        assert!(oversize.len() <= 2, "{oversize:?}");
+        let is_told = |(agent, refused): &(Option<Did>, &Refused)| {
+            agent.is_none() && refused.input.is_none() && refused.message.contains("`127.0.0.1`")
+        };
+        if oversize.len() == 2 && oversize.iter().all(is_told) { Ok(()) } else { Err(format!("{oversize:?}")) }
+    })
+    .await;
     // Expired: the same chain, a moment later.
     let task = "urn:task:brief".parse().unwrap();
     let brief = own.commission(&CommissionRequest::new(task, "p", tools(grant())).ttl_seconds(2)).await.unwrap();

@@ -22,10 +22,12 @@ use tokio::task::JoinSet;
 use super::{Stream, blueprint, closed, commission, connect, enrol, grant, records, revoke};
 
 /// Shorter than a gatekeeper waits for one server more.
-const ANSWER_EVERY: Duration = Duration::from_millis(20);
+const ANSWER_EVERY: Duration = Duration::from_millis(50);
+/// Longer than a gatekeeper waits for one page of a list, whatever comes.
+const ANSWERS: usize = 120;
 
-/// Servers of a cluster that answer a question for the list one after the other, without end: none comes to its end while
-/// this lives.
+/// Servers of a cluster that answer each question for the list one after the other, slowly, and say that they have more:
+/// a list takes as long as a gatekeeper lets one take, which is longer than each step of a test may.
 struct SlowCluster {
     asked: Arc<AtomicUsize>,
     _answering: JoinSet<()>,
@@ -43,20 +45,23 @@ impl SlowCluster {
             while let Some(question) = questions.next().await {
                 let (client, reply) = (client.clone(), question.reply.unwrap());
                 held.spawn(async move {
-                    let page = json!({ "server": { "id": "NSLOW" }, "data": { "connections": [], "total": 0 } });
                     let mut turns = tokio::time::interval(ANSWER_EVERY);
-                    loop {
+                    for n in 0..ANSWERS {
                         turns.tick().await;
+                        let data = json!({ "connections": [], "total": u64::MAX });
+                        let page = json!({ "server": { "id": format!("NSLOW{n}") }, "data": data });
                         client.publish(reply.clone(), page.to_string().into()).await.unwrap();
                     }
                 });
-                counted.fetch_add(1, Ordering::SeqCst);
+                // A list begins with its first page.
+                let asked: Value = serde_json::from_slice(&question.payload).unwrap();
+                counted.fetch_add(usize::from(asked["offset"] == 0), Ordering::SeqCst);
             }
         });
         Self { asked, _answering: answering }
     }
 
-    /// Waits until so many lists are under way. None of them ends.
+    /// Waits until so many lists are under way.
     async fn holds(&self, lists: usize) {
         eventually("lists are under way", DEADLINE, || async {
             let asked = self.asked.load(Ordering::SeqCst);

@@ -5,12 +5,14 @@
 
 mod attacks;
 mod closing;
+mod cluster;
 mod crowd;
 mod directives;
 mod drains;
 mod hangs;
 mod kills;
 mod life;
+mod limits;
 mod permissions;
 mod reach;
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use marque::service_config::Service;
 use marque_agent::Commission;
 use marque_judgement::record::Body;
-use marque_signing::nkey;
-use marque_test_support::eventually;
+use marque_signing::{Compact, nkey};
+use marque_test_support::{eventually, until};
 use marque_tests::cast::{self, tools};
 use marque_tests::system::{DEADLINE, TestSystem};
 use serde_json::{Value, json};
 
-use super::{HOSTED, blueprint, commission, connect, enrol, pattern, records, revoke};
+use super::{BLUEPRINT, HOSTED, blueprint, closed, commission, connect, enrol, pattern, records, revoke};
 
 /// What an agent gets, once the log's inventory knows of so many live chains of it.
 async fn told(system: &TestSystem, agent: &str, chains: usize) -> Value {
@@ -40,6 +40,11 @@ async fn got(system: &TestSystem, agent: &Commission) -> (BTreeSet<String>, BTre
     });
     let last = connected.next().unwrap();
     (last.publish.iter().cloned().collect(), last.subscribe.iter().cloned().collect())
+}
+
+/// A token's name in directives.
+fn digest_of(token: &str) -> String {
+    Compact::split(token).unwrap().signing_digest().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,7 +106,29 @@ async fn an_operator_is_told_what_the_gatekeeper_gives() {
     let (code, signed) = system.marque(&["nats", "permissions", &child_file, "--offline"]);
     assert!(code == 0 && given(&signed, "publish").contains("team.open.>"), "{signed}");
 
-    // 4. Nobody the log knows; and what nobody can tell.
+    // 4. By its identity credential it gets what its record says, until a directive ends it.
+    let credential_file = file("credential", agent.credential());
+    let (code, filed) = system.marque(&["nats", "permissions", &credential_file]);
+    assert!(code == 0 && given(&filed, "publish").contains("marque.issuer.issue"), "{filed}");
+    for target in [&["token", &digest_of(agent.credential())][..], &["blueprint", BLUEPRINT]] {
+        let suspended = [&["suspend"], target, &["--reason", "test"]].concat();
+        let (code, reply) = system.marque(&suspended);
+        assert_eq!(code, 0, "{reply}");
+        let (code, refused) = system.marque(&["nats", "permissions", &credential_file]);
+        assert_eq!((code, &refused["error"]["code"]), (1, &json!("suspended")), "{target:?}: {refused}");
+        assert!(refused["error"]["hint"].as_str().unwrap().contains(reply["id"].as_str().unwrap()), "{refused}");
+        // Nobody gets in by it either, and whoever was in is out.
+        closed(agent.bus()).await;
+        let (code, signed) = system.marque(&["nats", "permissions", &credential_file, "--offline"]);
+        assert!(code == 0 && !given(&signed, "publish").is_empty(), "{signed}");
+        let (code, reply) = system.marque(&["lift", reply["id"].as_str().unwrap(), "--reason", "test"]);
+        assert_eq!(code, 0, "{reply}");
+        let (code, again) = system.marque(&["nats", "permissions", &credential_file]);
+        assert_eq!((code, &again["given"]), (0, &filed["given"]), "{again}");
+        until("it comes back", || agent.bus().is_connected()).await;
+    }
+
+    // 5. Nobody the log knows; and what nobody can tell.
     let (code, nobody) =
         system.marque(&["nats", "permissions", "did:key:z6MkgeAYjgfXDoaxMou4TKNEtGJ8cYHARPASB12ehQ8b13ie"]);
     assert_eq!((code, &nobody["error"]["code"]), (6, &json!("not_found")), "{nobody}");

@@ -2,6 +2,7 @@ use marque_identity::{Did, Digest};
 use marque_judgement::record::Shown;
 use marque_revocation::{Directive, Event, Op, SignedDirective, Target};
 use marque_signing::SigningKey;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -111,6 +112,10 @@ fn each_kind_of_directive_ends_it_and_none_that_names_another() {
         assert_eq!(doomed(&view_of(Op::Suspend, target.clone()), NOW), [Code::Suspended], "{target}");
         assert_eq!(doomed(&view_of(Op::Narrow, target.clone()), NOW), [Code::Narrowed], "{target}");
     }
+    let by_credential =
+        Standing { shown: Shown::Credential, links: Vec::new(), credential: Some(Digest([5; 32])), ..standing() };
+    let ended = by_credential.ended(&domain(), &view_of(Op::Revoke, Target::Token(Digest([5; 32]))), NOW);
+    assert_eq!(ended.map(|ended| ended.code), Some(Code::Revoked), "its identity credential, by its digest");
     for target in [
         Target::Token(Digest([3; 32])),
         Target::Key(did(4)),
@@ -156,8 +161,8 @@ fn a_list_forgets_what_is_gone_and_keeps_what_is_coming() {
     }
     connections.retain(&roll(4), Duration::from_secs(4));
     assert_eq!(left(&connections), [1, 3]);
-    connections.remove_seen(&connection(3));
-    connections.remove_seen(&connection(1));
+    connections.remove_seen(&connection(3), Duration::ZERO);
+    connections.remove_seen(&connection(1), Duration::ZERO);
     assert_eq!(connections.len(), 1, "one that is just coming stays");
     connections.retain(&roll(30), UNSEEN_FOR);
     assert_eq!(connections.len(), 0);
@@ -171,7 +176,7 @@ fn what_ends_while_it_is_looked_up_is_not_put_in() {
         assert!(connections.await_unknown(&connection(cid), now));
         assert!(!connections.await_unknown(&connection(cid), now), "one look-up at a time");
     }
-    assert!(connections.remove(&connection(1)).is_none());
+    assert!(connections.remove(&connection(1), now).is_none());
     assert_eq!([1, 2].map(|cid| connections.is_awaited(&connection(cid))), [false, true]);
     for cid in [1, 2] {
         assert!(connections.learned(&connection(cid), held(true)));
@@ -183,6 +188,21 @@ fn what_ends_while_it_is_looked_up_is_not_put_in() {
     assert!(connections.await_unknown(&connection(3), now));
     connections.await_no_more(&connection(3));
     assert!(connections.await_unknown(&connection(3), now));
+}
+
+#[test]
+fn what_ended_while_a_list_came_is_not_looked_up_by_that_list() {
+    let mut connections = Connections::default();
+    let at = Duration::from_secs;
+    connections.put(connection(1), held(true));
+    // A list is begun, reads of it, and comes; meanwhile it ends.
+    connections.remove(&connection(1), at(2));
+    let roll = |begun| Roll { listed: [connection(1)].into(), servers: ["N".to_owned()].into(), begun: at(begun) };
+    connections.retain(&roll(1), at(3));
+    assert!(!connections.await_unknown(&connection(1), at(3)));
+    // A list that is begun later has it only if it is there.
+    connections.retain(&roll(4), at(5));
+    assert!(connections.await_unknown(&connection(1), at(5)));
 }
 
 #[test]
@@ -206,4 +226,96 @@ fn there_is_room_for_as_many_as_the_account_has() {
     }
     assert!(!connections.put(connection(u64::MAX), held(true)));
     assert!(connections.put(connection(0), held(true)), "one that is there already is only renewed");
+}
+
+#[test]
+fn an_agent_takes_as_many_seats_as_it_may_and_another_is_not_hindered() {
+    let mut connections = Connections::default();
+    // One that is just coming counts like one that is there.
+    connections.put(connection(1), held(true));
+    connections.put(connection(2), held(false));
+    let (agent, other) = (did(3), did(4));
+    assert!(connections.take_seat(agent, 3));
+    assert!(!connections.take_seat(agent, 3) && connections.take_seat(other, 1) && !connections.take_seat(other, 1));
+    connections.leave_seat(&agent);
+    assert!(connections.take_seat(agent, 3) && !connections.take_seat(agent, 3));
+    let remove = |connections: &mut Connections| connections.remove(&connection(1), Duration::ZERO).is_some();
+    assert!(remove(&mut connections) && !remove(&mut connections));
+    assert!(connections.take_seat(agent, 3) && !connections.take_seat(agent, 3));
+}
+
+#[test]
+fn what_a_killed_server_had_does_not_count_once_a_list_has_come_without_it() {
+    let mut connections = Connections::default();
+    connections.put(connection(1), held(true));
+    assert!(!connections.take_seat(did(3), 1));
+    let of_others = Roll { servers: ["M".to_owned()].into(), begun: Duration::from_secs(1), ..Roll::default() };
+    connections.retain(&of_others, Duration::from_secs(1));
+    assert_eq!(connections.len(), 1, "a directive closes it all the same");
+    assert!(connections.take_seat(did(3), 1));
+    // It was there after all: it counts again, and nobody is closed for that.
+    assert!(connections.see(&connection(1), Duration::from_secs(2)));
+    connections.leave_seat(&did(3));
+    assert!(!connections.take_seat(did(3), 1));
+}
+
+/// What may happen to a connection.
+#[derive(Debug, Clone)]
+enum Happening {
+    Put { cid: u64, agent: u8, seen: bool },
+    Seen(u64),
+    Removed(u64),
+    RemovedSeen(u64),
+    Learned { cid: u64, agent: u8 },
+    Listed { cids: BTreeSet<u64>, answered: bool },
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let (cid, agent) = (0..6_u64, 1..4_u8);
+    prop_oneof![
+        (cid.clone(), agent.clone(), any::<bool>()).prop_map(|(cid, agent, seen)| Happening::Put { cid, agent, seen }),
+        cid.clone().prop_map(Happening::Seen),
+        cid.clone().prop_map(Happening::Removed),
+        cid.clone().prop_map(Happening::RemovedSeen),
+        (cid.clone(), agent).prop_map(|(cid, agent)| Happening::Learned { cid, agent }),
+        (proptest::collection::btree_set(cid, 0..6), any::<bool>())
+            .prop_map(|(cids, answered)| Happening::Listed { cids, answered }),
+    ]
+}
+
+proptest! {
+    /// The counts that are kept are those that a look at every connection gives, whatever happens.
+    #[test]
+    fn what_is_counted_is_what_is_there(happenings in proptest::collection::vec(happening(), 0..64)) {
+        let mut connections = Connections::default();
+        let of = |agent: u8, seen: bool| Held { standing: Arc::new(Standing::of_key(did(agent))), ..held(seen) };
+        for (second, happening) in (1..).zip(happenings) {
+            let now = Duration::from_secs(second);
+            match happening {
+                Happening::Put { cid, agent, seen } => prop_assert!(connections.put(connection(cid), of(agent, seen))),
+                Happening::Seen(cid) => {
+                    connections.see(&connection(cid), now);
+                }
+                Happening::Removed(cid) => drop(connections.remove(&connection(cid), now)),
+                Happening::RemovedSeen(cid) => connections.remove_seen(&connection(cid), now),
+                Happening::Learned { cid, agent } => {
+                    connections.await_unknown(&connection(cid), now);
+                    prop_assert!(connections.learned(&connection(cid), of(agent, true)));
+                }
+                Happening::Listed { cids, answered } => {
+                    let listed = cids.into_iter().map(connection).collect();
+                    let servers = answered.then(|| "N".to_owned()).into_iter().collect();
+                    connections.retain(&Roll { listed, servers, begun: now }, now);
+                }
+            }
+            let mut there: HashMap<Did, usize> = HashMap::new();
+            for (_, held) in connections.iter().filter(|(_, held)| held.misses == 0) {
+                *there.entry(held.standing.agent).or_default() += 1;
+            }
+            prop_assert_eq!(connections.taken.agents(), there.len(), "nobody is kept who has none");
+            for (agent, count) in there {
+                prop_assert_eq!(connections.taken.by(&agent), count);
+            }
+        }
+    }
 }

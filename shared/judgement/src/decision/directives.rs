@@ -1,7 +1,7 @@
 //! Steps 9 and 10: what directives say of any link, of the root's agent and task, of the issuer, of the domain.
 
-use marque_credential::ConstraintMap;
 use marque_credential::aat::MarqueReading;
+use marque_credential::{ConstraintMap, VerifiedCredential};
 use marque_identity::TrustDomain;
 use marque_identity::refusal::Code;
 use marque_revocation::{ActiveDirective, Overlay, TargetRef, View};
@@ -29,6 +29,33 @@ pub(super) fn check_ended(chain: &VerifiedChain, domain: &TrustDomain, view: &Vi
         Overlay::Revoked => Err(ended(active, Code::Revoked, "a directive has revoked a link of this chain")),
         Overlay::Suspended => Err(ended(active, Code::Suspended, "a directive has suspended a link of this chain")),
         Overlay::Narrow(_) => Ok(()),
+    })
+}
+
+/// Step 9 for an identity credential. Narrowings are not looked at: they are about what a chain grants.
+pub(super) fn check_credential(
+    credential: &VerifiedCredential,
+    domain: &TrustDomain,
+    view: &View,
+) -> Result<(), Refused> {
+    let claims = credential.claims();
+    let (issuer, digest) = (domain.issuer_uri(), credential.digest());
+    let targets = [
+        TargetRef::Domain(domain.as_str()),
+        TargetRef::Issuer(&issuer),
+        TargetRef::Token(&digest),
+        TargetRef::Key(&claims.subject),
+        TargetRef::Blueprint(claims.blueprint.as_str()),
+    ];
+    let manifest = claims.runtime.manifest_hash.as_ref().map(TargetRef::Manifest);
+    targets.into_iter().chain(manifest).flat_map(|target| view.overlay(target)).try_for_each(|active| {
+        match active.overlay() {
+            Overlay::Revoked => Err(ended(active, Code::Revoked, "a directive has revoked this identity credential")),
+            Overlay::Suspended => {
+                Err(ended(active, Code::Suspended, "a directive has suspended this identity credential"))
+            }
+            Overlay::Narrow(_) => Ok(()),
+        }
     })
 }
 
