@@ -39,7 +39,9 @@ pub fn trace_context(data: &[u8]) {
 pub(super) fn sample(target: &str) -> Vec<u8> {
     let sample: &[u8] = match target {
         "sidecar_line" => br#"{"call":"tools.crm.query","args":{"customer":"acme"},"why":"asked for","gate":true}"#,
-        "index_lines" => b"{\"leaf\":7,\"record\":\"0190\",\"verdict\":\"valid\"}\n{\"leaf\":8,\"verdict\":\"malformed\"}\n",
+        "index_lines" => {
+            b"{\"leaf\":7,\"record\":\"0190\",\"verdict\":\"valid\"}\n{\"leaf\":8,\"verdict\":\"malformed\"}\n"
+        }
         "policy" => br#"{"tools":{"*":{"account":{"constraint_type":"range","max":10}}}}"#,
         _ => b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     };

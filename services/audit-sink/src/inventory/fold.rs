@@ -192,7 +192,8 @@ impl Folding<'_, '_> {
         self.draft.agent(agent)?.first.get_or_insert(self.at);
         self.sent(agent)?;
         let payload = requested.proof.compact().and_then(|proof| Compact::split(proof).ok()?.payload().ok());
-        let claims = payload.and_then(|payload| marque_json::from_slice::<Claims>(&payload, marque_json::Limits::DEFAULT).ok());
+        let claims =
+            payload.and_then(|payload| marque_json::from_slice::<Claims>(&payload, marque_json::Limits::DEFAULT).ok());
         if let Some(seq) = claims.and_then(|claims| claims.seq) {
             self.number(agent, seq, &requested.proof.digest())?;
         }

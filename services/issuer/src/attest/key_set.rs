@@ -164,9 +164,7 @@ fn read(jwk: &Object<'_>) -> Result<Option<(String, VerifyingKey)>, KeySetError>
             key.map(VerifyingKey::Es256)
         }
         // Under a key of small order anybody can sign: it is none.
-        Alg::EdDsa => {
-            PublicKey::from_jwk_parts(text("kty"), text("crv"), text("x")).ok().map(VerifyingKey::EdDsa)
-        }
+        Alg::EdDsa => PublicKey::from_jwk_parts(text("kty"), text("crv"), text("x")).ok().map(VerifyingKey::EdDsa),
     };
     Ok(key.map(|key| (kid.to_owned(), key)))
 }

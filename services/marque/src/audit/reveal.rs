@@ -54,7 +54,9 @@ async fn find(bus: &Bus, record: &Record) -> Result<Found, BusError> {
 fn shown(payload: &Payload, record: &Record) -> Value {
     let Ok(opened) = payload.of(record) else { return json!({ "state": "differs" }) };
     let claims = Compact::split(opened.proof).ok().and_then(|proof| proof.payload().ok());
-    let claims: Value = claims.and_then(|claims| marque_json::from_slice(&claims, marque_json::Limits::DEFAULT).ok()).unwrap_or_default();
+    let claims: Value = claims
+        .and_then(|claims| marque_json::from_slice(&claims, marque_json::Limits::DEFAULT).ok())
+        .unwrap_or_default();
     let claim = |name: &str| claims.get(name).cloned();
     let message = (!opened.message.is_empty()).then_some(opened.message);
     json!({

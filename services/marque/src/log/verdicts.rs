@@ -141,7 +141,8 @@ pub fn lines_from(leaf: u64, text: &[u8]) -> Option<u64> {
     let mut lines = 0;
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let of_the_index = line.last() == Some(&b'\n') && line.len() as u64 <= LINE_BYTES_MAX;
-        let read: VerdictLine = marque_json::from_slice(line, marque_json::Limits::DEFAULT).ok().filter(|_| of_the_index)?;
+        let read: VerdictLine =
+            marque_json::from_slice(line, marque_json::Limits::DEFAULT).ok().filter(|_| of_the_index)?;
         if read.leaf != leaf + lines {
             return None;
         }
