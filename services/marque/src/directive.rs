@@ -2,16 +2,18 @@
 
 mod aim;
 pub(crate) mod ask;
+mod hits;
 pub(crate) mod status;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use marque_bus::permissions::BusRole;
 use marque_identity::UnixSeconds;
 use marque_revocation::{DirectiveId, Op, Target};
 
 use crate::cli::Common;
-use crate::output::{Answer, Output};
+use crate::output::{Answer, Output, Paint};
 use crate::{Failure, time, tools_arg};
 use aim::Aim;
 use ask::{Question, Who};
@@ -189,15 +191,40 @@ impl How {
     async fn put(&self, question: Question, common: &Common, out: &Output) -> Result<Answer, Failure> {
         if self.dry_run {
             let Question { op, target, until, narrow, lifts, .. } = question;
+            let hits = match &target {
+                Some(target) => hits::count(target, common, out).await,
+                None => None,
+            };
+            let text = match &hits {
+                Some(hits) => format!("dry run: nothing was asked for; it would hit {hits}"),
+                None => "dry run: nothing was asked for".to_owned(),
+            };
             let data = serde_json::json!({
                 "dry_run": true, "op": op, "target": target, "until": until, "narrow": narrow, "lifts": lifts,
+                "hits": hits,
             });
-            return Ok(Answer::yes(data, "dry run: nothing was asked for"));
+            return Ok(Answer::yes(data, text));
         }
         let who = Who::from_flags(self.key.as_deref(), common)?;
         let key = question.key.clone().unwrap_or_else(ask::fresh_key);
-        let until = question.until;
-        let reply = ask::ask(&who, Question { key: Some(key.clone()), ..question }, common).await?;
-        Ok(ask::answer(&reply, &key, until, out))
+        let (until, target) = (question.until, question.target.clone());
+        let bus = common.connection.resolve(BusRole::Operator)?.connect("marque directive").await?;
+        let timeout = common.connection.timeout;
+        let reply = ask::ask_on(&bus, &who, Question { key: Some(key.clone()), ..question }, timeout).await?;
+        let mut answer = ask::answer(&reply, &key, until, out);
+        // Only now: what is urgent waits for no search.
+        let seen = match &target {
+            Some(target) => hits::is_seen(&bus, target, timeout).await,
+            None => None,
+        };
+        if let (Some(false), Some(target)) = (seen, &target) {
+            out.talk(
+                out.paint(Paint::Yellow, &format!("the log knows nothing that is hit by {target}: is it misspelt?")),
+            );
+        }
+        if let (Some(seen), Some(members)) = (seen, answer.data.as_object_mut()) {
+            members.insert("seen".to_owned(), seen.into());
+        }
+        Ok(answer)
     }
 }
