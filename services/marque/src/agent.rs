@@ -243,7 +243,7 @@ async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer
     let runtime = RuntimeClaim { model_id: args.model.clone(), manifest_hash: args.manifest_hash };
     let agent = enrol_key(&home, held.key(), &domain, evidence, &runtime, common).await?;
     out.talk(format!("the key stays in {}; next: marque token issue --home …", home.path().display()));
-    enrolled(&agent)
+    enrolled(&agent, &home)
 }
 
 /// Enrols a home's key by this evidence, and keeps the credential in the home.
@@ -316,12 +316,11 @@ fn domain(args: &EnrolArgs, common: &Common) -> Result<TrustDomain, Failure> {
     }
 }
 
-fn enrolled(agent: &Agent) -> Result<Answer, Failure> {
+fn enrolled(agent: &Agent, home: &AgentHome) -> Result<Answer, Failure> {
     let text = facts(&[("agent", agent.did().to_string()), ("credential until", time::utc(agent.expires_at()))]);
-    Ok(Answer::yes(
-        json!({ "agent": agent.did(), "credential": agent.credential(), "expires_at": agent.expires_at() }),
-        text,
-    ))
+    let data = json!({ "agent": agent.did(), "credential": agent.credential(), "expires_at": agent.expires_at() });
+    let home = home.path().display();
+    Ok(Answer::yes(data, text).changed(format!("the credential is in {home}: `marque agent info --home {home}` shows it")))
 }
 
 async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
@@ -347,7 +346,7 @@ async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
         None => agent.renew().await?,
     }
     home.keep_credential(agent.credential())?;
-    enrolled(&agent)
+    enrolled(&agent, &home)
 }
 
 /// The agent of a home, which enrolled before.

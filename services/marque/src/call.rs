@@ -69,5 +69,9 @@ pub(crate) async fn run(args: &CallArgs, common: &Common, out: &Output) -> Resul
     }
     let text = String::from_utf8_lossy(&answer.payload).into_owned();
     let reply = serde_json::from_slice(&answer.payload).unwrap_or_else(|_| Value::String(text.clone()));
-    Ok(Answer::yes(json!({ "reply": reply, "record": answer.record, "action": answer.action }), text))
+    let done = match &answer.record {
+        Some(record) => format!("the call was made: `marque audit explain {record}`"),
+        None => format!("the call was made, as action `{}`", answer.action),
+    };
+    Ok(Answer::yes(json!({ "reply": reply, "record": answer.record, "action": answer.action }), text).changed(done))
 }

@@ -21,14 +21,13 @@ use marque_ledger::{
 use marque_signing::bundle::{TrustBundle, fingerprint};
 use serde_json::json;
 
+use crate::Failure;
 use crate::cli::Common;
 use crate::dev::http;
 use crate::events::{self, EventsArgs};
-use crate::lines::{LineAnswer, answer_each};
+use crate::lines::{LineAnswer, answer_stdout};
 use crate::output::{Answer, Output, facts};
 use crate::trust::{Trust, TrustFlags, ledger_failure};
-use crate::verify::pipe;
-use crate::{Exit, Failure};
 use durable::Durable;
 use earlier::Earlier;
 
@@ -127,10 +126,7 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
         }
         LogVerb::Verify(args) => verify::run(args, common),
         LogVerb::Serve(args) => serve::run(args, common, out).await,
-        LogVerb::VerifyProof { .. } => {
-            let answered = answer_each(std::io::stdin().lock(), std::io::stdout().lock(), proof_answer, proof_refused);
-            Ok(Answer::silent().exit(if pipe(answered)? { Exit::Yes } else { Exit::No }))
-        }
+        LogVerb::VerifyProof { .. } => answer_stdout(None, proof_answer, proof_refused),
         LogVerb::Events(args) => events::run(args, common, out).await,
         LogVerb::Info { log } => info(log),
     }

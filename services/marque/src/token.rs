@@ -129,7 +129,8 @@ async fn issue(args: &IssueArgs, common: &Common) -> Result<Answer, Failure> {
     }
     let bus = common.connection.resolve_agent(held.key(), home.credential()?)?.connect("marque agent").await?;
     let commission = resume(&bus, &home, held.key().clone())?.commission(&request).await?;
-    chain_answer(&commission)
+    let issued = format!("the issuer has issued a token ({}); ask for another", commission.leaf_digest());
+    chain_answer(&commission).map(|answer| answer.changed(issued))
 }
 
 fn delegate(args: &DelegateArgs) -> Result<Answer, Failure> {

@@ -163,6 +163,10 @@ codes! {
     LogHalted "log_halted" World "The log halted rather than fork." "read the sink's telemetry; see services/audit-sink/README.md";
     ToolFailed "tool_failed" World "The tool answered with an error, or not at all." "look at the tool's own telemetry";
     Internal "internal" Us "A rule of ours was broken." "report it with the record's id";
+    // The command line
+    Usage "usage" Caller "The command line is not one that this command takes." "`marque help` lists the commands; `marque <command> --help` its flags";
+    FileUnusable "file_unusable" Caller "A file or directory can't be used as what it was named for." "check the path, and what lies there";
+    OutputLost "output_lost" World "The answer could not be written to stdout." "make room there, or send stdout elsewhere, and ask again";
 }
 
 impl fmt::Display for Code {
