@@ -171,7 +171,7 @@ struct Join<'a> {
 pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     match verb {
         AgentVerb::Invite(args) => invite(args, common, out),
-        AgentVerb::Key(args) => key(args),
+        AgentVerb::Key(args) => key(args, out),
         AgentVerb::Enrol(args) => enrol(args, common, out).await,
         AgentVerb::Renew(args) => renew(args, common).await,
         AgentVerb::Run(args) => crate::agent_run::run(args, common, out).await,
@@ -211,16 +211,28 @@ pub(crate) fn join_token(
     Ok((token.map_err(|error| Failure::new(error.code(), error.to_string()))?, exp))
 }
 
-fn key(args: &KeyArgs) -> Result<Answer, Failure> {
+fn key(args: &KeyArgs, out: &Output) -> Result<Answer, Failure> {
     let home = AgentHome::at(&args.home.home);
+    let made = !home.has_key();
     if args.dry_run {
-        let text = format!("would make a key in {}, unless there is one", home.path().display());
-        return Ok(Answer::yes(json!({ "dry_run": true, "home": home.path() }), text));
+        let folder = home.path().display();
+        let text = match made {
+            true => format!("would make a key in {folder}"),
+            false => format!("would make none: {folder} has a key"),
+        };
+        return Ok(Answer::yes(json!({ "dry_run": true, "home": home.path(), "made": made }), text));
     }
     let held = home.key_or_new()?;
     let public = held.key().public();
-    let data = json!({ "agent": public.did(), "nkey": nkey::user_public(&public), "jwk": public.jwk() });
-    Ok(Answer::yes(data, public.did().to_string()))
+    let folder = home.path().display();
+    out.talk(match made {
+        true => format!("made a key in {folder}; whoever has a chain hands on to it: marque token delegate --to DID …"),
+        false => format!("{folder} had a key already, which is this one; none was made"),
+    });
+    let data =
+        json!({ "agent": public.did(), "nkey": nkey::user_public(&public), "jwk": public.jwk(), "made": made });
+    let answer = Answer::yes(data, public.did().to_string());
+    Ok(if made { answer.changed(format!("the key is in {folder}; run it again to be shown it")) } else { answer })
 }
 
 async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
@@ -376,6 +388,9 @@ fn info(home: &Option<PathBuf>) -> Result<Answer, Failure> {
     let home = AgentHome::at(home);
     let held = home.key()?;
     let key = held.key();
+    if !home.credential_file().exists() {
+        return Ok(not_enrolled(key));
+    }
     let claims = credential_claims(&home.credential()?)?;
     let subject = claims.get("credentialSubject").cloned().unwrap_or(Value::Null);
     let word = |name: &str| subject.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
@@ -392,4 +407,20 @@ fn info(home: &Option<PathBuf>) -> Result<Answer, Failure> {
         "expires_at": expires_at(&claims), "actions_signed": key.history().signed, "last_action": key.history().last,
     });
     Ok(Answer::yes(data, text))
+}
+
+/// A key without a credential: a sub-agent's, which acts under chains that others hand to it.
+fn not_enrolled(key: &AgentKey) -> Answer {
+    let nkey = nkey::user_public(&key.public());
+    let text = facts(&[
+        ("agent", key.did().to_string()),
+        ("nkey", nkey.clone()),
+        ("credential", "none: it acts under chains that others hand to it (marque token delegate --to DID)".to_owned()),
+        ("actions signed", key.history().signed.to_string()),
+    ]);
+    let data = json!({
+        "agent": key.did(), "nkey": nkey, "jwk": key.public().jwk(), "subject": null, "expires_at": null,
+        "actions_signed": key.history().signed, "last_action": key.history().last,
+    });
+    Answer::yes(data, text)
 }

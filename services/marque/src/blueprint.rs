@@ -44,7 +44,7 @@ pub(crate) async fn run(verb: &BlueprintVerb, common: &Common, _out: &Output) ->
         }
         BlueprintVerb::Info { name } => {
             let reply = ask(common, Some(json!({ "name": name }))).await?;
-            let text = serde_json::to_string_pretty(&reply).unwrap_or_default();
+            let text = serde_json::to_string_pretty(&told_once(reply.clone())).unwrap_or_default();
             Ok(Answer::yes(reply, text))
         }
         BlueprintVerb::Check { file } => check(file),
@@ -56,6 +56,16 @@ async fn ask(common: &Common, question: Option<Value>) -> Result<Value, Failure>
     let payload = question.map(|question| question.to_string()).unwrap_or_default().into_bytes();
     let reply = bus.request(subjects::issuer::BLUEPRINTS, Default::default(), payload, common.connection.timeout).await;
     Ok(marque_json::from_slice(&reply.map_err(question_failure)?.payload, Limits::DEFAULT)?)
+}
+
+/// What is required stands in `attest` too, with what each piece must show: people read it there.
+fn told_once(mut reply: Value) -> Value {
+    if let Some(members) = reply.as_object_mut()
+        && members.get("attest").and_then(|attest| attest.get("require")) == members.get("require")
+    {
+        members.remove("require");
+    }
+    reply
 }
 
 fn listed(list: &Value) -> String {
@@ -105,4 +115,17 @@ fn check(file: &Path) -> Result<Answer, Failure> {
         ("tools", tools.iter().map(|(tool, _)| tool.to_owned()).collect::<Vec<_>>().join(", ")),
     ]);
     Ok(Answer::yes(json!({ "valid": true, "name": name, "sponsor": sponsor, "tools": tools }), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_required_is_told_once() {
+        let told = told_once(json!({ "name": "a", "require": ["oidc"], "attest": { "require": ["oidc"] } }));
+        assert_eq!(told, json!({ "name": "a", "attest": { "require": ["oidc"] } }));
+        let without = json!({ "name": "a", "require": ["oidc"] });
+        assert_eq!(told_once(without.clone()), without);
+    }
 }

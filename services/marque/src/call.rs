@@ -1,7 +1,7 @@
 //! `marque call`: one signed action through a commission.
 
 use clap::Args;
-use marque_agent::{Commission, Why};
+use marque_agent::Why;
 use marque_identity::TaskId;
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &CallArgs, common: &Common, out: &Output) -> Resul
     let subject = args.tool.strip_prefix("nats:").unwrap_or(&args.tool);
     let arguments = tools_arg::arguments(&args.args)?;
     let held = AgentHome::at(&args.home.home).key()?;
-    let commission = Commission::adopt(held.key().clone(), tools_arg::chain(&args.chain)?)?;
+    let commission = tools_arg::commission(held.key(), &args.chain)?;
     if args.dry_run {
         let tool = format!("nats:{subject}");
         let text = format!("would call {tool} as {} (action {})", held.key().did(), held.key().history().signed + 1);

@@ -141,7 +141,7 @@ fn write_files(copy: &LogCopy, first: u64, folder: &Path) -> Result<Answer, Fail
     }
     let (written, deleted) = (upto - next, ranges.deleted());
     let text = facts(&[
-        ("written", format!("{written} in {files} files")),
+        ("written", format!("{written} in {}", crate::output::counted(files, "file"))),
         ("leaves", format!("{upto} of {}", copy.size())),
         ("unfinished files deleted", deleted.to_string()),
     ]);

@@ -171,6 +171,8 @@ pub(crate) fn elsewhere(hint: &str, command: &str) -> String {
 /// An error's sentence, and its cause's.
 fn with_cause(error: &dyn std::error::Error) -> String {
     match error.source() {
+        // Some tell their cause themselves.
+        Some(cause) if error.to_string().ends_with(&cause.to_string()) => error.to_string(),
         Some(cause) => format!("{error}: {}", with_cause(cause)),
         None => error.to_string(),
     }

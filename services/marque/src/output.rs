@@ -272,6 +272,16 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
+/// `1 tool`, `2 tools`.
+pub fn counted(count: u64, noun: &str) -> String {
+    match (count, noun.strip_suffix('f')) {
+        (1, _) => format!("1 {noun}"),
+        // A leaf, two leaves.
+        (_, Some(stem)) => format!("{count} {stem}ves"),
+        (_, None) => format!("{count} {noun}s"),
+    }
+}
+
 /// `name  value` lines, the values under each other.
 pub fn facts(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -28,7 +28,7 @@ pub struct LsArgs {
     #[arg(long)]
     findings: bool,
     /// At most this many.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = crate::cli::count)]
     limit: usize,
 }
 
@@ -46,6 +46,9 @@ pub(super) async fn run(args: &LsArgs, common: &Common, out: &Output) -> Result<
     };
     let stock = stock::all(common, question, "agents", args.limit).await?;
     let rows: Vec<Vec<String>> = stock.rows("agents").map(|row| cells(row, stock.at_ms)).collect();
+    if rows.is_empty() {
+        out.talk("the log knows no such agent");
+    }
     if stock.cut {
         out.talk(format!("only {} are shown: --limit shows more", rows.len()));
     }

@@ -77,12 +77,6 @@ fn again(key: &str, until: Option<UnixSeconds>) -> String {
     format!("--retry-key {key}{until}")
 }
 
-/// Connects and asks.
-pub(crate) async fn ask(who: &Who, question: Question, common: &Common) -> Result<DirectiveReply, Failure> {
-    let bus = common.connection.resolve(BusRole::Operator)?.connect("marque directive").await?;
-    ask_on(&bus, who, question, common.connection.timeout).await
-}
-
 /// Asks once. Where no answer comes the failure bears the key with which asking again changes nothing twice.
 pub(crate) async fn ask_on(
     bus: &Bus,

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{CHECKPOINT_BYTES_MAX, FINDINGS_SHOWN};
 use crate::cli::Common;
-use crate::output::{Answer, facts};
+use crate::output::{Answer, counted, facts};
 use crate::progress::Progress;
 use crate::time::{measured, utc};
 use crate::trust::{Trust, TrustFlags, read};
@@ -60,12 +60,13 @@ pub struct Verified {
 /// Does it.
 pub(super) fn run(args: &VerifyArgs, common: &Common) -> Result<Answer, Failure> {
     // Without a statement there is nothing to verify: that is no finding about a log.
+    super::folder_or_none(&args.log)?;
     let checkpoint = args.log.join(layout::CHECKPOINT);
     std::fs::metadata(&checkpoint).map_err(|error| {
         Failure::file(&checkpoint, &error).hint("name a directory that `marque log export` has filled")
     })?;
     let own = args.log.join(layout::BUNDLE);
-    let trust = args.trust.read(common, own.exists().then_some(own.as_path()))?;
+    let trust = args.trust.read(common, Some(own.as_path()))?;
     let from = args.from.as_deref().map(|file| earlier(file, &trust)).transpose()?;
     let begun = Instant::now();
     let progress = Progress::of("leaves");
@@ -351,10 +352,6 @@ fn untold(all: u64, findings: &[Broken]) -> String {
     }
     let rules: Vec<String> = rules.iter().map(|(rule, count)| format!("{count} {rule}")).collect();
     format!("\n  and {more} more; -j lists them ({})", rules.join(", "))
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The report of the copy under a bundle that is known to be right.
