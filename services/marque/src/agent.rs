@@ -23,7 +23,7 @@ use crate::cli::{Common, duration};
 use crate::directory::read_key;
 use crate::inspect::read_bounded;
 use crate::output::{Answer, Output, facts};
-use crate::{Failure, time};
+use crate::{Failure, blueprint, time};
 
 /// A join token is a few hundred bytes.
 const JOIN_BYTES_MAX: usize = 16 * 1024;
@@ -170,7 +170,7 @@ struct Join<'a> {
 /// Does it.
 pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     match verb {
-        AgentVerb::Invite(args) => invite(args, common, out),
+        AgentVerb::Invite(args) => invite(args, common, out).await,
         AgentVerb::Key(args) => key(args, out),
         AgentVerb::Enrol(args) => enrol(args, common, out).await,
         AgentVerb::Renew(args) => renew(args, common).await,
@@ -182,7 +182,7 @@ pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Resu
     }
 }
 
-fn invite(args: &InviteArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+async fn invite(args: &InviteArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
     let key = match &args.key {
         Some(file) => read_key(file)?,
         None => common.connection.directory()?.key("operator")?,
@@ -191,6 +191,7 @@ fn invite(args: &InviteArgs, common: &Common, out: &Output) -> Result<Answer, Fa
         Some(domain) => domain.clone(),
         None => common.connection.directory()?.bundle()?.trust_domain,
     };
+    blueprint::must_be_known(&args.blueprint, common, out).await?;
     let (token, exp) = join_token(&key, &domain, &args.blueprint, args.ttl)?;
     out.talk(format!("use it once, before {}:", time::utc(exp)));
     out.talk("  marque agent enrol --home ./agent --model MODEL --join TOKEN");

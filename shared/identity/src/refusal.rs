@@ -101,7 +101,7 @@ codes! {
     HolderKeyInvalid "holder_key_invalid" Caller "`cnf.jwk` is not a public Ed25519 key." "bind the token to a public OKP key";
     GrantMalformed "grant_malformed" Caller "The token has no single, well-shaped entry of tools." "write authorization_details as AAT §3.3 says";
     ConstraintMalformed "constraint_malformed" Caller "A constraint is not well-formed." "write it as AAT §3.4 says";
-    ConstraintUnknown "constraint_unknown" Caller "A constraint's type is not known here." "use a registered type: exact, pattern, range, one_of, …";
+    ConstraintUnknown "constraint_unknown" Caller "A constraint's type is not known here." "use exact, range, one_of, not_one_of, contains, subset, wildcard, all, any, nats_subject, subpath, url or cidr";
     LinkIssuerMismatch "link_issuer_mismatch" Caller "A derived token's `iss` is not its signer's thumbprint." "derive with the parent's holder key";
     DepthSkipped "depth_skipped" Caller "A derived token's depth is not its parent's plus one." "derive from the token that is presented before it";
     DepthExhausted "depth_exhausted" Caller "The parent may not be delegated further." "ask for a larger maximal depth at the root";

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, subjects};
 use marque_identity::{Code, Did, TrustDomain, UnixSeconds};
 use marque_json::Limits;

@@ -1,6 +1,6 @@
 //! `marque log verify`: a copy of the log, held to everything that its files and the caller's trust allow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,9 @@ use crate::{Exit, Failure};
 
 /// A trust bundle has some kilobytes.
 pub(super) const BUNDLE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Files that are none of a log's, and are named; the rest is counted.
+const STRANGERS_NAMED: usize = 5;
 
 /// Which copy, whom to trust, and what was verified before.
 #[derive(Debug, Args)]
@@ -72,6 +75,7 @@ pub(super) fn run(args: &VerifyArgs, common: &Common) -> Result<Answer, Failure>
     let progress = Progress::of("leaves");
     let mut verified = verify(&args.log, &trust, from.as_ref(), &|done, of| progress.at(done, of));
     drop(progress);
+    verified.not_checked.extend(strangers(&args.log));
     if let Some(previous) = &args.previous {
         follows(&mut verified, previous, &trust)?;
     }
@@ -270,6 +274,32 @@ fn not_checked_of_kept(report: &Report, say: &mut dyn FnMut(String)) {
     if kept.unlisted {
         say(format!("what lies in {folder} beyond its first {KEPT_NAMES_MAX} names"));
     }
+}
+
+/// Files beside the log's own: nothing says what they are, or that they belong there. Kept checkpoints' folder is told
+/// of with those.
+fn strangers(copy: &Path) -> Option<String> {
+    let (mut open, mut strange, mut seen) = (vec![copy.to_owned()], BTreeSet::new(), 0);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            seen += 1;
+            if seen > KEPT_NAMES_MAX {
+                return Some(format!("what lies in the copy's folder beyond its first {KEPT_NAMES_MAX} names"));
+            }
+            let path = entry.path();
+            let name = path.strip_prefix(copy).unwrap_or(&path).to_string_lossy().into_owned();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && name == layout::KEPT_CHECKPOINTS => {}
+                Ok(kind) if kind.is_dir() => open.push(path),
+                Ok(_) | Err(_) if layout::served(&name).is_some() => {}
+                Ok(_) | Err(_) => drop(strange.insert(name)),
+            }
+        }
+    }
+    let named: Vec<String> = strange.iter().take(STRANGERS_NAMED).map(|name| quoted(name)).collect();
+    let more = if strange.len() > named.len() { ", …" } else { "" };
+    let count = counted(strange.len() as u64, "file");
+    (!strange.is_empty()).then(|| format!("{count} that no log has: {}{more}", named.join(", ")))
 }
 
 fn answer(verified: &Verified, strict: bool, took: Duration) -> Answer {
