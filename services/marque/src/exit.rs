@@ -108,13 +108,14 @@ impl Exit {
             | Code::RequestStale
             | Code::BundleUntrusted
             | Code::LogInvalid => Self::No,
-            Code::ConfigInvalid | Code::TargetInvalid => Self::Usage,
+            Code::ConfigInvalid | Code::TargetInvalid | Code::Usage | Code::FileUnusable => Self::Usage,
             Code::ViewStale
             | Code::ViewDiverged
             | Code::ReplayUndecided
             | Code::NotRecorded
             | Code::Unavailable
             | Code::LogHalted
+            | Code::OutputLost
             | Code::Internal => Self::Undecided,
             // The call was permitted and recorded, and went out: what the tool did is not known here.
             Code::OutcomeUnknown | Code::ToolFailed => Self::OutcomeUnknown,

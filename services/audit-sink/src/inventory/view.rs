@@ -243,6 +243,11 @@ impl InventoryView {
 }
 
 impl Standing {
+    /// Ends what it stands on for good.
+    pub fn is_final(&self) -> bool {
+        self.op == "revoke"
+    }
+
     /// A revoke ends for good, a suspend until it is resumed, a narrowing takes some away.
     pub fn gravity(&self) -> u8 {
         match self.op.as_str() {

@@ -150,7 +150,9 @@ pub(crate) fn answer(reply: &DirectiveReply, key: &str, until: Option<UnixSecond
         members.insert("retry_key".to_owned(), key.into());
         rows.push(("ask again", again(key, until)));
     }
-    Answer::yes(data, facts(&rows)).exit(exit)
+    let done =
+        format!("directive {} is durable; ask again with {}: nothing is done twice", reply.id, again(key, until));
+    Answer::yes(data, facts(&rows)).exit(exit).changed_by(done, key)
 }
 
 /// `2 connections: z6Mk…abc (cid 17), z6Mk…xyz (cid 4)`.
