@@ -230,8 +230,7 @@ fn key(args: &KeyArgs, out: &Output) -> Result<Answer, Failure> {
         true => format!("made a key in {folder}; whoever has a chain hands on to it: marque token delegate --to DID …"),
         false => format!("{folder} had a key already, which is this one; none was made"),
     });
-    let data =
-        json!({ "agent": public.did(), "nkey": nkey::user_public(&public), "jwk": public.jwk(), "made": made });
+    let data = json!({ "agent": public.did(), "nkey": nkey::user_public(&public), "jwk": public.jwk(), "made": made });
     let answer = Answer::yes(data, public.did().to_string());
     Ok(if made { answer.changed(format!("the key is in {folder}; run it again to be shown it")) } else { answer })
 }
@@ -333,7 +332,8 @@ fn enrolled(agent: &Agent, home: &AgentHome) -> Result<Answer, Failure> {
     let text = facts(&[("agent", agent.did().to_string()), ("credential until", time::utc(agent.expires_at()))]);
     let data = json!({ "agent": agent.did(), "credential": agent.credential(), "expires_at": agent.expires_at() });
     let home = home.path().display();
-    Ok(Answer::yes(data, text).changed(format!("the credential is in {home}: `marque agent info --home {home}` shows it")))
+    Ok(Answer::yes(data, text)
+        .changed(format!("the credential is in {home}: `marque agent info --home {home}` shows it")))
 }
 
 async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {

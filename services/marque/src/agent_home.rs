@@ -61,7 +61,9 @@ impl AgentHome {
     /// The identity credential.
     pub(crate) fn credential(&self) -> Result<String, Failure> {
         read_line(&self.credential_file()).map_err(|failure| {
-            failure.hint("`marque agent enrol` fetches one; a sub-agent has none, and acts under the chain that it is given")
+            failure.hint(
+                "`marque agent enrol` fetches one; a sub-agent has none, and acts under the chain that it is given",
+            )
         })
     }
 

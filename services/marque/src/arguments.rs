@@ -112,7 +112,10 @@ mod tests {
     fn says_what_is_wrong_in_which_argument_and_whose_help_to_read() {
         let missing = refused("marque token issue --home h --purpose p");
         for name in ["--task <TASK>", "--tools <TOOLS>"] {
-            assert!(missing.message.contains(name) && missing.argument.as_deref().unwrap().contains(name), "{missing:?}");
+            assert!(
+                missing.message.contains(name) && missing.argument.as_deref().unwrap().contains(name),
+                "{missing:?}"
+            );
         }
         assert!(missing.hint.contains("`marque token issue --help`"), "{missing:?}");
         let value = refused("marque audit query --limit many");

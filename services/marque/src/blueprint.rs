@@ -71,7 +71,9 @@ pub(crate) async fn must_be_known(name: &BlueprintName, common: &Common, out: &O
         return Ok(());
     }
     if known.is_empty() {
-        out.talk(format!("whether the issuer has a blueprint `{name}` could not be learned: `marque blueprint ls` asks it"));
+        out.talk(format!(
+            "whether the issuer has a blueprint `{name}` could not be learned: `marque blueprint ls` asks it"
+        ));
         return Ok(());
     }
     let list = known.into_iter().collect::<Vec<_>>().join(", ");

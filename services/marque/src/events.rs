@@ -24,11 +24,11 @@ use marque_ledger::{Checkpoint, Hash};
 use serde_json::{Value, json};
 
 use self::journal::{Journal, Last};
+use crate::Failure;
 use crate::cli::Common;
 use crate::forensics::copy::{CopyArgs, LogCopy, StoredLeaf};
 use crate::output::{Answer, Format as OutputFormat, Output, facts};
 use crate::stdout::{self, Stdout};
-use crate::Failure;
 
 /// As what, from where, to where.
 #[derive(Debug, Args)]

@@ -21,7 +21,11 @@ pub struct ExplainArgs {
 /// Says what a code means, who has to act, and what to do.
 pub(crate) fn run(args: &ExplainArgs, out: &Output) -> Result<Answer, Failure> {
     let Some(name) = &args.code else { return Ok(every()) };
-    let code = Code::ALL.iter().copied().find(|code| code.as_str() == name.to_ascii_lowercase()).ok_or_else(|| unknown(name))?;
+    let code = Code::ALL
+        .iter()
+        .copied()
+        .find(|code| code.as_str() == name.to_ascii_lowercase())
+        .ok_or_else(|| unknown(name))?;
     let text = format!(
         "{}\n  why:   {}\n  blame: {}\n  exit:  {}\n  {} {}",
         out.paint(Paint::Bold, code.as_str()),

@@ -177,7 +177,9 @@ fn verify(args: &VerifyTokenArgs, common: &Common) -> Result<Answer, Failure> {
         None => common
             .connection
             .directory()
-            .map_err(|failure| failure.hint("name the trust bundle with --bundle FILE, or the directory with --dir DIR"))?
+            .map_err(|failure| {
+                failure.hint("name the trust bundle with --bundle FILE, or the directory with --dir DIR")
+            })?
             .bundle()?,
     };
     let now = args.at.unwrap_or_else(|| Clock::new().unix());

@@ -700,7 +700,8 @@ fn explain_takes_a_code_in_any_case() {
 
 #[test]
 fn verify_refuses_a_demand_that_it_does_not_know() {
-    let question = r#"{"chain":[],"trust_anchors":[],"tool":"t","args":{},"pop":"x","now":1,"require_pop_audiance":true}"#;
+    let question =
+        r#"{"chain":[],"trust_anchors":[],"tool":"t","args":{},"pop":"x","now":1,"require_pop_audiance":true}"#;
     let told = document(&fed(&["verify", "--stdin"], question.as_bytes()));
     assert!(told["message"].as_str().unwrap().contains("`require_pop_audiance`"), "{told}");
     assert_eq!((&told["code"], &told["blame"]), (&"malformed".into(), &"caller".into()));

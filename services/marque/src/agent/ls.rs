@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn what_was_revoked_is_seen_in_the_row() {
-        let row = serde_json::json!({ "agent": "did:key:z", "live": 1, "revoked": 2, "credentials": 3, "findings": ["x"] });
+        let row =
+            serde_json::json!({ "agent": "did:key:z", "live": 1, "revoked": 2, "credentials": 3, "findings": ["x"] });
         let cells = cells(&row, 0);
         assert_eq!((cells[6].as_str(), cells[10].as_str()), ("1/3", "2 revoked; x"));
         let well = super::cells(&serde_json::json!({ "live": 1, "credentials": 1 }), 0);

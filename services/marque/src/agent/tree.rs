@@ -28,7 +28,8 @@ pub struct TreeArgs {
 /// Draws.
 pub(super) async fn run(args: &TreeArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
     let task = args.task.as_ref().map(ToString::to_string);
-    let question = Question { view: "tree", task: task.clone(), live: !args.all, limit: Some(ROWS_MAX), ..Question::default() };
+    let question =
+        Question { view: "tree", task: task.clone(), live: !args.all, limit: Some(ROWS_MAX), ..Question::default() };
     let stock = stock::all(common, question, "credentials", ROWS_MAX).await?;
     if stock.cut {
         out.talk(format!("only {ROWS_MAX} tokens are shown: --task shows those of one task"));

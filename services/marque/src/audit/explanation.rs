@@ -44,7 +44,10 @@ pub(crate) fn in_full(explained: &Value) -> String {
         ));
         if let Some(constraint) = decided.get("constraint").filter(|constraint| !constraint.is_null()) {
             // It is JSON in a string.
-            lines.push(format!("constraint {}", constraint.as_str().map_or_else(|| constraint.to_string(), str::to_owned)));
+            lines.push(format!(
+                "constraint {}",
+                constraint.as_str().map_or_else(|| constraint.to_string(), str::to_owned)
+            ));
         }
     }
     lines.extend(directive(explained));

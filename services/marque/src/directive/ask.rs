@@ -150,7 +150,8 @@ pub(crate) fn answer(reply: &DirectiveReply, key: &str, until: Option<UnixSecond
         members.insert("retry_key".to_owned(), key.into());
         rows.push(("ask again", again(key, until)));
     }
-    let done = format!("directive {} is durable; ask again with {}: nothing is done twice", reply.id, again(key, until));
+    let done =
+        format!("directive {} is durable; ask again with {}: nothing is done twice", reply.id, again(key, until));
     Answer::yes(data, facts(&rows)).exit(exit).changed_by(done, key)
 }
 

@@ -99,8 +99,9 @@ pub(crate) async fn run(args: &BlastArgs, common: &Common, out: &Output) -> Resu
     if !known {
         let (kind, value) = (args.kind.word(), marque_identity::refusal::quoted(&args.value));
         let why = format!("none of the log's {} names the {kind} {value}", counted(copy.size(), "leaf"));
-        return Err(Failure::new(Code::NotFound, why)
-            .hint("compare it with `marque agent tree` or `marque audit query`; a copy may be older than what is looked for"));
+        return Err(Failure::new(Code::NotFound, why).hint(
+            "compare it with `marque agent tree` or `marque audit query`; a copy may be older than what is looked for",
+        ));
     }
     let text = sums.text(&hits, tainted.tokens.len(), copy.size());
     let data = json!({
