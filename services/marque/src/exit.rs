@@ -114,6 +114,7 @@ impl Exit {
             | Code::ReplayUndecided
             | Code::NotRecorded
             | Code::Unavailable
+            | Code::ToolUnserved
             | Code::LogHalted
             | Code::Internal => Self::Undecided,
             // The call was permitted and recorded, and went out: what the tool did is not known here.
