@@ -4,8 +4,11 @@
 
 use marque::service_config::Service;
 use marque_agent::enforce::Policy;
+use marque_agent::{CallError, Commission, Why};
+use marque_identity::Code;
+use marque_judgement::record::{Body, Record};
 use marque_test_support::eventually;
-use marque_tests::cast::{self, Carrier, call};
+use marque_tests::cast::{self, Carrier, call, denied};
 use marque_tests::system::{DEADLINE, TestSystem};
 use serde_json::{Value, json};
 
@@ -87,5 +90,53 @@ async fn an_operator_learns_who_holds_what_and_what_no_record_tells() {
     system.until_ready(Service::Sink).await.unwrap();
     let (_, after) = told(&system, &["agent", "tree", "--all"]).await;
     assert_eq!(before["credentials"], after["credentials"]);
+    system.stop().await;
+}
+
+/// What nobody serves, what the broker forbids and what is denied before the chain is verified uses up a number each; the
+/// agent's own word keeps its chain of actions whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_that_reached_nobody_leaves_no_gap() {
+    let mut system = TestSystem::start(&[cast::blueprint()]).await.unwrap();
+    let agent = cast::enrol(&system).await;
+    let root = cast::commission(&agent).await;
+    let bus = root.connect(system.url(), "test-agent", DEADLINE).await.unwrap();
+    // 1. Nobody serves it yet.
+    let unserved = call(&root, &bus, 1).await.unwrap_err();
+    assert!(matches!(&unserved, CallError::Unanswered(refusal) if refusal.code == Code::Unavailable), "{unserved:?}");
+    // 2. Not granted, so that the broker does not carry it.
+    let forbidden = root.on(&bus).call("tools.ledger.write", &json!({}), Why::default()).await.unwrap_err();
+    assert_eq!(forbidden.code(), Code::NotAuthorized);
+    let _host = cast::host(&system, Policy::new(system.domain().clone())).await;
+    // 3. A chain that is nobody's: the enforcement point reads no further, and knows no number.
+    let (head, rest) = root.chain().split_once('.').unwrap();
+    let (claims, signature) = rest.rsplit_once('.').unwrap();
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    let forged = format!("{head}.{claims}.{other}{}", &signature[1..]);
+    let forged = Commission::adopt(root.key().clone(), forged).unwrap();
+    assert_eq!(denied(call(&forged, &bus, 3).await), Code::SignatureInvalid);
+    // 4. The gatekeeper is away: what was not carried is stated with the next one.
+    system.terminate(Service::Gatekeeper);
+    system.until_ended(Service::Gatekeeper);
+    let away = root.on(&bus).call("tools.ledger.write", &json!({}), Why::default()).await.unwrap_err();
+    assert_eq!(away.code(), Code::NotAuthorized);
+    system.start_service(Service::Gatekeeper);
+    system.until_ready(Service::Gatekeeper).await.unwrap();
+    call(&root, &bus, 5).await.unwrap();
+
+    let stated = |record: &&Record| matches!(record.body, Body::Requested(_));
+    let copy = eventually("all is stated", DEADLINE, || async {
+        let copy = system.copy_log().await?;
+        let count = copy.records.iter().flatten().filter(stated).count();
+        if count == 4 { Ok(copy) } else { Err(format!("{count} of 4")) }
+    })
+    .await;
+    assert!(copy.verified, "{}", copy.report);
+    let chains = &copy.report["chains"];
+    assert_eq!((&chains["unsettled"], &chains["findings"]), (&json!(0), &json!([])), "{chains}");
+    assert_eq!(root.key().history().signed, 5);
+    let (_, known) = told(&system, &["agent", "info", &agent.did().to_string()]).await;
+    assert_eq!(known["agents"][0]["head"]["seq"], 5, "{known}");
+    assert!(known["agents"][0]["findings"].as_array().unwrap().iter().all(|kind| kind != "sequence_gap"), "{known}");
     system.stop().await;
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::SinkError;
 use crate::finding::{Finding, FindingKind};
 use crate::index::IndexView;
-use crate::inventory::{Agent, Connection, Head, InventoryView};
+use crate::inventory::{Agent, Connection, CredentialKind, Head, InventoryView};
 
 pub use credential::CredentialRow;
 use credential::Looking;
@@ -66,7 +66,7 @@ pub struct AgentsRequest {
     pub blueprint: Option<String>,
     /// Whom this sponsor answers for.
     pub sponsor: Option<String>,
-    /// With a credential that has not expired.
+    /// With a credential that has neither expired nor been revoked; of credentials: those that have not expired.
     pub live: bool,
     /// With a finding.
     pub findings: bool,
@@ -93,8 +93,11 @@ pub struct AgentRow {
     pub delegated_by: Vec<Did>,
     /// Of its newest credentials: how many there are.
     pub credentials: usize,
-    /// And how many of them have not expired.
+    /// And how many of them have neither expired nor been revoked.
     pub live: usize,
+    /// How many of them have not expired, but been revoked: they, what they descend from, or a holder.
+    #[serde(skip_serializing_if = "is_none")]
+    pub revoked: usize,
     /// The most tools that one of these grants.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<u64>,
@@ -104,7 +107,7 @@ pub struct AgentRow {
     /// The first record about it, in the broker's milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_ms: Option<i64>,
-    /// Its last signed action or connect.
+    /// Of its newest credentials: the last permit or connection by a token among them, as each credential's row has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_ms: Option<i64>,
     /// Its connections that stand, among the newest 16.
@@ -282,7 +285,7 @@ fn tree(looking: &Looking<'_>, asked: &AgentsRequest, mut answer: Agents) -> Res
         }
         read += 1;
         let is = |asked: &Option<String>, has: &Option<String>| asked.is_none() || asked == has;
-        let wanted = kept.kind != crate::inventory::CredentialKind::Identity
+        let wanted = kept.kind != CredentialKind::Identity
             && is(&asked.task, &kept.task)
             && is(&asked.blueprint, &kept.blueprint)
             && is(&asked.sponsor, &kept.sponsor)
@@ -327,10 +330,11 @@ fn sum_up(looking: &Looking<'_>, did: &Did, agent: &Agent) -> Result<Summed, Sin
         delegated_by: Vec::new(),
         credentials: 0,
         live: 0,
+        revoked: 0,
         tools: None,
         expires_at: None,
         first_ms: agent.first.map(|first| first.ms),
-        last_used_ms: agent.last.map(|last| last.ms),
+        last_used_ms: None,
         connected: 0,
         permitted: agent.permitted,
         denied: agent.denied,
@@ -343,8 +347,12 @@ fn sum_up(looking: &Looking<'_>, did: &Did, agent: &Agent) -> Result<Summed, Sin
     for (_, digest) in looking.inventory.held(did, CREDENTIALS_SUMMED_MAX)? {
         held.extend(looking.inventory.credential(&digest)?.map(|kept| (digest, kept)));
     }
-    for (_, kept) in &held {
+    for (digest, kept) in &held {
         row.credentials += 1;
+        // An identity credential is used by asking for a commission, which does nothing yet.
+        if kept.kind != CredentialKind::Identity {
+            row.last_used_ms = row.last_used_ms.max(kept.last_used.map(|mark| mark.ms));
+        }
         // A sub-agent that never enrolled is of its commissioner's kind, and the same sponsor answers for it.
         row.blueprint = row.blueprint.or_else(|| kept.blueprint.clone());
         row.sponsor = row.sponsor.or_else(|| kept.sponsor.clone());
@@ -358,7 +366,12 @@ fn sum_up(looking: &Looking<'_>, did: &Did, agent: &Agent) -> Result<Summed, Sin
         {
             row.delegated_by.push(by);
         }
-        if kept.is_live(looking.now_ms) {
+        if !kept.is_live(looking.now_ms) {
+            continue;
+        }
+        if looking.standing(digest, kept)?.is_some_and(|standing| standing.is_final()) {
+            row.revoked += 1;
+        } else {
             row.live += 1;
             row.tools = row.tools.max(kept.tools);
             row.expires_at = row.expires_at.max(kept.expires_at);
@@ -372,6 +385,11 @@ fn sum_up(looking: &Looking<'_>, did: &Did, agent: &Agent) -> Result<Summed, Sin
     row.findings.sort_unstable();
     row.findings.dedup();
     Ok(Summed { row, findings })
+}
+
+/// Left out of a row where it is nothing to speak of.
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 fn cursor<T: std::str::FromStr>(asked: &AgentsRequest) -> Result<Option<T>, SinkError> {

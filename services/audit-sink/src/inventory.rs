@@ -97,7 +97,7 @@ impl Inventory {
     /// The inventory at this moment.
     pub fn view(&self) -> Result<InventoryView, SinkError> {
         let (txn, upto) = self.store.view()?;
-        Ok(InventoryView::new(txn, upto))
+        Ok(InventoryView::new(txn, upto, self.bundle.trust_domain.clone()))
     }
 }
 

@@ -226,7 +226,8 @@ async fn directives_stand_on_what_they_hit_until_they_are_lifted() {
             "{kind}"
         );
     }
-    // A longer name is another.
+    // A longer name is another, and another domain's kill switch is not ours.
+    assert_eq!(standing(vec![on("revoke", "domain", "acme.exampel".into())]).await.0, Value::Null);
     assert_eq!(standing(vec![on("revoke", "task", "urn:marque:task:t12".into())]).await.0, Value::Null);
     let lifted = directive("resume", "key", &key(20).did().to_string(), "d2", Some("d1"));
     assert_eq!(

@@ -23,7 +23,7 @@ use crate::cli::{Common, duration};
 use crate::directory::read_key;
 use crate::inspect::read_bounded;
 use crate::output::{Answer, Output, facts};
-use crate::{Failure, time};
+use crate::{Failure, blueprint, time};
 
 /// A join token is a few hundred bytes.
 const JOIN_BYTES_MAX: usize = 16 * 1024;
@@ -170,8 +170,8 @@ struct Join<'a> {
 /// Does it.
 pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     match verb {
-        AgentVerb::Invite(args) => invite(args, common, out),
-        AgentVerb::Key(args) => key(args),
+        AgentVerb::Invite(args) => invite(args, common, out).await,
+        AgentVerb::Key(args) => key(args, out),
         AgentVerb::Enrol(args) => enrol(args, common, out).await,
         AgentVerb::Renew(args) => renew(args, common).await,
         AgentVerb::Run(args) => crate::agent_run::run(args, common, out).await,
@@ -182,7 +182,7 @@ pub(crate) async fn run(verb: &AgentVerb, common: &Common, out: &Output) -> Resu
     }
 }
 
-fn invite(args: &InviteArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
+async fn invite(args: &InviteArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
     let key = match &args.key {
         Some(file) => read_key(file)?,
         None => common.connection.directory()?.key("operator")?,
@@ -191,6 +191,7 @@ fn invite(args: &InviteArgs, common: &Common, out: &Output) -> Result<Answer, Fa
         Some(domain) => domain.clone(),
         None => common.connection.directory()?.bundle()?.trust_domain,
     };
+    blueprint::must_be_known(&args.blueprint, common, out).await?;
     let (token, exp) = join_token(&key, &domain, &args.blueprint, args.ttl)?;
     out.talk(format!("use it once, before {}:", time::utc(exp)));
     out.talk("  marque agent enrol --home ./agent --model MODEL --join TOKEN");
@@ -211,16 +212,27 @@ pub(crate) fn join_token(
     Ok((token.map_err(|error| Failure::new(error.code(), error.to_string()))?, exp))
 }
 
-fn key(args: &KeyArgs) -> Result<Answer, Failure> {
+fn key(args: &KeyArgs, out: &Output) -> Result<Answer, Failure> {
     let home = AgentHome::at(&args.home.home);
+    let made = !home.has_key();
     if args.dry_run {
-        let text = format!("would make a key in {}, unless there is one", home.path().display());
-        return Ok(Answer::yes(json!({ "dry_run": true, "home": home.path() }), text));
+        let folder = home.path().display();
+        let text = match made {
+            true => format!("would make a key in {folder}"),
+            false => format!("would make none: {folder} has a key"),
+        };
+        return Ok(Answer::yes(json!({ "dry_run": true, "home": home.path(), "made": made }), text));
     }
     let held = home.key_or_new()?;
     let public = held.key().public();
-    let data = json!({ "agent": public.did(), "nkey": nkey::user_public(&public), "jwk": public.jwk() });
-    Ok(Answer::yes(data, public.did().to_string()))
+    let folder = home.path().display();
+    out.talk(match made {
+        true => format!("made a key in {folder}; whoever has a chain hands on to it: marque token delegate --to DID …"),
+        false => format!("{folder} had a key already, which is this one; none was made"),
+    });
+    let data = json!({ "agent": public.did(), "nkey": nkey::user_public(&public), "jwk": public.jwk(), "made": made });
+    let answer = Answer::yes(data, public.did().to_string());
+    Ok(if made { answer.changed(format!("the key is in {folder}; run it again to be shown it")) } else { answer })
 }
 
 async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
@@ -243,7 +255,7 @@ async fn enrol(args: &EnrolArgs, common: &Common, out: &Output) -> Result<Answer
     let runtime = RuntimeClaim { model_id: args.model.clone(), manifest_hash: args.manifest_hash };
     let agent = enrol_key(&home, held.key(), &domain, evidence, &runtime, common).await?;
     out.talk(format!("the key stays in {}; next: marque token issue --home …", home.path().display()));
-    enrolled(&agent)
+    enrolled(&agent, &home)
 }
 
 /// Enrols a home's key by this evidence, and keeps the credential in the home.
@@ -316,12 +328,12 @@ fn domain(args: &EnrolArgs, common: &Common) -> Result<TrustDomain, Failure> {
     }
 }
 
-fn enrolled(agent: &Agent) -> Result<Answer, Failure> {
+fn enrolled(agent: &Agent, home: &AgentHome) -> Result<Answer, Failure> {
     let text = facts(&[("agent", agent.did().to_string()), ("credential until", time::utc(agent.expires_at()))]);
-    Ok(Answer::yes(
-        json!({ "agent": agent.did(), "credential": agent.credential(), "expires_at": agent.expires_at() }),
-        text,
-    ))
+    let data = json!({ "agent": agent.did(), "credential": agent.credential(), "expires_at": agent.expires_at() });
+    let home = home.path().display();
+    Ok(Answer::yes(data, text)
+        .changed(format!("the credential is in {home}: `marque agent info --home {home}` shows it")))
 }
 
 async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
@@ -347,7 +359,7 @@ async fn renew(args: &RenewArgs, common: &Common) -> Result<Answer, Failure> {
         None => agent.renew().await?,
     }
     home.keep_credential(agent.credential())?;
-    enrolled(&agent)
+    enrolled(&agent, &home)
 }
 
 /// The agent of a home, which enrolled before.
@@ -377,6 +389,9 @@ fn info(home: &Option<PathBuf>) -> Result<Answer, Failure> {
     let home = AgentHome::at(home);
     let held = home.key()?;
     let key = held.key();
+    if !home.credential_file().exists() {
+        return Ok(not_enrolled(key));
+    }
     let claims = credential_claims(&home.credential()?)?;
     let subject = claims.get("credentialSubject").cloned().unwrap_or(Value::Null);
     let word = |name: &str| subject.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
@@ -393,4 +408,20 @@ fn info(home: &Option<PathBuf>) -> Result<Answer, Failure> {
         "expires_at": expires_at(&claims), "actions_signed": key.history().signed, "last_action": key.history().last,
     });
     Ok(Answer::yes(data, text))
+}
+
+/// A key without a credential: a sub-agent's, which acts under chains that others hand to it.
+fn not_enrolled(key: &AgentKey) -> Answer {
+    let nkey = nkey::user_public(&key.public());
+    let text = facts(&[
+        ("agent", key.did().to_string()),
+        ("nkey", nkey.clone()),
+        ("credential", "none: it acts under chains that others hand to it (marque token delegate --to DID)".to_owned()),
+        ("actions signed", key.history().signed.to_string()),
+    ]);
+    let data = json!({
+        "agent": key.did(), "nkey": nkey, "jwk": key.public().jwk(), "subject": null, "expires_at": null,
+        "actions_signed": key.history().signed, "last_action": key.history().last,
+    });
+    Answer::yes(data, text)
 }

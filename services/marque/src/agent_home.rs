@@ -48,6 +48,11 @@ impl AgentHome {
         self.root.join("agent.key")
     }
 
+    /// Whether there is a key.
+    pub(crate) fn has_key(&self) -> bool {
+        self.key_file().exists()
+    }
+
     /// The identity credential's file.
     pub(crate) fn credential_file(&self) -> PathBuf {
         self.root.join("credential.jwt")
@@ -55,7 +60,11 @@ impl AgentHome {
 
     /// The identity credential.
     pub(crate) fn credential(&self) -> Result<String, Failure> {
-        read_line(&self.credential_file()).map_err(|failure| failure.hint("`marque agent enrol` fetches one"))
+        read_line(&self.credential_file()).map_err(|failure| {
+            failure.hint(
+                "`marque agent enrol` fetches one; a sub-agent has none, and acts under the chain that it is given",
+            )
+        })
     }
 
     /// Keeps a fresh credential in place of the old one; a reader sees either, never half of one.
@@ -78,7 +87,7 @@ impl AgentHome {
     /// The key, made now if there is none.
     pub(crate) fn key_or_new(&self) -> Result<HeldKey, Failure> {
         make_private(&self.root)?;
-        if !self.key_file().exists() {
+        if !self.has_key() {
             write_new_key(&self.key_file())?;
         }
         self.key()

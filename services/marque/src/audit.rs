@@ -92,7 +92,7 @@ pub struct QueryArgs {
     #[arg(long, value_parser = time::moment)]
     until: Option<UnixSeconds>,
     /// At most this many.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = crate::cli::count)]
     limit: usize,
     /// From the oldest on, not from the newest back.
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! `marque blueprint`: the kinds of agents that may be enrolled.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -11,6 +12,7 @@ use marque_json::{Json, Limits};
 use serde_json::{Value, json};
 
 use crate::cli::Common;
+use crate::directory::Directory;
 use crate::output::{Answer, Output, facts, table};
 use crate::{Failure, inspect, question_failure};
 
@@ -44,11 +46,52 @@ pub(crate) async fn run(verb: &BlueprintVerb, common: &Common, _out: &Output) ->
         }
         BlueprintVerb::Info { name } => {
             let reply = ask(common, Some(json!({ "name": name }))).await?;
-            let text = serde_json::to_string_pretty(&reply).unwrap_or_default();
+            let text = serde_json::to_string_pretty(&told_once(reply.clone())).unwrap_or_default();
             Ok(Answer::yes(reply, text))
         }
         BlueprintVerb::Check { file } => check(file),
     }
+}
+
+/// Refuses the name of a kind of agent that can't be enrolled; where nobody can tell, says so.
+///
+/// The directory's own files are looked at first, then the issuer is asked, whose word on what it knows is the last.
+pub(crate) async fn must_be_known(name: &BlueprintName, common: &Common, out: &Output) -> Result<(), Failure> {
+    let connection = &common.connection;
+    let mut known = connection.dir.as_ref().map(|dir| names_in(&Directory::at(dir).blueprints())).unwrap_or_default();
+    if known.contains(name.as_str()) {
+        return Ok(());
+    }
+    // Where no broker is named, none is asked: an invitation needs no network.
+    let named = connection.dir.is_some() || connection.server.is_some() || connection.context.is_some();
+    if named && let Ok(reply) = ask(common, None).await {
+        known = names_of(&reply);
+    }
+    if known.contains(name.as_str()) {
+        return Ok(());
+    }
+    if known.is_empty() {
+        out.talk(format!(
+            "whether the issuer has a blueprint `{name}` could not be learned: `marque blueprint ls` asks it"
+        ));
+        return Ok(());
+    }
+    let list = known.into_iter().collect::<Vec<_>>().join(", ");
+    Err(Failure::new(Code::BlueprintUnknown, format!("no blueprint is called `{name}`"))
+        .hint(format!("these are known: {list}; `marque blueprint ls` lists the issuer's")))
+}
+
+/// The blueprints whose files lie in a folder.
+fn names_in(folder: &Path) -> BTreeSet<String> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect()
+}
+
+/// The blueprints of the issuer's list.
+fn names_of(reply: &Value) -> BTreeSet<String> {
+    let list = reply.get("blueprints").unwrap_or(reply).as_array();
+    list.into_iter().flatten().filter_map(|item| Some(item.get("name")?.as_str()?.to_owned())).collect()
 }
 
 async fn ask(common: &Common, question: Option<Value>) -> Result<Value, Failure> {
@@ -56,6 +99,16 @@ async fn ask(common: &Common, question: Option<Value>) -> Result<Value, Failure>
     let payload = question.map(|question| question.to_string()).unwrap_or_default().into_bytes();
     let reply = bus.request(subjects::issuer::BLUEPRINTS, Default::default(), payload, common.connection.timeout).await;
     Ok(marque_json::from_slice(&reply.map_err(question_failure)?.payload, Limits::DEFAULT)?)
+}
+
+/// What is required stands in `attest` too, with what each piece must show: people read it there.
+fn told_once(mut reply: Value) -> Value {
+    if let Some(members) = reply.as_object_mut()
+        && members.get("attest").and_then(|attest| attest.get("require")) == members.get("require")
+    {
+        members.remove("require");
+    }
+    reply
 }
 
 fn listed(list: &Value) -> String {
@@ -105,4 +158,17 @@ fn check(file: &Path) -> Result<Answer, Failure> {
         ("tools", tools.iter().map(|(tool, _)| tool.to_owned()).collect::<Vec<_>>().join(", ")),
     ]);
     Ok(Answer::yes(json!({ "valid": true, "name": name, "sponsor": sponsor, "tools": tools }), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_required_is_told_once() {
+        let told = told_once(json!({ "name": "a", "require": ["oidc"], "attest": { "require": ["oidc"] } }));
+        assert_eq!(told, json!({ "name": "a", "attest": { "require": ["oidc"] } }));
+        let without = json!({ "name": "a", "require": ["oidc"] });
+        assert_eq!(told_once(without.clone()), without);
+    }
 }

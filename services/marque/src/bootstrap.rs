@@ -184,7 +184,9 @@ pub async fn run(args: &BootstrapArgs, common: &Common, out: &Output) -> Result<
         ("fingerprint", pin.to_string()),
         ("next", format!("nats-server -c {path}/nats.conf, then marque nats streams --dir {path}")),
     ]);
-    Ok(Answer::yes(json!({ "directory": path, "trust_domain": plan.domain, "fingerprint": pin }), text))
+    let done = format!("it is made: {path} has its fingerprint in `bundle.digest`");
+    let data = json!({ "directory": path, "trust_domain": plan.domain, "fingerprint": pin });
+    Ok(Answer::yes(data, text).changed(done))
 }
 
 /// A path that stays right when a service is started elsewhere.

@@ -1,7 +1,7 @@
 //! `marque call`: one signed action through a commission.
 
 use clap::Args;
-use marque_agent::{Commission, Why};
+use marque_agent::Why;
 use marque_identity::TaskId;
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &CallArgs, common: &Common, out: &Output) -> Resul
     let subject = args.tool.strip_prefix("nats:").unwrap_or(&args.tool);
     let arguments = tools_arg::arguments(&args.args)?;
     let held = AgentHome::at(&args.home.home).key()?;
-    let commission = Commission::adopt(held.key().clone(), tools_arg::chain(&args.chain)?)?;
+    let commission = tools_arg::commission(held.key(), &args.chain)?;
     if args.dry_run {
         let tool = format!("nats:{subject}");
         let text = format!("would call {tool} as {} (action {})", held.key().did(), held.key().history().signed + 1);
@@ -69,5 +69,9 @@ pub(crate) async fn run(args: &CallArgs, common: &Common, out: &Output) -> Resul
     }
     let text = String::from_utf8_lossy(&answer.payload).into_owned();
     let reply = serde_json::from_slice(&answer.payload).unwrap_or_else(|_| Value::String(text.clone()));
-    Ok(Answer::yes(json!({ "reply": reply, "record": answer.record, "action": answer.action }), text))
+    let done = match &answer.record {
+        Some(record) => format!("the call was made: `marque audit explain {record}`"),
+        None => format!("the call was made, as action `{}`", answer.action),
+    };
+    Ok(Answer::yes(json!({ "reply": reply, "record": answer.record, "action": answer.action }), text).changed(done))
 }

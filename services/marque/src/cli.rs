@@ -98,6 +98,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
 }
 
+/// How many at most: one that asks for none asks nothing.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err(format!("`{text}` is no number")),
+    }
+}
+
 /// The nouns and verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -11,7 +11,7 @@ use marque_identity::Code;
 use serde::Deserialize;
 
 use crate::cli::ConnectionFlags;
-use crate::directory::{Directory, read_key, read_line, read_secret};
+use crate::directory::{Directory, read_key, read_line, read_nkey, read_secret};
 use crate::{Failure, bus_failure};
 
 /// What the `nats` tool connects to when nobody says otherwise.
@@ -187,6 +187,16 @@ fn read_context(file: &Path) -> Result<Context, Failure> {
         .map_err(|error| Failure::new(Code::ConfigInvalid, format!("{}: {error}", file.display())))
 }
 
+/// A credentials file: a user's JWT, and its seed.
+fn read_credentials(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
+    if ["BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"].iter().all(|mark| text.contains(mark)) {
+        return Ok(text);
+    }
+    let why = format!("{} is no credentials file: it lacks a user's JWT, or the seed to it", file.display());
+    Err(Failure::new(Code::FileUnusable, why).hint("`nsc generate creds` makes one; a bare seed is named with --nkey"))
+}
+
 impl Connection {
     /// Connects, or says within the timeout why not.
     pub async fn connect(&self, name: &str) -> Result<Bus, Failure> {
@@ -195,11 +205,11 @@ impl Connection {
             Identity::Anonymous => {}
             Identity::Password(user, password) => options = options.credentials(user, password),
             Identity::Credentials(file) => {
-                let text = std::fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
+                let text = read_credentials(file)?;
                 options = options.credentials_text(text);
             }
             Identity::Nkey(file) => {
-                let line = read_secret(file)?;
+                let line = read_nkey(file)?;
                 options = match line.starts_with("SU") {
                     true => options.nkey_seed(line),
                     false => options.signing_key(Arc::new(read_key(file)?)),
@@ -212,7 +222,8 @@ impl Connection {
         Bus::connect_now(options, self.timeout).await.map_err(|error| match bus_failure(error) {
             refused if refused.code == Code::NotAuthorized => refused.hint(self.identity.hint()),
             failure => {
-                failure.hint(format!("is a broker at {}? `marque doctor` looks; `marque dev` runs one", self.url))
+                let hint = format!("is a broker at {}? -s URL or --dir DIR names another", self.url);
+                failure.hint(format!("{hint}; `marque doctor` looks; `marque dev` runs one"))
             }
         })
     }

@@ -55,7 +55,7 @@ pub async fn run(args: &DevArgs, common: &Common, out: &Output) -> Result<Answer
     announce(&system, begun.elapsed(), temporary.is_some(), out);
     // Whoever reads JSON gets the one document now: there is no other moment at which it is of use.
     if common.format() != Format::Human {
-        out.answer(&Answer::yes(description(&system), ""));
+        out.tell(&Answer::yes(description(&system), ""))?;
     }
     loop {
         tokio::select! {

@@ -2,16 +2,21 @@
 
 mod aim;
 pub(crate) mod ask;
+mod hits;
 pub(crate) mod status;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use marque_identity::UnixSeconds;
+use marque_bus::Bus;
+use marque_bus::permissions::BusRole;
+use marque_identity::{Code, UnixSeconds};
 use marque_revocation::{DirectiveId, Op, Target};
+use marque_runtime::Clock;
 
 use crate::cli::Common;
-use crate::output::{Answer, Output};
+use crate::output::{Answer, Output, Paint};
 use crate::{Failure, time, tools_arg};
 use aim::Aim;
 use ask::{Question, Who};
@@ -137,17 +142,44 @@ async fn tighten(
     common: &Common,
     out: &Output,
 ) -> Result<Answer, Failure> {
+    // Under an earlier try's key it is that try's end, which may have passed since.
+    if let Some(until) = until.filter(|until| *until <= Clock::new().unix() && how.retry_key.is_none()) {
+        let passed = Failure::usage(format!("--until {} has passed", time::utc(until)));
+        return Err(Failure { argument: Some("--until".to_owned()), ..passed }.hint("name a later moment, or +15m"));
+    }
     let target = aim.target(common)?;
-    // What will stop working is said before it is done.
-    out.talk(consequence(op, &target, until));
+    let consequence = consequence(op, &target, until);
     let question = Question { op, target: Some(target), until, narrow, lifts: None, ..how.question()? };
-    how.put(question, common, out).await
+    how.put(question, &consequence, common, out).await
 }
 
 async fn loosen(op: Op, args: &LoosenArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
-    out.talk(format!("this ends directive {}: what it took away works again, never more than was signed", args.id));
+    let consequence = format!("directive {} ends: what it took away works again, never more than was signed", args.id);
     let question = Question { op, lifts: Some(args.id), ..args.how.question()? };
-    args.how.put(question, common, out).await
+    args.how.put(question, &consequence, common, out).await
+}
+
+/// Refuses to ask for the end of what can't be ended so. What the broadcaster does not show is its own to judge.
+async fn may_end(op: Op, id: DirectiveId, bus: &Bus, timeout: Duration) -> Result<(), Failure> {
+    let Ok(all) = status::in_force(bus, timeout).await else { return Ok(()) };
+    match all.iter().find(|directive| directive.id == id).map(|directive| directive.op) {
+        Some(ended) if !op.may_end(ended) => Err(unending(op, id, ended)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn unending(op: Op, id: DirectiveId, ended: Op) -> Failure {
+    match ended {
+        Op::Revoke => {
+            let hint = "a suspend or a narrow can be lifted: `marque revoke ls` lists them; what was revoked by mistake \
+                        is issued or enrolled anew";
+            Failure::new(Code::Conflict, format!("directive {id} is a revoke, and a revoke is final")).hint(hint)
+        }
+        Op::Suspend | Op::Narrow | Op::Resume | Op::Lift => {
+            let why = format!("directive {id} is a {ended}, which a {op} does not end");
+            Failure::new(Code::Conflict, why).hint(format!("`marque lift {id}` ends it"))
+        }
+    }
 }
 
 fn consequence(op: Op, target: &Target, until: Option<UnixSeconds>) -> String {
@@ -186,18 +218,69 @@ impl How {
         })
     }
 
-    async fn put(&self, question: Question, common: &Common, out: &Output) -> Result<Answer, Failure> {
+    /// Asks for it. What will come of it is said before it is done, and after everything that can be wrong here.
+    async fn put(
+        &self,
+        question: Question,
+        consequence: &str,
+        common: &Common,
+        out: &Output,
+    ) -> Result<Answer, Failure> {
         if self.dry_run {
+            out.talk(format!("would be asked for: {consequence}"));
             let Question { op, target, until, narrow, lifts, .. } = question;
+            let hits = match &target {
+                Some(target) => hits::count(target, common, out).await,
+                None => None,
+            };
+            let text = match &hits {
+                Some(hits) => format!("dry run: nothing was asked for; it would hit {hits}"),
+                None => "dry run: nothing was asked for".to_owned(),
+            };
             let data = serde_json::json!({
                 "dry_run": true, "op": op, "target": target, "until": until, "narrow": narrow, "lifts": lifts,
+                "hits": hits,
             });
-            return Ok(Answer::yes(data, "dry run: nothing was asked for"));
+            return Ok(Answer::yes(data, text));
         }
         let who = Who::from_flags(self.key.as_deref(), common)?;
         let key = question.key.clone().unwrap_or_else(ask::fresh_key);
-        let until = question.until;
-        let reply = ask::ask(&who, Question { key: Some(key.clone()), ..question }, common).await?;
-        Ok(ask::answer(&reply, &key, until, out))
+        let (until, target) = (question.until, question.target.clone());
+        let bus = common.connection.resolve(BusRole::Operator)?.connect("marque directive").await?;
+        let timeout = common.connection.timeout;
+        if let Some(id) = question.lifts.filter(|_| self.retry_key.is_none()) {
+            may_end(question.op, id, &bus, timeout).await?;
+        }
+        out.talk(format!("asking for this: {consequence}"));
+        let reply = ask::ask_on(&bus, &who, Question { key: Some(key.clone()), ..question }, timeout).await?;
+        let mut answer = ask::answer(&reply, &key, until, out);
+        // Only now: what is urgent waits for no search.
+        let seen = match &target {
+            Some(target) => hits::is_seen(&bus, target, timeout).await,
+            None => None,
+        };
+        if let (Some(false), Some(target)) = (seen, &target) {
+            let unseen = format!("the log knows nothing that is hit by {target}: is it misspelt?");
+            out.talk(out.paint(Paint::Yellow, &unseen));
+        }
+        if let (Some(seen), Some(members)) = (seen, answer.data.as_object_mut()) {
+            members.insert("seen".to_owned(), seen.into());
+        }
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoke_is_final_and_it_is_said_what_is_not() {
+        let id = DirectiveId::from_bytes([2; 16]);
+        let final_one = unending(Op::Lift, id, Op::Revoke);
+        assert!(final_one.message.ends_with("a revoke is final") && final_one.hint.contains("`marque revoke ls`"));
+        let narrowed = unending(Op::Resume, id, Op::Narrow);
+        assert!(!narrowed.message.contains("revoke"), "{narrowed:?}");
+        assert_eq!(narrowed.hint, format!("`marque lift {id}` ends it"));
     }
 }

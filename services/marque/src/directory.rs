@@ -139,28 +139,33 @@ pub fn read_line(path: &Path) -> Result<String, Failure> {
     let wrong = |error: &std::io::Error| Failure::file(path, error);
     let size = std::fs::metadata(path).map_err(|error| wrong(&error))?.len();
     if size > LINE_BYTES_MAX {
-        return Err(Failure::new(Code::Oversize, format!("{} has {size} bytes", path.display())));
+        let why = format!("{} has {size} bytes; what it is named for has at most {LINE_BYTES_MAX}", path.display());
+        return Err(Failure::new(Code::FileUnusable, why));
     }
     Ok(std::fs::read_to_string(path).map_err(|error| wrong(&error))?.trim().to_owned())
 }
 
 /// The one line of a file that only its owner may read.
 pub fn read_secret(path: &Path) -> Result<String, Failure> {
-    keys::read_secret(path).map(|secret| secret.expose().to_owned()).map_err(key_failure)
+    keys::read_secret(path).map(|secret| secret.expose().to_owned()).map_err(|error| key_failure(&error))
 }
 
 /// Reads a seed file: 32 bytes in base64url on one line, readable by its owner alone.
 pub fn read_key(path: &Path) -> Result<SigningKey, Failure> {
-    keys::read_signing_key(path).map_err(key_failure)
+    keys::read_signing_key(path).map_err(|error| match &error {
+        // Advice to narrow the mode of a file that holds no key at all would do harm.
+        KeyFileError::Readable { .. } if !is_one_word(path) => no_key(path, "the base64url of a 32-byte seed"),
+        _ => key_failure(&error),
+    })
 }
 
 /// Makes a key and writes its seed, never over another.
 pub fn write_new_key(path: &Path) -> Result<SigningKey, Failure> {
-    keys::create_signing_key(path).map_err(key_failure)
+    keys::create_signing_key(path).map_err(|error| key_failure(&error))
 }
 
-fn key_failure(error: KeyFileError) -> Failure {
-    match &error {
+fn key_failure(error: &KeyFileError) -> Failure {
+    match error {
         KeyFileError::Io { path, source } => Failure::file(path, source),
         KeyFileError::Readable { .. } => {
             Failure { exit: crate::Exit::NoPermission, ..Failure::new(Code::ConfigInvalid, error.to_string()) }
@@ -170,6 +175,36 @@ fn key_failure(error: KeyFileError) -> Failure {
             .hint("`marque nats bootstrap` and `marque agent enrol` make key files"),
         KeyFileError::Randomness => Failure::new(Code::Unavailable, error.to_string()),
     }
+}
+
+/// Reads what `--nkey` names: a NATS user's seed (`SU…`), or a key as `marque` writes it.
+pub(crate) fn read_nkey(path: &Path) -> Result<String, Failure> {
+    const EXPECTED: &str = "one line: a NATS user's seed (`SU…`), or a key as `marque` writes it";
+    let line = match keys::read_secret(path) {
+        Ok(secret) => secret.expose().to_owned(),
+        Err(KeyFileError::Readable { .. } | KeyFileError::Malformed { .. }) if !is_one_word(path) => {
+            return Err(no_key(path, EXPECTED));
+        }
+        Err(error) => return Err(key_failure(&error)),
+    };
+    if line.chars().all(|c| c.is_ascii_alphanumeric() || "-_=".contains(c)) {
+        Ok(line)
+    } else {
+        Err(no_key(path, EXPECTED))
+    }
+}
+
+fn no_key(path: &Path, expected: &str) -> Failure {
+    Failure::new(Code::FileUnusable, format!("{} is not {expected}", path.display()))
+        .hint("name the file of a key: `marque nats bootstrap` and `marque agent enrol` make some")
+}
+
+/// Whether a file can be a key's at all: one line of one word.
+fn is_one_word(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LINE_BYTES_MAX).read_to_string(&mut text));
+    read.is_ok() && !text.trim().is_empty() && !text.trim().contains(char::is_whitespace) && !text.contains(':')
 }
 
 /// Writes a file that must not exist yet, with this mode.

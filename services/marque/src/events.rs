@@ -15,7 +15,7 @@ mod ocsf;
 mod ranges;
 
 use std::fs::{File, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -24,11 +24,11 @@ use marque_ledger::{Checkpoint, Hash};
 use serde_json::{Value, json};
 
 use self::journal::{Journal, Last};
+use crate::Failure;
 use crate::cli::Common;
 use crate::forensics::copy::{CopyArgs, LogCopy, StoredLeaf};
 use crate::output::{Answer, Format as OutputFormat, Output, facts};
-use crate::verify::pipe;
-use crate::{Exit, Failure};
+use crate::stdout::{self, Stdout};
 
 /// As what, from where, to where.
 #[derive(Debug, Args)]
@@ -141,7 +141,7 @@ fn write_files(copy: &LogCopy, first: u64, folder: &Path) -> Result<Answer, Fail
     }
     let (written, deleted) = (upto - next, ranges.deleted());
     let text = facts(&[
-        ("written", format!("{written} in {files} files")),
+        ("written", format!("{written} in {}", crate::output::counted(files, "file"))),
         ("leaves", format!("{upto} of {}", copy.size())),
         ("unfinished files deleted", deleted.to_string()),
     ]);
@@ -216,23 +216,24 @@ fn check(copy: &LogCopy, last: &Last) -> Result<(), Failure> {
 }
 
 fn print(schema: Schema, copy: &LogCopy, first: u64) -> Result<Answer, Failure> {
-    let mut stdout = BufWriter::new(io::stdout().lock());
+    let mut lines = BufWriter::new(Stdout::open()?);
     let mut broken = None;
     let read = copy.read_every(first, |leaf| {
         let line = schema.line(&leaf, copy.stated())?;
-        stdout.write_all(&line).and_then(|()| stdout.write_all(b"\n")).map_err(|error| {
+        lines.write_all(&line).and_then(|()| lines.write_all(b"\n")).map_err(|error| {
             broken = Some(error);
-            Failure::new(Code::Unavailable, "stdout")
+            // It ends the reading; what is told is the error itself.
+            Failure::new(Code::OutputLost, "stdout")
         })
     });
     match broken {
-        Some(error) => pipe(Err(error)).map(drop)?,
+        Some(error) => stdout::arrived(Err(error)).map(drop)?,
         None => {
             read?;
-            pipe(stdout.flush().map(|()| true)).map(drop)?;
+            stdout::arrived(lines.flush()).map(drop)?;
         }
     }
-    Ok(Answer::silent().exit(Exit::Yes))
+    Ok(Answer::silent())
 }
 
 /// RFC 8785: one text for each event, so that a rerun writes the same bytes.

@@ -108,7 +108,7 @@ impl Exit {
             | Code::RequestStale
             | Code::BundleUntrusted
             | Code::LogInvalid => Self::No,
-            Code::ConfigInvalid | Code::TargetInvalid => Self::Usage,
+            Code::ConfigInvalid | Code::TargetInvalid | Code::Usage | Code::FileUnusable => Self::Usage,
             Code::ViewStale
             | Code::ViewDiverged
             | Code::ReplayUndecided
@@ -116,6 +116,7 @@ impl Exit {
             | Code::Unavailable
             | Code::ToolUnserved
             | Code::LogHalted
+            | Code::OutputLost
             | Code::Internal => Self::Undecided,
             // The call was permitted and recorded, and went out: what the tool did is not known here.
             Code::OutcomeUnknown | Code::ToolFailed => Self::OutcomeUnknown,

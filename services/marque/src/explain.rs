@@ -21,7 +21,11 @@ pub struct ExplainArgs {
 /// Says what a code means, who has to act, and what to do.
 pub(crate) fn run(args: &ExplainArgs, out: &Output) -> Result<Answer, Failure> {
     let Some(name) = &args.code else { return Ok(every()) };
-    let code = Code::ALL.iter().copied().find(|code| code.as_str() == name).ok_or_else(|| unknown(name))?;
+    let code = Code::ALL
+        .iter()
+        .copied()
+        .find(|code| code.as_str() == name.to_ascii_lowercase())
+        .ok_or_else(|| unknown(name))?;
     let text = format!(
         "{}\n  why:   {}\n  blame: {}\n  exit:  {}\n  {} {}",
         out.paint(Paint::Bold, code.as_str()),
@@ -65,7 +69,7 @@ fn unknown(name: &str) -> Failure {
 
 /// The code whose text is nearest, if any is near: at most a third of its letters differ.
 fn nearest(name: &str) -> Option<&'static str> {
-    let name: String = name.chars().take(64).collect();
+    let name: String = name.to_ascii_lowercase().chars().take(64).collect();
     let near = Code::ALL.iter().map(|code| (distance(&name, code.as_str()), code.as_str())).min()?;
     (near.0 * 3 <= near.1.len()).then_some(near.1)
 }

@@ -19,6 +19,9 @@ pub struct Failure {
     pub step: Option<String>,
     /// What happened, one sentence.
     pub message: String,
+    /// The argument of the command line that is wrong, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argument: Option<String>,
     /// Who has to change something.
     pub blame: Blame,
     /// What to do next, with a command.
@@ -42,6 +45,7 @@ impl Failure {
             code,
             step: None,
             message: message.into(),
+            argument: None,
             blame: code.blame(),
             hint: code.hint().to_owned(),
             retry_key: None,
@@ -51,23 +55,28 @@ impl Failure {
 
     /// The command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Code::ConfigInvalid, message)
-            .hint("`marque help` lists the commands; `marque <command> --help` its flags")
+        Self::new(Code::Usage, message)
     }
 
-    /// A file could not be read or written.
+    /// A file could not be read or written: what was named is not what is needed there, or the disk failed.
     pub fn file(path: &Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
         let message = format!("{}: {error}", path.display());
+        let unusable = || Self::new(Code::FileUnusable, message.clone());
         match error.kind() {
-            std::io::ErrorKind::NotFound => Self::new(Code::NotFound, message)
+            ErrorKind::NotFound => Self::new(Code::NotFound, message)
                 .hint("check the path, or name the directory of `marque nats bootstrap` with --dir"),
-            std::io::ErrorKind::AlreadyExists => Self::new(Code::Conflict, message),
-            std::io::ErrorKind::PermissionDenied => {
-                Self { exit: Exit::NoPermission, ..Self::new(Code::Unavailable, message) }
-                    .hint("check the file's owner and mode")
+            ErrorKind::AlreadyExists => Self::new(Code::Conflict, message),
+            ErrorKind::PermissionDenied => {
+                Self { exit: Exit::NoPermission, ..unusable() }.hint("check the file's owner and mode")
             }
-            // `ErrorKind` is the library's, and open: whatever else it says, the file could not be used.
-            _ => Self::new(Code::Unavailable, message).hint("check the disk and the path"),
+            ErrorKind::NotADirectory => unusable().hint("name a directory"),
+            ErrorKind::IsADirectory => unusable().hint("name a file"),
+            ErrorKind::InvalidData => unusable().hint("name a file of text: this one is not UTF-8"),
+            ErrorKind::ReadOnlyFilesystem => unusable().hint("name a place that can be written"),
+            ErrorKind::InvalidInput | ErrorKind::InvalidFilename => unusable(),
+            // `ErrorKind` is the library's, and open: whatever else it says is the disk's word, not the path's.
+            _ => Self { exit: Exit::Undecided, blame: Blame::World, ..unusable() }.hint("check the disk and the path"),
         }
     }
 
@@ -75,6 +84,13 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
+        self
+    }
+
+    /// The same failure as the user of one command meets it: a hint to run that very command again helps nobody.
+    #[must_use]
+    pub(crate) fn met_in(mut self, command: &str) -> Self {
+        self.hint = elsewhere(&self.hint, command);
         self
     }
 
@@ -145,10 +161,52 @@ impl From<CallError> for Failure {
     }
 }
 
+/// A hint without its clauses that name this command as the thing to run.
+pub(crate) fn elsewhere(hint: &str, command: &str) -> String {
+    let itself = format!("`marque {command}`");
+    let clauses: Vec<&str> = hint.split("; ").filter(|clause| !clause.contains(&itself)).collect();
+    if clauses.is_empty() { format!("`marque {command} --help` says what it takes") } else { clauses.join("; ") }
+}
+
 /// An error's sentence, and its cause's.
 fn with_cause(error: &dyn std::error::Error) -> String {
     match error.source() {
+        // Some tell their cause themselves.
+        Some(cause) if error.to_string().ends_with(&cause.to_string()) => error.to_string(),
         Some(cause) => format!("{error}: {}", with_cause(cause)),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_hint_names_no_command_that_was_just_run() {
+        let hint = "start one; `marque doctor` looks; `marque doctor --dir DIR` connects as the operator";
+        assert_eq!(elsewhere(hint, "doctor"), "start one; `marque doctor --dir DIR` connects as the operator");
+        assert_eq!(elsewhere(hint, "agent ls"), hint);
+        assert_eq!(elsewhere("`marque doctor`", "doctor"), "`marque doctor --help` says what it takes");
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_it_was_named_for_is_usage_and_the_disks_own_trouble_is_not() {
+        for (kind, code, exit) in [
+            (ErrorKind::NotFound, Code::NotFound, Exit::NotFoundOrConflict),
+            (ErrorKind::AlreadyExists, Code::Conflict, Exit::NotFoundOrConflict),
+            (ErrorKind::PermissionDenied, Code::FileUnusable, Exit::NoPermission),
+            (ErrorKind::NotADirectory, Code::FileUnusable, Exit::Usage),
+            (ErrorKind::IsADirectory, Code::FileUnusable, Exit::Usage),
+            (ErrorKind::InvalidData, Code::FileUnusable, Exit::Usage),
+            (ErrorKind::StorageFull, Code::FileUnusable, Exit::Undecided),
+            (ErrorKind::Other, Code::FileUnusable, Exit::Undecided),
+        ] {
+            let failure = Failure::file(Path::new("there"), &Error::from(kind));
+            assert_eq!((failure.code, failure.exit), (code, exit), "{kind:?}");
+            assert!(failure.message.starts_with("there: ") && !failure.hint.is_empty(), "{failure:?}");
+        }
     }
 }

@@ -48,8 +48,9 @@ pub struct Decoded {
 
 /// Decodes.
 pub(crate) fn run(args: &InspectArgs, out: &Output) -> Result<Answer, Failure> {
+    const HINT: &str = "give it a token, a chain joined by `~`, or a JSON document that holds tokens";
     let input = read_bounded(&args.file, INPUT_BYTES_MAX)?;
-    let decoded = tokens(&input)?;
+    let decoded = tokens(&input).map_err(|failure| failure.hint(HINT))?;
     let all = decoded.iter().all(|token| token.error.is_none());
     let text = decoded.iter().enumerate().map(|(at, token)| describe(at, token, out)).collect::<Vec<_>>().join("\n\n");
     let answer = Answer::yes(serde_json::json!({ "verified": false, "tokens": decoded }), text);

@@ -3,7 +3,10 @@
 //! In scope: flags, words, exit codes, the bootstrap of a trust domain ([`bootstrap`]), and running a whole system
 //! for development ([`dev`]). Out of scope: everything a service or a tool host needs; those link the rooms below.
 //!
-//! A command ends in an [`output::Answer`] or a [`Failure`]; [`output`] alone decides where the words go.
+//! A command ends in an [`output::Answer`] or a [`Failure`]; [`output`] alone decides where the words go, and what goes
+//! to stdout passes one door (`stdout`).
+
+#![deny(clippy::print_stdout, clippy::disallowed_methods)]
 
 pub mod agent_run;
 pub mod bootstrap;
@@ -20,6 +23,7 @@ pub mod service_config;
 
 mod agent;
 mod agent_home;
+mod arguments;
 mod audit;
 mod blueprint;
 mod call;
@@ -34,6 +38,7 @@ mod nats;
 mod nats_permissions;
 mod probe;
 mod progress;
+mod stdout;
 mod time;
 mod token;
 mod tools_arg;
@@ -49,26 +54,40 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use marque_identity::Code;
 
 use cli::{Cli, Command};
-use output::{Answer, Color, Format, Output};
+use output::{Answer, Output};
 
 /// Runs one command line, the program's name first, and answers its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
-        Err(error) => return refuse_arguments(&args, &error),
+    let (cli, words) = match parse(&args) {
+        Ok(parsed) => parsed,
+        Err(error) => return arguments::refuse(&args, &error),
     };
     let out = Output::new(cli.common.format(), cli.common.color);
     // A panic is our fault, and still gets its one document.
     let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(&cli, &out)));
     match outcome.unwrap_or_else(|_| Err(Failure::new(Code::Internal, "the command panicked; stderr says where"))) {
         Ok(answer) => out.answer(&answer),
-        Err(failure) => out.failure(&failure),
+        Err(failure) => out.failure(&failure.met_in(&words)),
     }
+}
+
+/// The command line, and its command's words: `token issue`.
+fn parse(args: &[OsString]) -> Result<(Cli, String), clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    let mut words = Vec::new();
+    let mut at = matches.subcommand();
+    while let Some((word, below)) = at {
+        words.push(word.to_owned());
+        at = below.subcommand();
+    }
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok((cli, words.join(" ")))
 }
 
 fn dispatch(cli: &Cli, out: &Output) -> Result<Answer, Failure> {
@@ -112,62 +131,6 @@ fn completions(shell: clap_complete::Shell) -> Answer {
     clap_complete::generate(shell, &mut Cli::command(), "marque", &mut script);
     let script = String::from_utf8_lossy(&script).trim_end().to_owned();
     Answer::yes(serde_json::json!({ "shell": shell.to_string(), "script": script }), script)
-}
-
-/// Help and versions are answers; anything else that clap stops at is a usage failure.
-fn refuse_arguments(args: &[OsString], error: &clap::Error) -> Exit {
-    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
-    let format = wanted_format(args);
-    let out = Output::new(format, Color::Auto);
-    let answers = matches!(error.kind(), DisplayHelp | DisplayVersion);
-    match (answers, format) {
-        (true, Format::Human) => {
-            let _ = error.print();
-            Exit::Yes
-        }
-        (true, Format::Json | Format::Ndjson) => {
-            let text = error.render().to_string();
-            out.answer(&Answer::yes(serde_json::json!({ "help": text }), ""))
-        }
-        (false, Format::Human) => {
-            let _ = error.print();
-            if error.kind() != DisplayHelpOnMissingArgumentOrSubcommand {
-                out.talk("  hint: `marque help` lists the commands");
-            }
-            Exit::Usage
-        }
-        (false, Format::Json | Format::Ndjson) => {
-            let text = error.render().to_string();
-            let first = text.lines().next().unwrap_or("wrong arguments");
-            let what = match error.kind() {
-                // Its text is the help, whose first line is no error.
-                DisplayHelpOnMissingArgumentOrSubcommand => "what shall be done? a command or its verb is missing",
-                _ => first.strip_prefix("error: ").unwrap_or(first),
-            };
-            out.failure(&Failure::usage(what))
-        }
-    }
-}
-
-/// The form asked for on a command line that could not be read.
-fn wanted_format(args: &[OsString]) -> Format {
-    let texts: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).take_while(|arg| *arg != "--").collect();
-    let follows = |word: &str| {
-        texts.windows(2).any(|pair| matches!(pair[0], "-o" | "--output") && pair[1] == word)
-            || texts.iter().any(|arg| {
-                arg.strip_prefix("--output=")
-                    .or_else(|| arg.strip_prefix("-o"))
-                    .map(|rest| rest.trim_start_matches('='))
-                    == Some(word)
-            })
-    };
-    if follows("ndjson") {
-        Format::Ndjson
-    } else if follows("json") || texts.iter().any(|arg| matches!(*arg, "-j" | "--json")) {
-        Format::Json
-    } else {
-        Format::Human
-    }
 }
 
 /// What the bus could not do, as a failure.

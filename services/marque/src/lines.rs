@@ -1,11 +1,14 @@
 //! JSON lines in, JSON lines out: one answer for each line, whatever the line holds.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use marque_identity::Code;
 
-use crate::Failure;
+use crate::output::Answer;
+use crate::stdout::{self, Stdout};
+use crate::{Exit, Failure};
 
 /// A question's chain may be 256 KiB (PROTOCOL §2), and its arguments are as large as a message; eight times that.
 pub(crate) const LINE_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -18,6 +21,15 @@ pub(crate) struct LineAnswer {
     pub yes: bool,
 }
 
+/// Which side broke off.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The questions can't be read on.
+    Input(std::io::Error),
+    /// The answers can't be written.
+    Output(std::io::Error),
+}
+
 /// Answers every line of `input` on `output`, in order; `Ok(true)` where all were a yes.
 ///
 /// A line longer than [`LINE_BYTES_MAX`] is skipped to its end and answered by `refuse`, as is one at which `answer`
@@ -27,11 +39,11 @@ pub(crate) fn answer_each(
     mut output: impl Write,
     answer: impl Fn(&[u8]) -> LineAnswer,
     refuse: impl Fn(Failure) -> LineAnswer,
-) -> std::io::Result<bool> {
+) -> Result<bool, Broken> {
     let mut input = BufReader::with_capacity(64 * 1024, input);
     let mut line = Vec::new();
     let mut all_yes = true;
-    while let Some(whole) = next_line(&mut input, &mut line)? {
+    while let Some(whole) = next_line(&mut input, &mut line).map_err(Broken::Input)? {
         let given = if whole {
             catch_unwind(AssertUnwindSafe(|| answer(&line)))
                 .unwrap_or_else(|_| refuse(Failure::new(Code::Internal, "judging this line panicked")))
@@ -39,15 +51,39 @@ pub(crate) fn answer_each(
             refuse(Failure::new(Code::Oversize, format!("the line is longer than {LINE_BYTES_MAX} bytes")))
         };
         all_yes &= given.yes;
-        output.write_all(given.text.as_bytes())?;
-        output.write_all(b"\n")?;
+        let written = output.write_all(given.text.as_bytes()).and_then(|()| output.write_all(b"\n"));
         // Whoever asks line by line waits for the answer; whoever pours in a file does not pay for each.
-        if input.buffer().is_empty() {
-            output.flush()?;
+        let written = written.and_then(|()| if input.buffer().is_empty() { output.flush() } else { Ok(()) });
+        match written {
+            Ok(()) => {}
+            // A reader that went away has seen what it wanted: what it was told so far counts.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(all_yes),
+            Err(error) => return Err(Broken::Output(error)),
         }
     }
-    output.flush()?;
-    Ok(all_yes)
+    match output.flush() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Broken::Output(error)),
+        Ok(()) | Err(_) => Ok(all_yes),
+    }
+}
+
+/// The same from stdin, or from a file, to stdout.
+pub(crate) fn answer_stdout(
+    file: Option<&Path>,
+    answer: impl Fn(&[u8]) -> LineAnswer,
+    refuse: impl Fn(Failure) -> LineAnswer,
+) -> Result<Answer, Failure> {
+    let output = BufWriter::new(Stdout::open()?);
+    let opened = |file: &Path| std::fs::File::open(file).map_err(|error| Failure::file(file, &error));
+    let all = match file {
+        None => answer_each(std::io::stdin().lock(), output, answer, refuse),
+        Some(file) => answer_each(opened(file)?, output, answer, refuse),
+    };
+    match all {
+        Ok(all) => Ok(Answer::silent().exit(if all { Exit::Yes } else { Exit::No })),
+        Err(Broken::Input(error)) => Err(Failure::file(file.unwrap_or(Path::new("stdin")), &error)),
+        Err(Broken::Output(error)) => stdout::arrived(Err(error)).map(|_| Answer::silent()),
+    }
 }
 
 /// Reads the next line without its newline: `Some(true)` whole, `Some(false)` too long and skipped, `None` at the end.
@@ -106,6 +142,31 @@ mod tests {
         input.insert(0, b'x');
         input.extend_from_slice(b"ok\n");
         assert_eq!(answers(&input), (vec!["oversize".into(), "2".into()], false));
+    }
+
+    /// Fails at each write in this way.
+    struct Wall(std::io::ErrorKind);
+
+    impl Write for Wall {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure_and_a_full_disk_is() {
+        use std::io::ErrorKind::{BrokenPipe, StorageFull};
+        let refuse = |_| LineAnswer { text: String::new(), yes: false };
+        for yes in [true, false] {
+            let answer = |_: &[u8]| LineAnswer { text: "x".into(), yes };
+            let gone = answer_each(&b"a\nb\n"[..], Wall(BrokenPipe), answer, refuse);
+            assert!(matches!(gone, Ok(all) if all == yes), "{gone:?}");
+            let full = answer_each(&b"a\nb\n"[..], BufWriter::new(Wall(StorageFull)), answer, refuse);
+            assert!(matches!(full, Err(Broken::Output(_))), "{full:?}");
+        }
     }
 
     #[test]

@@ -21,14 +21,13 @@ use marque_ledger::{
 use marque_signing::bundle::{TrustBundle, fingerprint};
 use serde_json::json;
 
+use crate::Failure;
 use crate::cli::Common;
 use crate::dev::http;
 use crate::events::{self, EventsArgs};
-use crate::lines::{LineAnswer, answer_each};
-use crate::output::{Answer, Output, facts};
+use crate::lines::{LineAnswer, answer_stdout};
+use crate::output::{Answer, Output, counted, facts};
 use crate::trust::{Trust, TrustFlags, ledger_failure};
-use crate::verify::pipe;
-use crate::{Exit, Failure};
 use durable::Durable;
 use earlier::Earlier;
 
@@ -100,6 +99,7 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
                 Some(from) => from.clone(),
                 None => common.connection.directory()?.sink_page()?,
             };
+            folder_or_none(&args.log)?;
             let policy = args.trust.read(common, None)?.policy;
             if args.dry_run {
                 let Believed { checkpoint, earlier, .. } = Believed::fetch(&from, &args.log, &policy).await?;
@@ -109,7 +109,8 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
                 }
                 let leaves = checkpoint.size;
                 let files = layout::files(leaves).count();
-                let text = format!("would copy {leaves} leaves in {files} files to {}", args.log.display());
+                let (leaves_told, files_told) = (counted(leaves, "leaf"), counted(files as u64, "file"));
+                let text = format!("would copy {leaves_told} in {files_told} to {}", args.log.display());
                 return Ok(Answer::yes(json!({ "dry_run": true, "leaves": leaves, "files": files }), text));
             }
             let exported = copy(&from, &args.log, &policy, args.page_leaves, Parts::All).await?;
@@ -120,17 +121,13 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
                 ("bytes", exported.bytes.to_string()),
                 ("next", format!("marque log verify {}", args.log.display())),
             ]);
-            Ok(Answer::yes(
-                json!({ "leaves": exported.leaves, "files": exported.files, "bytes": exported.bytes }),
-                text,
-            ))
+            let data = json!({ "leaves": exported.leaves, "files": exported.files, "bytes": exported.bytes });
+            let done = format!("it is copied: `marque log info {}` shows what there is", args.log.display());
+            Ok(Answer::yes(data, text).changed(done))
         }
         LogVerb::Verify(args) => verify::run(args, common),
         LogVerb::Serve(args) => serve::run(args, common, out).await,
-        LogVerb::VerifyProof { .. } => {
-            let answered = answer_each(std::io::stdin().lock(), std::io::stdout().lock(), proof_answer, proof_refused);
-            Ok(Answer::silent().exit(if pipe(answered)? { Exit::Yes } else { Exit::No }))
-        }
+        LogVerb::VerifyProof { .. } => answer_stdout(None, proof_answer, proof_refused),
         LogVerb::Events(args) => events::run(args, common, out).await,
         LogVerb::Info { log } => info(log),
     }
@@ -364,6 +361,17 @@ pub(crate) async fn fetch(from: &str, path: &str) -> Result<Vec<u8>, Failure> {
 
 fn stated_in(note: &[u8]) -> Result<Checkpoint, Failure> {
     Checkpoint::stated(note).map_err(|error| ledger_failure(&error))
+}
+
+/// Refuses what lies where a copy is to be and is no directory.
+fn folder_or_none(copy: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(copy) {
+        Ok(there) if there.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::file(copy, &std::io::ErrorKind::NotADirectory.into())
+            .hint("name the directory of a copy: `marque log export DIR` fills one")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Failure::file(copy, &error)),
+    }
 }
 
 /// What a copy's checkpoint states. TRUST: none; `verify` looks at its signatures.

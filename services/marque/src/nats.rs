@@ -65,7 +65,7 @@ pub(crate) async fn run(verb: &NatsVerb, common: &Common, out: &Output) -> Resul
             let (replicas, limits) = (usize::from(*replicas), limits.limits());
             create_streams(&common.connection, directory.as_ref(), replicas, limits).await?;
             out.talk("the streams are there, as asked for");
-            Ok(specs(replicas, limits))
+            Ok(specs(replicas, limits).changed("the streams are there, as asked for"))
         }
         NatsVerb::Bootstrap(args) => bootstrap::run(args, common, out).await,
         NatsVerb::Permissions(args) => nats_permissions::run(args, common, out).await,

@@ -110,7 +110,7 @@ fn ended((refusal, directive): (ChainRefusal, Option<String>)) -> Failure {
     let failure = Failure::from(Refusal::from(refusal));
     match directive {
         Some(id) => failure
-            .hint(format!("directive {id} ended it: `marque revoke status {id}` tells who asked for it, and why")),
+            .hint(format!("directive {id} ended it: `marque revoke ls` shows it; `marque audit query --kind directive -j` tells who asked for it")),
         None => failure,
     }
 }

@@ -1,12 +1,13 @@
 //! Where words go: data on stdout, talk on stderr; in JSON mode exactly one document on stdout, whatever happens.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write as _;
 
 use clap::ValueEnum;
+use marque_identity::Code;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, stdout};
 
 /// In which form data is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -43,12 +44,23 @@ pub struct Answer {
     pub rows: Option<&'static str>,
     /// The exit code.
     pub exit: Exit,
+    /// What was changed, where something was: who does not get the answer must know it all the same.
+    pub changed: Option<Changed>,
+}
+
+/// What a command has changed before it answers.
+#[derive(Debug)]
+pub struct Changed {
+    /// What it was, and how to learn the rest.
+    pub what: String,
+    /// The key with which asking again changes nothing twice.
+    pub retry_key: Option<String>,
 }
 
 impl Answer {
     /// A yes.
     pub fn yes(data: impl Serialize, text: impl Into<String>) -> Self {
-        Self { data: to_value(&data), text: text.into(), rows: None, exit: Exit::Yes }
+        Self { data: to_value(&data), text: text.into(), rows: None, exit: Exit::Yes, changed: None }
     }
 
     /// The same, which is a list beside what is said of it.
@@ -60,7 +72,21 @@ impl Answer {
 
     /// A yes that has said everything already.
     pub fn silent() -> Self {
-        Self { data: Value::Null, text: String::new(), rows: None, exit: Exit::Yes }
+        Self { data: Value::Null, text: String::new(), rows: None, exit: Exit::Yes, changed: None }
+    }
+
+    /// The same of a command that has changed something: what, and how to learn the rest if this answer is lost.
+    #[must_use]
+    pub fn changed(mut self, what: impl Into<String>) -> Self {
+        self.changed = Some(Changed { what: what.into(), retry_key: None });
+        self
+    }
+
+    /// The same of a request that is asked again under this key.
+    #[must_use]
+    pub fn changed_by(mut self, what: impl Into<String>, retry_key: &str) -> Self {
+        self.changed = Some(Changed { what: what.into(), retry_key: Some(retry_key.to_owned()) });
+        self
     }
 
     /// The same data, with another exit code.
@@ -106,49 +132,64 @@ impl Output {
     }
 
     /// One line for people while the command runs, on stdout; nothing in JSON mode.
-    pub fn line(&self, line: impl AsRef<str>) {
-        if self.is_human() {
-            print(line.as_ref());
-        }
+    pub fn line(&self, line: impl AsRef<str>) -> Result<(), Failure> {
+        if self.is_human() { stdout::put(line.as_ref()) } else { Ok(()) }
     }
 
     /// One item of a list that is still growing: a line of its own in NDJSON mode, nothing otherwise.
-    pub fn item(&self, item: &impl Serialize) {
-        if self.format == Format::Ndjson {
-            print(&to_value(item).to_string());
+    pub fn item(&self, item: &impl Serialize) -> Result<(), Failure> {
+        if self.format == Format::Ndjson { stdout::put(&to_value(item).to_string()) } else { Ok(()) }
+    }
+
+    /// The command's answer, once, at its end: its exit code, or what it means that nobody got it.
+    pub fn answer(&self, answer: &Answer) -> Exit {
+        match self.tell(answer) {
+            Ok(()) => answer.exit,
+            Err(lost) => self.failure(&unheard(lost, answer.changed.as_ref())),
         }
     }
 
-    /// The command's answer, once, at its end.
-    pub fn answer(&self, answer: &Answer) -> Exit {
+    /// Writes an answer.
+    pub fn tell(&self, answer: &Answer) -> Result<(), Failure> {
         let rows = answer.rows.and_then(|member| answer.data.get(member)).filter(|_| self.format == Format::Ndjson);
         match (self.format, rows.unwrap_or(&answer.data)) {
-            (_, Value::Null) => {}
-            (Format::Human, _) if answer.text.is_empty() => {}
-            (Format::Human, _) => print(&answer.text),
-            (Format::Json, data) => print(&pretty(data)),
-            (Format::Ndjson, Value::Array(items)) => items.iter().for_each(|item| print(&item.to_string())),
-            (Format::Ndjson, data) => print(&data.to_string()),
+            (_, Value::Null) => Ok(()),
+            (Format::Human, _) if answer.text.is_empty() => Ok(()),
+            (Format::Human, _) => stdout::put(&answer.text),
+            (Format::Json, data) => stdout::put(&pretty(data)),
+            (Format::Ndjson, Value::Array(items)) if items.is_empty() => Ok(()),
+            (Format::Ndjson, Value::Array(items)) => {
+                stdout::put(&items.iter().map(Value::to_string).collect::<Vec<_>>().join("\n"))
+            }
+            (Format::Ndjson, data) => stdout::put(&data.to_string()),
         }
-        answer.exit
     }
 
-    /// The command's failure: people read it on stderr, JSON mode makes it the one document.
+    /// The command's failure: people read it on stderr, JSON mode makes it the one document. Where that can't be
+    /// written, stderr has both.
     pub fn failure(&self, failure: &Failure) -> Exit {
-        if self.is_human() {
-            let at = failure.step.as_ref().map(|step| format!(" at step {step}")).unwrap_or_default();
-            self.talk(format!("{}[{}]{at}: {}", self.paint(Paint::Red, "error"), failure.code, failure.message));
-            self.talk(format!("  why: {}", failure.code.why()));
-            if let Some(key) = &failure.retry_key {
-                self.talk(format!("  retry with: --retry-key {key}"));
-            }
-            self.talk(format!("  {} {}", self.paint(Paint::Cyan, "hint:"), failure.hint));
-        } else {
-            let mut document = serde_json::json!({ "error": failure });
-            document["error"]["why"] = failure.code.why().into();
-            print(&if self.format == Format::Json { pretty(&document) } else { document.to_string() });
+        if self.is_human() || failure.code == Code::OutputLost {
+            self.in_words(failure);
+            return failure.exit;
+        }
+        let mut document = serde_json::json!({ "error": failure });
+        document["error"]["why"] = failure.code.why().into();
+        let text = if self.format == Format::Json { pretty(&document) } else { document.to_string() };
+        if let Err(lost) = stdout::put(&text) {
+            self.in_words(failure);
+            self.in_words(&lost);
         }
         failure.exit
+    }
+
+    fn in_words(&self, failure: &Failure) {
+        let at = failure.step.as_ref().map(|step| format!(" at step {step}")).unwrap_or_default();
+        self.talk(format!("{}[{}]{at}: {}", self.paint(Paint::Red, "error"), failure.code, failure.message));
+        self.talk(format!("  why: {}", failure.code.why()));
+        if let Some(key) = &failure.retry_key {
+            self.talk(format!("  retry with: --retry-key {key}"));
+        }
+        self.talk(format!("  {} {}", self.paint(Paint::Cyan, "hint:"), failure.hint));
     }
 
     /// The text in a colour, where colours are shown.
@@ -156,7 +197,7 @@ impl Output {
         let shown = match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            Color::Auto => stdout::is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         };
         if shown && self.is_human() { format!("\x1b[{}m{text}\x1b[0m", paint.sgr()) } else { text.to_owned() }
     }
@@ -192,10 +233,15 @@ impl Paint {
     }
 }
 
-/// Writes one line to stdout. A reader that went away (`| head`) ends the command quietly elsewhere; it is no panic.
-pub fn print(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+/// An answer that nobody got. What was changed may have happened for all that they know.
+fn unheard(lost: Failure, changed: Option<&Changed>) -> Failure {
+    match changed {
+        None => lost,
+        Some(Changed { what, retry_key }) => {
+            let lost = Failure { exit: Exit::OutcomeUnknown, retry_key: retry_key.clone(), ..lost };
+            lost.hint(what.clone())
+        }
+    }
 }
 
 fn pretty(data: &Value) -> String {
@@ -224,6 +270,16 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines = vec![line(&mut heading.iter().copied())];
     lines.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
     lines.join("\n")
+}
+
+/// `1 tool`, `2 tools`.
+pub fn counted(count: u64, noun: &str) -> String {
+    match (count, noun.strip_suffix('f')) {
+        (1, _) => format!("1 {noun}"),
+        // A leaf, two leaves.
+        (_, Some(stem)) => format!("{count} {stem}ves"),
+        (_, None) => format!("{count} {noun}s"),
+    }
 }
 
 /// `name  value` lines, the values under each other.

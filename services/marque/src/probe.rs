@@ -17,6 +17,8 @@ use crate::Failure;
 use crate::cli::Common;
 use crate::directive::status;
 use crate::directory::{Directory, KEY_NAMES};
+use crate::failure::elsewhere;
+use crate::output::counted;
 use crate::service_config::Service;
 use crate::time::measured;
 
@@ -71,7 +73,10 @@ impl Finding {
 
     fn failed(name: &str, failure: &Failure) -> Self {
         let standing = if failure.exit == crate::Exit::Undecided { Standing::Unknown } else { Standing::Bad };
-        Self::new(name, standing, format!("{}: {}", failure.code, failure.message), &failure.hint)
+        // Whoever reads this has run it already.
+        let hint = elsewhere(&failure.hint, "doctor");
+        let hint = if hint.contains("--help") { "look at its telemetry, and at the broker's log" } else { &hint };
+        Self::new(name, standing, format!("{}: {}", failure.code, failure.message), hint)
     }
 
     fn value(self, value: f64, unit: &'static str) -> Self {
@@ -94,27 +99,40 @@ pub(crate) fn directory(common: &Common) -> Vec<Finding> {
         Ok(bundle) => Finding::good(
             "bundle",
             format!(
-                "{} version {}, {} services, {} operators",
+                "{} version {}, {}, {}",
                 bundle.trust_domain,
                 bundle.version,
-                bundle.services.len(),
-                bundle.operators.len()
+                counted(bundle.services.len() as u64, "service"),
+                counted(bundle.operators.len() as u64, "operator")
             ),
         ),
         Err(failure) => Finding::failed("bundle", &failure),
     };
     let mut findings = vec![bundle];
-    let unreadable: Vec<String> = KEY_NAMES
-        .iter()
-        .filter_map(|name| directory.key(name).err())
-        .filter(|failure| failure.code != Code::NotFound)
-        .map(|failure| failure.message)
-        .collect();
-    findings.push(match unreadable.as_slice() {
-        [] => Finding::good("keys", "readable by their owner alone"),
-        all => Finding::new("keys", Standing::Bad, all.join("; "), "chmod 600 the key files"),
-    });
+    findings.push(keys(&directory));
     findings
+}
+
+/// The keys that lie in the directory, whoever holds them.
+fn keys(directory: &Directory) -> Finding {
+    let (mut readable, mut unreadable) = (0_u64, Vec::new());
+    for name in KEY_NAMES {
+        match directory.key(name) {
+            Ok(_) => readable += 1,
+            Err(failure) if failure.code == Code::NotFound => {}
+            Err(failure) => unreadable.push(failure.message),
+        }
+    }
+    match (readable, unreadable.as_slice()) {
+        (0, []) => {
+            let folder = directory.key_file("operator");
+            let folder = folder.parent().unwrap_or(directory.path()).display().to_string();
+            let hint = "name the directory that `marque nats bootstrap` made, or bring the keys there";
+            Finding::new("keys", Standing::Unknown, format!("none lies in {folder}"), hint)
+        }
+        (count, []) => Finding::good("keys", format!("{}, readable by their owner alone", counted(count, "key"))),
+        (_, all) => Finding::new("keys", Standing::Bad, all.join("; "), "chmod 600 the key files"),
+    }
 }
 
 /// The connection, and what the broker is.
@@ -204,10 +222,10 @@ fn told(instances: &[Value]) -> String {
     };
     let version = instances.first().and_then(|instance| instance.get("version")?.as_str()).unwrap_or("?");
     format!(
-        "{} instance(s) of version {version}, {} requests, {} errors",
-        instances.len(),
-        sum("num_requests"),
-        sum("num_errors")
+        "{} of version {version}, {}, {}",
+        counted(instances.len() as u64, "instance"),
+        counted(sum("num_requests"), "request"),
+        counted(sum("num_errors"), "error")
     )
 }
 
@@ -291,10 +309,10 @@ pub(crate) async fn freshness(bus: &Bus, common: &Common) -> Finding {
     };
     let behind = status.verifiers.iter().map(|verifier| verifier.heard_ms_ago).max().unwrap_or(0);
     let detail = format!(
-        "epoch {}, {} directives in force, {} verifiers heard within {}",
+        "epoch {}, {} in force, {} heard within {}",
         status.epoch,
-        status.active,
-        status.verifiers.len(),
+        counted(status.active, "directive"),
+        counted(status.verifiers.len() as u64, "verifier"),
         measured(Duration::from_millis(behind))
     );
     // A gatekeeper lets agents in; it does not decide what they do.

@@ -16,7 +16,7 @@ use crate::agent::{HomeArgs, resume};
 use crate::agent_home::AgentHome;
 use crate::cli::{Common, duration};
 use crate::inspect::{InspectArgs, token_digest};
-use crate::output::{Answer, Output, facts};
+use crate::output::{Answer, Output, counted, facts};
 use crate::{Failure, inspect, time, tools_arg};
 
 /// What to do with tokens.
@@ -105,7 +105,7 @@ pub struct VerifyTokenArgs {
 pub(crate) async fn run(verb: &TokenVerb, common: &Common, out: &Output) -> Result<Answer, Failure> {
     match verb {
         TokenVerb::Issue(args) => issue(args, common).await,
-        TokenVerb::Delegate(args) => delegate(args),
+        TokenVerb::Delegate(args) => delegate(args, out),
         TokenVerb::Inspect(args) => inspect::run(args, out),
         TokenVerb::Verify(args) => verify(args, common),
     }
@@ -124,17 +124,19 @@ async fn issue(args: &IssueArgs, common: &Common) -> Result<Answer, Failure> {
     if args.dry_run {
         let data =
             json!({ "dry_run": true, "agent": held.key().did(), "task": args.task, "tools": request.tools.to_json() });
-        let text = format!("would ask for {} tools for {} as {}", request.tools.len(), args.task, held.key().did());
+        let tools = counted(request.tools.len() as u64, "tool");
+        let text = format!("would ask for {tools} for {} as {}", args.task, held.key().did());
         return Ok(Answer::yes(data, text));
     }
     let bus = common.connection.resolve_agent(held.key(), home.credential()?)?.connect("marque agent").await?;
     let commission = resume(&bus, &home, held.key().clone())?.commission(&request).await?;
-    chain_answer(&commission)
+    let issued = format!("the issuer has issued a token ({}); ask for another", commission.leaf_digest());
+    chain_answer(&commission).map(|answer| answer.changed(issued))
 }
 
-fn delegate(args: &DelegateArgs) -> Result<Answer, Failure> {
+fn delegate(args: &DelegateArgs, out: &Output) -> Result<Answer, Failure> {
     let held = AgentHome::at(&args.home.home).key()?;
-    let commission = Commission::adopt(held.key().clone(), tools_arg::chain(&args.chain)?)?;
+    let commission = tools_arg::commission(held.key(), &args.chain)?;
     let to = PublicKey::from_did(&args.to).map_err(|error| Failure::new(error.code(), error.to_string()))?;
     let mut grant = Delegation::new(tools_arg::parse(&args.tools)?).further_depth(args.depth);
     if let Some(ttl) = args.ttl {
@@ -144,6 +146,10 @@ fn delegate(args: &DelegateArgs) -> Result<Answer, Failure> {
         grant = grant.audience(args.audience.iter().cloned());
     }
     let chain = commission.delegate(&to, grant)?;
+    let ends = commission.expires_at();
+    if args.ttl.is_some_and(|ttl| Clock::new().unix().plus(seconds(ttl)) > ends) {
+        out.talk(format!("--ttl was cut: it ends with the holder's own chain, at {}", time::utc(ends)));
+    }
     let data = json!({ "chain": chain, "token": token_digest(&chain)?, "holder": args.to });
     Ok(Answer::yes(data, chain))
 }
@@ -168,7 +174,13 @@ fn verify(args: &VerifyTokenArgs, common: &Common) -> Result<Answer, Failure> {
             let token = crate::directory::read_line(file)?;
             TrustBundle::open(&token, args.pin).map_err(|error| Failure::new(error.code(), error.to_string()))?
         }
-        None => common.connection.directory()?.bundle()?,
+        None => common
+            .connection
+            .directory()
+            .map_err(|failure| {
+                failure.hint("name the trust bundle with --bundle FILE, or the directory with --dir DIR")
+            })?
+            .bundle()?,
     };
     let now = args.at.unwrap_or_else(|| Clock::new().unix());
     let typ = Compact::split(text.split('~').next().unwrap_or_default())

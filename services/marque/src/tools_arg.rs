@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use marque_agent::{AgentError, AgentKey, Commission};
 use marque_credential::Tools;
 use marque_identity::Code;
 use marque_json::Limits;
@@ -52,6 +53,23 @@ pub(crate) fn parse(argument: &str) -> Result<Tools, Failure> {
         unreadable(Failure::new(error.code(), error.to_string()))
             .hint("--tools takes {\"tool\": {\"argument\": {\"constraint_type\": …}}}, or @FILE")
     })
+}
+
+/// The commission that a chain in a file, or on stdin, is for this key. What is no chain there is no no either.
+pub(crate) fn commission(key: &AgentKey, file: &str) -> Result<Commission, Failure> {
+    const HINT: &str = "--chain takes the file that `marque token issue` or `marque token delegate` wrote";
+    let chain = chain(file).map_err(as_usage)?;
+    Commission::adopt(key.clone(), chain).map_err(|error| match error {
+        AgentError::ChainUnreadable(why) => {
+            as_usage(Failure::new(Code::Malformed, format!("{file}: the chain can't be read: {why}"))).hint(HINT)
+        }
+        other => other.into(),
+    })
+}
+
+/// A no about a file's bytes is about the command line, which named the file.
+fn as_usage(failure: Failure) -> Failure {
+    if failure.exit == Exit::No { unreadable(failure) } else { failure }
 }
 
 /// The chain in a file, or on stdin for `-`.

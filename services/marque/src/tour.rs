@@ -54,7 +54,7 @@ type OwnSystem = Option<(System, tempfile::TempDir)>;
 
 async fn tell(args: &TourArgs, common: &Common, out: &Output, own: &mut OwnSystem) -> Result<Answer, Failure> {
     let mut teller = Teller::new(*out);
-    out.line(out.paint(Paint::Bold, "The story of an agent: who it is, what it may do, and what it did."));
+    out.line(out.paint(Paint::Bold, "The story of an agent: who it is, what it may do, and what it did."))?;
     // 1. The system: one that runs, or one of our own.
     let place = match &common.connection.dir {
         Some(dir) => running(args, common, Directory::at(dir))?,

@@ -50,8 +50,9 @@ impl Trust {
 }
 
 impl TrustFlags {
-    /// Reads what the flags name; `own` is a bundle that lies with what is to be checked, and is the last resort.
+    /// Reads what the flags name; `own` is where a bundle lies with what is to be checked, and is the last resort.
     pub(crate) fn read(&self, common: &Common, own: Option<&Path>) -> Result<Trust, Failure> {
+        let (looked_for, own) = (own, own.filter(|own| own.exists()));
         let policy = match (&self.policy, self.key.as_slice()) {
             (Some(file), _) => Some(policy(file)?),
             (None, []) => None,
@@ -78,7 +79,8 @@ impl TrustFlags {
             (Some(policy), _) => policy,
             (None, Some(bundle)) => Policy::of_logs(sink_keys(bundle)?),
             (None, None) => {
-                return Err(Failure::usage("nobody says whose log to believe")
+                let beside = looked_for.map(|own| format!(", and there is no {}", own.display())).unwrap_or_default();
+                return Err(Failure::usage(format!("nobody says whose log to believe{beside}"))
                     .hint("name its key (--key), a policy (--policy), a trust bundle (--bundle), or --dir"));
             }
         };

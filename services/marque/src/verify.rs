@@ -6,9 +6,9 @@ use clap::Args;
 use marque_judgement::plumbing;
 use serde_json::{Value, json};
 
-use crate::lines::{LineAnswer, answer_each};
+use crate::Failure;
+use crate::lines::{LineAnswer, answer_stdout};
 use crate::output::Answer;
-use crate::{Exit, Failure};
 
 /// Where the questions are.
 #[derive(Debug, Args)]
@@ -23,15 +23,7 @@ pub struct VerifyArgs {
 
 /// Answers each line on stdout. Exit code 0 where every answer is a permit, 1 otherwise.
 pub(crate) fn run(args: &VerifyArgs) -> Result<Answer, Failure> {
-    let stdout = std::io::stdout().lock();
-    let all = match &args.file {
-        None => answer_each(std::io::stdin().lock(), stdout, answer, refuse),
-        Some(file) => {
-            let opened = std::fs::File::open(file).map_err(|error| Failure::file(file, &error))?;
-            answer_each(opened, stdout, answer, refuse)
-        }
-    };
-    Ok(Answer::silent().exit(if pipe(all)? { Exit::Yes } else { Exit::No }))
+    answer_stdout(args.file.as_deref(), answer, refuse)
 }
 
 fn answer(line: &[u8]) -> LineAnswer {
@@ -41,15 +33,7 @@ fn answer(line: &[u8]) -> LineAnswer {
 }
 
 fn refuse(failure: Failure) -> LineAnswer {
-    let text = json!({ "decision": "deny", "code": failure.code, "step": Value::Null, "message": failure.message });
+    let text = json!({ "decision": "deny", "code": failure.code, "step": Value::Null, "message": failure.message,
+                       "blame": failure.blame });
     LineAnswer { text: text.to_string(), yes: false }
-}
-
-/// A reader that went away has seen what it wanted; any other error is the world's.
-pub(crate) fn pipe(outcome: std::io::Result<bool>) -> Result<bool, Failure> {
-    match outcome {
-        Ok(all) => Ok(all),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(true),
-        Err(error) => Err(Failure::file(std::path::Path::new("stdin"), &error)),
-    }
 }

@@ -125,6 +125,10 @@ impl Desk {
         let ended_until = ended.as_ref().and_then(|(_, until)| *until);
         let ended = ended.map(|(ended, _)| ended);
         let target = compose::target_of(&request, ended.as_ref())?;
+        if ended.is_none() {
+            // What was accepted once can be ended, whatever the bundle says by now.
+            target.check_known(&self.bundle)?;
+        }
         // 7: authority.
         authority::check(&self.bundle, &signer, &request, &target, ended.as_ref(), chain.as_ref(), now)?;
         // 8: the directive, signed.

@@ -118,6 +118,10 @@ async fn refuses_and_records_what_may_not_be_asked() {
     };
     check(ask(&bus, &nobody, &revoke(1)).await, Code::NotAuthorized);
     check(ask(&bus, &nobody, &request(Op::Suspend, Some(Target::Domain(house::domain())))).await, Code::NotAuthorized);
+    // A kill switch that would stop nothing, by whoever may pull the right one.
+    for elsewhere in [Target::Domain("acme.exampel".parse().unwrap()), Target::Issuer("https://acme.exampel".into())] {
+        check(house.ask(&bus, &request(Op::Suspend, Some(elsewhere))).await, Code::TargetInvalid);
+    }
     check(
         house.ask(&bus, &DirectiveRequest { aud: "other.example".parse().unwrap(), ..revoke(1) }).await,
         Code::AudienceMismatch,

@@ -12,6 +12,7 @@ use marque_json::{Json, Limits};
 use marque_runtime::Clock;
 
 use crate::answer::DECIDED;
+use crate::statement::{self, UnderWay};
 use crate::{Answer, CallError, Commission};
 
 /// What an agent states beside an action. Recorded as *claimed*; nothing is permitted on it.
@@ -154,19 +155,60 @@ impl Actor {
         Ok(SignedAction { action: action.0, proof: proof.map_err(CallError::Proof)? })
     }
 
-    /// One action: signed once, sent with the chain's digest where the receiver should know it, and again with the
-    /// whole chain where it does not. The proof is the same both times, so that the action stays one.
+    /// One action: signed once, sent, and stated in the log where the answer does not show that its number stands there.
     async fn send(&self, subject: &str, tool_subject: &str, args: Bytes, why: Why) -> Result<Answer, CallError> {
         let traceparent = why.traceparent.clone();
         let audience = self.commission.domain().audience(tool_subject);
-        let signed = self.prove(&format!("nats:{tool_subject}"), &args, Some(audience), None, why)?;
+        let tool = format!("nats:{tool_subject}");
+        let signed = self.prove(&tool, &args, Some(audience), None, why)?;
+        let under_way = UnderWay::new(&self.commission, &tool, &signed);
+        let outcome = self.ask(subject, &signed, traceparent.as_deref(), args).await;
+        match &outcome {
+            Ok(_) | Err(CallError::ToolFailed(_)) => under_way.numbered(),
+            Err(CallError::Denied(denial)) if !statement::is_unnumbered(denial) => under_way.numbered(),
+            Err(_) => drop(under_way),
+        }
+        self.settle(outcome.is_err()).await;
+        outcome
+    }
+
+    /// States in the log an action that was signed by [`prove`](Self::prove) and that no enforcement point has answered:
+    /// the next one names it as its predecessor. [`call`](Self::call) does so by itself.
+    pub async fn state(&self, tool: &str, signed: &SignedAction) {
+        drop(UnderWay::new(&self.commission, tool, signed));
+        self.settle(true).await;
+    }
+
+    /// What is owed to the log is stored before a failure is told; a good answer does not wait for it.
+    async fn settle(&self, waited_for: bool) {
+        let key = self.commission.key();
+        if !key.owes() {
+            return;
+        }
+        let (bus, key) = (self.bus.clone(), key.clone());
+        let settling = tokio::spawn(async move { statement::settle(&bus, &key).await });
+        if waited_for {
+            // A task that died has told why; the call's own outcome stands.
+            drop(settling.await);
+        }
+    }
+
+    /// Sent with the chain's digest where the receiver should know it, and again with the whole chain where it does not.
+    /// The proof is the same both times, so that the action stays one.
+    async fn ask(
+        &self,
+        subject: &str,
+        signed: &SignedAction,
+        traceparent: Option<&str>,
+        args: Bytes,
+    ) -> Result<Answer, CallError> {
         if self.is_known_at(subject) {
-            match self.request(subject, Chain::Digest, &signed, traceparent.as_deref(), args.clone()).await {
+            match self.request(subject, Chain::Digest, signed, traceparent, args.clone()).await {
                 Err(CallError::Denied(denial)) if denial.code == Code::ChainUnknown => self.forget(subject),
                 outcome => return outcome,
             }
         }
-        let outcome = self.request(subject, Chain::Whole, &signed, traceparent.as_deref(), args).await;
+        let outcome = self.request(subject, Chain::Whole, signed, traceparent, args).await;
         if outcome.is_ok() {
             self.remember(subject);
         }

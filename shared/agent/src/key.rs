@@ -1,12 +1,17 @@
 //! The agent's key, beside the history of what it has signed.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use marque_bus::{ConnectOptions, Presented};
 use marque_identity::{Did, Digest};
+use marque_judgement::record::Record;
 use marque_signing::nkey::{self, NonceRefused};
 use marque_signing::{KeyError, PublicKey, SigningKey, sha256};
+
+/// Statements that wait for the log; the oldest gives way, and shows there as a gap. Some 2 KiB each.
+const OWED_MAX: usize = 64;
 
 /// What one key has signed so far: where its chain of actions stands (PROTOCOL §4, `seq` and `prev`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +30,7 @@ pub struct History {
 pub struct AgentKey {
     signing: Arc<SigningKey>,
     history: Arc<Mutex<History>>,
+    owed: Arc<Mutex<VecDeque<Record>>>,
 }
 
 impl AgentKey {
@@ -40,7 +46,7 @@ impl AgentKey {
 
     /// A key that goes on where an earlier process stopped.
     pub fn resumed(signing: SigningKey, history: History) -> Self {
-        Self { signing: Arc::new(signing), history: Arc::new(Mutex::new(history)) }
+        Self { signing: Arc::new(signing), history: Arc::new(Mutex::new(history)), owed: Arc::default() }
     }
 
     /// The public half: what a delegator needs to know of a sub-agent.
@@ -82,6 +88,37 @@ impl AgentKey {
         let proof = sign(seq, history.last)?;
         *history = History { signed: seq, last: Some(sha256(proof.as_bytes())) };
         Ok(proof)
+    }
+
+    /// A statement that the log is to have.
+    pub(crate) fn owe(&self, record: Record) {
+        let mut owed = self.owed();
+        if owed.len() == OWED_MAX {
+            owed.pop_front();
+        }
+        owed.push_back(record);
+    }
+
+    /// It could not be stored; room is made for it again only while there is some.
+    pub(crate) fn still_owe(&self, record: Record) {
+        let mut owed = self.owed();
+        if owed.len() < OWED_MAX {
+            owed.push_front(record);
+        }
+    }
+
+    /// The oldest statement that the log is to have.
+    pub(crate) fn next_owed(&self) -> Option<Record> {
+        self.owed().pop_front()
+    }
+
+    /// Whether there is one.
+    pub(crate) fn owes(&self) -> bool {
+        !self.owed().is_empty()
+    }
+
+    fn owed(&self) -> std::sync::MutexGuard<'_, VecDeque<Record>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, History> {

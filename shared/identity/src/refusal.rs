@@ -79,7 +79,7 @@ macro_rules! codes {
 codes! {
     // Bytes
     Malformed "malformed" Caller "The bytes are not of the form that is expected here." "check the producer; `marque token inspect -` shows what can be decoded";
-    Oversize "oversize" Caller "The input is larger than its limit." "make it smaller; the limits stand in schemas/README.md";
+    Oversize "oversize" Caller "The input is larger than its limit." "make it smaller than the limit that is named";
     DuplicateMember "duplicate_member" Caller "A JSON object names a member twice." "send each member once";
     TooDeep "too_deep" Caller "The input is nested more deeply than is allowed." "flatten it";
     // AAT §8 steps 1 to 6
@@ -101,7 +101,7 @@ codes! {
     HolderKeyInvalid "holder_key_invalid" Caller "`cnf.jwk` is not a public Ed25519 key." "bind the token to a public OKP key";
     GrantMalformed "grant_malformed" Caller "The token has no single, well-shaped entry of tools." "write authorization_details as AAT §3.3 says";
     ConstraintMalformed "constraint_malformed" Caller "A constraint is not well-formed." "write it as AAT §3.4 says";
-    ConstraintUnknown "constraint_unknown" Caller "A constraint's type is not known here." "use a registered type: schemas/constraints";
+    ConstraintUnknown "constraint_unknown" Caller "A constraint's type is not known here." "use exact, range, one_of, not_one_of, contains, subset, wildcard, all, any, nats_subject, subpath, url or cidr";
     LinkIssuerMismatch "link_issuer_mismatch" Caller "A derived token's `iss` is not its signer's thumbprint." "derive with the parent's holder key";
     DepthSkipped "depth_skipped" Caller "A derived token's depth is not its parent's plus one." "derive from the token that is presented before it";
     DepthExhausted "depth_exhausted" Caller "The parent may not be delegated further." "ask for a larger maximal depth at the root";
@@ -151,19 +151,23 @@ codes! {
     TooManyConnections "too_many_connections" Caller "The agent has as many connections at the broker as one agent may have." "close one; `gatekeeper.connections_per_agent` is how many it may have";
     NotAuthorized "not_authorized" Caller "The requester may not ask for this." "ask an operator, or the holder of an ancestor token";
     DirectiveUnknown "directive_unknown" Caller "No active directive has this id." "`marque revoke ls`";
-    TargetInvalid "target_invalid" Caller "The target is not one that a directive can name." "see schemas/directive.schema.json";
+    TargetInvalid "target_invalid" Caller "The target is not one that a directive can name." "name a token by its digest or itself, a key by its DID, a manifest by its digest, a task by its URN: `marque revoke --help`";
     BundleUntrusted "bundle_untrusted" World "The trust bundle is not the pinned one, or its signature fails." "fetch it again and compare the fingerprint";
     NotFound "not_found" Caller "There is no such thing." "check the name";
     Conflict "conflict" Caller "It exists already, with other content." "use another name or key";
     Unavailable "unavailable" World "A service or the broker did not answer." "`marque doctor`";
     OutcomeUnknown "outcome_unknown" World "It was sent, but no answer came: it may have happened." "ask again with the same key";
     StreamDiffers "stream_differs" World "A stream's settings differ from what is asked for." "compare and change it by hand; nothing is recreated";
-    ConfigInvalid "config_invalid" Caller "The configuration is not valid." "`config show --origin`";
+    ConfigInvalid "config_invalid" Caller "The configuration is not valid." "correct what is named; of a service, `config show --origin` tells where each setting comes from";
     LogInvalid "log_invalid" World "The log does not verify." "keep this copy as evidence; compare with another replica";
-    LogHalted "log_halted" World "The log halted rather than fork." "read the sink's telemetry; see services/audit-sink/README.md";
+    LogHalted "log_halted" World "The log halted rather than fork." "read the sink's telemetry, which names what differs; keep its files";
     ToolFailed "tool_failed" World "The tool answered with an error, or not at all." "look at the tool's own telemetry";
     ToolUnserved "tool_unserved" World "Nobody serves the tool's subject: it did not run." "start the tool's host, or compare the subject with `marque blueprint info`; `marque doctor` looks at the rest";
     Internal "internal" Us "A rule of ours was broken." "report it with the record's id";
+    // The command line
+    Usage "usage" Caller "The command line is not one that this command takes." "`marque help` lists the commands; `marque <command> --help` its flags";
+    FileUnusable "file_unusable" Caller "A file or directory can't be used as what it was named for." "check the path, and what lies there";
+    OutputLost "output_lost" World "The answer could not be written to stdout." "make room there, or send stdout elsewhere, and ask again";
 }
 
 impl fmt::Display for Code {

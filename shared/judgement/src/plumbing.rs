@@ -1,11 +1,12 @@
 //! `marque verify --stdin`: one JSON line in, one JSON line out. AAT §8 steps 1 to 8, no state, no directive.
 //!
 //! In: `{chain:[jwt…], trust_anchors:[{iss, jwk}…], tool, args, pop, now, audience?, require_pop_audience?,
-//! require_chain_audience?, nonce?}`. Out: `{"decision":"permit"}` or `{"decision":"deny","code","step","message"}`;
-//! `step` is `null` where the line itself is not such a request. Other members are ignored.
+//! require_chain_audience?, nonce?}`. Out: `{"decision":"permit"}` or `{"decision":"deny","code","step","message",
+//! "blame"}`; `step` is `null` where the line itself is not such a request. A member of another name is refused: misspelt,
+//! a demand such as `require_pop_audience` would be none.
 
 use marque_identity::UnixSeconds;
-use marque_identity::refusal::{Code, Refusal};
+use marque_identity::refusal::{Code, Refusal, quoted};
 use marque_json::{Json, Limits, Object};
 use marque_signing::PublicKey;
 use marque_signing::jws::json_code;
@@ -17,6 +18,19 @@ use crate::{Audience, Call, ChainLimits, ChainRefusal, ProofPolicy, TrustAnchor,
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// How deep a line may be nested.
 const LINE_DEPTH_MAX: usize = 128;
+/// The members of a question.
+const MEMBERS: [&str; 10] = [
+    "chain",
+    "trust_anchors",
+    "tool",
+    "args",
+    "pop",
+    "now",
+    "audience",
+    "require_pop_audience",
+    "require_chain_audience",
+    "nonce",
+];
 /// More anchors than any deployment trusts; each costs a signature check.
 const ANCHORS_MAX: usize = 64;
 
@@ -29,6 +43,7 @@ pub fn answer(line: &[u8]) -> String {
             "code": refusal.code.as_str(),
             "step": refusal.step,
             "message": refusal.message,
+            "blame": refusal.blame,
         }),
     };
     answer.to_string()
@@ -38,6 +53,10 @@ fn decide(line: &[u8]) -> Result<(), Refusal> {
     let limits = Limits { bytes_max: LINE_BYTES_MAX, depth_max: LINE_DEPTH_MAX };
     let json = marque_json::parse(line, limits).map_err(|error| Refusal::new(json_code(&error), error.to_string()))?;
     let request = json.as_object().ok_or_else(|| malformed("the line is not a JSON object"))?;
+    if let Some((strange, _)) = request.iter().find(|(name, _)| !MEMBERS.contains(name)) {
+        let why = format!("{} is no member of a question; these are: {}", quoted(strange), MEMBERS.join(", "));
+        return Err(Refusal::new(Code::Malformed, why));
+    }
     let tokens = request.get("chain").and_then(Json::as_array).ok_or_else(|| malformed("`chain` is not an array"))?;
     let tokens: Option<Vec<&str>> = tokens.iter().map(Json::as_str).collect();
     let tokens = tokens.ok_or_else(|| malformed("`chain` is not an array of strings"))?;
@@ -116,5 +135,27 @@ fn audience(request: &Object<'_>) -> Result<Vec<String>, Refusal> {
         Some(Json::String(one)) => Ok(vec![one.to_string()]),
         Some(Json::Array(many)) => many.iter().map(|one| one.as_str().map(str::to_owned).ok_or_else(wrong)).collect(),
         Some(Json::Bool(_) | Json::Number(_) | Json::Object(_)) => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A whole question in form, and the same with one more member.
+    #[test]
+    fn a_member_of_another_name_is_refused_by_name() {
+        let question = |more: &str| {
+            let line = format!(r#"{{"chain":[],"trust_anchors":[],"tool":"t","args":{{}},"pop":"x","now":1{more}}}"#);
+            serde_json::from_str::<serde_json::Value>(&answer(line.as_bytes())).unwrap()
+        };
+        for known in [r#","audience":["a"]"#, r#","require_pop_audience":true"#, r#","nonce":null"#] {
+            assert_eq!(question(known)["code"], "chain_empty", "{known}");
+        }
+        let refused = question(r#","require_pop_audiance":true"#);
+        assert_eq!((&refused["code"], &refused["step"]), (&"malformed".into(), &serde_json::Value::Null));
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.contains("`require_pop_audiance`") && message.contains("require_pop_audience,"), "{message}");
+        assert_eq!(refused["blame"], "caller");
     }
 }

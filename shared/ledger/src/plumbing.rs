@@ -2,23 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use marque_json::Limits;
-use serde::{Deserialize, Serialize};
+use marque_json::{Json, Limits, Object};
+use serde::Serialize;
 
-use crate::{Hash, LedgerError, verify_consistency, verify_inclusion};
+use crate::{Hash, verify_consistency, verify_inclusion};
 
 /// Hashes in a proof over which it can't be one: twice the height of the tallest tree, so that a proof that is too
 /// long is still refused for what it is.
 const PROOF_HASHES_MAX: usize = 128;
-
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-enum Question {
-    #[serde(rename_all = "camelCase")]
-    Inclusion { leaf_idx: u64, tree_size: u64, leaf_hash: String, root: String, proof: Option<Vec<String>> },
-    #[serde(rename_all = "camelCase")]
-    Consistency { size1: u64, size2: u64, root1: String, root2: String, proof: Option<Vec<String>> },
-}
 
 #[derive(Serialize)]
 struct Answer {
@@ -40,34 +31,61 @@ pub fn answer(line: &str) -> String {
 }
 
 fn ask(line: &str) -> Result<bool, String> {
-    let question: Question =
-        marque_json::from_slice(line.as_bytes(), Limits::DEFAULT).map_err(|error| error.to_string())?;
-    match question {
-        Question::Inclusion { leaf_idx, tree_size, leaf_hash, root, proof } => {
-            let (leaf, root) = (hash("leafHash", &leaf_hash)?, hash("root", &root)?);
-            Ok(verify_inclusion(leaf_idx, tree_size, leaf, &hashes(proof)?, root).is_ok())
+    let json = marque_json::parse(line.as_bytes(), Limits::DEFAULT).map_err(|error| error.to_string())?;
+    let question = Question(json.as_object().ok_or("the line is not a JSON object")?);
+    match question.text("kind")? {
+        "inclusion" => {
+            let (leaf, root) = (question.hash("leafHash")?, question.hash("root")?);
+            let (index, size) = (question.count("leafIdx")?, question.count("treeSize")?);
+            Ok(verify_inclusion(index, size, leaf, &question.proof()?, root).is_ok())
         }
-        Question::Consistency { size1, size2, root1, root2, proof } => {
-            let proof = hashes(proof)?;
+        "consistency" => {
+            let (size1, size2, proof) = (question.count("size1")?, question.count("size2")?, question.proof()?);
             // Two equal sizes need no hashing: the roots are the same bytes or they are not, and the published
             // vectors put texts of other lengths there.
             if size1 == size2 && size1 > 0 && proof.is_empty() {
-                let (root1, root2) = (bytes("root1", &root1)?, bytes("root2", &root2)?);
+                let (root1, root2) = (question.bytes("root1")?, question.bytes("root2")?);
                 return Ok(root1 == root2 && !root1.is_empty());
             }
-            let checked: Result<(), LedgerError> =
-                verify_consistency(size1, size2, &proof, hash("root1", &root1)?, hash("root2", &root2)?);
-            Ok(checked.is_ok())
+            Ok(verify_consistency(size1, size2, &proof, question.hash("root1")?, question.hash("root2")?).is_ok())
         }
+        _ => Err("kind: neither `inclusion` nor `consistency`".to_owned()),
     }
 }
 
-fn hashes(proof: Option<Vec<String>>) -> Result<Vec<Hash>, String> {
-    let proof = proof.unwrap_or_default();
-    if proof.len() > PROOF_HASHES_MAX {
-        return Err(format!("proof: more than {PROOF_HASHES_MAX} hashes"));
+/// A line's members, each read as what it must be. Others are not looked at: published vectors have some.
+struct Question<'q>(&'q Object<'q>);
+
+impl<'q> Question<'q> {
+    fn text(&self, name: &str) -> Result<&'q str, String> {
+        let member = self.0.get(name).ok_or_else(|| format!("{name}: missing"))?;
+        member.as_str().ok_or_else(|| format!("{name}: not a string"))
     }
-    proof.iter().map(|text| hash("proof", text)).collect()
+
+    fn count(&self, name: &str) -> Result<u64, String> {
+        let member = self.0.get(name).ok_or_else(|| format!("{name}: missing"))?;
+        let count = member.as_number().and_then(|number| number.text().parse().ok());
+        count.ok_or_else(|| format!("{name}: not an integer from 0 to 2^64 - 1"))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Vec<u8>, String> {
+        bytes(name, self.text(name)?)
+    }
+
+    fn hash(&self, name: &str) -> Result<Hash, String> {
+        hash(name, self.text(name)?)
+    }
+
+    fn proof(&self) -> Result<Vec<Hash>, String> {
+        let hashes = match self.0.get("proof") {
+            None | Some(Json::Null) => return Ok(Vec::new()),
+            Some(proof) => proof.as_array().ok_or("proof: not an array")?,
+        };
+        if hashes.len() > PROOF_HASHES_MAX {
+            return Err(format!("proof: more than {PROOF_HASHES_MAX} hashes"));
+        }
+        hashes.iter().map(|text| hash("proof", text.as_str().ok_or("proof: not an array of strings")?)).collect()
+    }
 }
 
 fn bytes(name: &str, text: &str) -> Result<Vec<u8>, String> {
@@ -104,6 +122,18 @@ mod tests {
         assert_eq!(same(u64::MAX, LEAF), r#"{"valid":true}"#);
         assert_eq!(same(0, LEAF), r#"{"valid":false}"#);
         assert_eq!(same(1, ""), r#"{"valid":false}"#);
+        for (line, error) in [
+            (r#"{}"#, "kind: missing"),
+            (r#"[]"#, "the line is not a JSON object"),
+            (r#"{"kind":7}"#, "kind: not a string"),
+            (r#"{"kind":"other"}"#, "kind: neither `inclusion` nor `consistency`"),
+            (r#"{"kind":"consistency","size1":-1}"#, "size1: not an integer from 0 to 2^64 - 1"),
+            (r#"{"kind":"consistency","size1":1}"#, "size2: missing"),
+            (r#"{"kind":"consistency","size1":1,"size2":2,"proof":[3]}"#, "proof: not an array of strings"),
+        ] {
+            let answer: serde_json::Value = serde_json::from_str(&answer(line)).unwrap();
+            assert_eq!((&answer["valid"], &answer["error"]), (&false.into(), &error.into()), "{line}");
+        }
         let duplicated = r#"{"kind":"inclusion","kind":"inclusion"}"#;
         assert!(answer(duplicated).contains("error"));
         let long = format!(

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use marque_identity::{BlueprintName, Did, Digest, TaskId, TrustDomain};
+use marque_signing::TrustBundle;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RevocationError;
@@ -138,6 +139,28 @@ impl Target {
         })
     }
 
+    /// Refuses a domain or an issuer that the bundle does not name: every verifier would apply such a directive, and
+    /// nothing would stop. Of the other kinds no one knows all.
+    pub fn check_known(&self, bundle: &TrustBundle) -> Result<(), RevocationError> {
+        let reason = match self {
+            Self::Domain(domain) if *domain != bundle.trust_domain => {
+                format!("the trust domain here is {}", bundle.trust_domain)
+            }
+            Self::Issuer(uri) if !bundle.issuers.iter().any(|anchor| anchor.iss == *uri) => {
+                let known: Vec<&str> = bundle.issuers.iter().map(|anchor| anchor.iss.as_str()).collect();
+                format!("the issuers here are {}", known.join(", "))
+            }
+            Self::Token(_)
+            | Self::Key(_)
+            | Self::Blueprint(_)
+            | Self::Task(_)
+            | Self::Manifest(_)
+            | Self::Issuer(_)
+            | Self::Domain(_) => return Ok(()),
+        };
+        Err(RevocationError::TargetInvalid { kind: self.kind(), reason })
+    }
+
     /// This target, borrowed.
     pub fn as_ref(&self) -> TargetRef<'_> {
         match self {
@@ -247,6 +270,32 @@ mod tests {
             assert!(Target::parse(kind, value).is_err(), "{kind} {value}");
         }
         assert!(serde_json::from_str::<Target>(r#"{"kind":"token","value":"","also":1}"#).is_err());
+    }
+
+    #[test]
+    fn knows_the_domains_and_issuers_of_a_bundle() {
+        let issuer = marque_signing::Anchor { iss: "https://acme.example".into(), did: Did::from_key_bytes([7; 32]) };
+        let bundle = TrustBundle {
+            trust_domain: "acme.example".parse().unwrap(),
+            version: 1,
+            issued_at: marque_identity::UnixSeconds(0),
+            issuers: vec![issuer],
+            services: vec![],
+            operators: vec![],
+        };
+        let check = |kind, value| Target::parse(kind, value).unwrap().check_known(&bundle);
+        for (kind, value) in [
+            (TargetKind::Domain, "acme.example"),
+            (TargetKind::Issuer, "https://acme.example"),
+            (TargetKind::Blueprint, "nobody-yet"),
+        ] {
+            assert_eq!(check(kind, value), Ok(()), "{kind} {value}");
+        }
+        for (kind, value) in [(TargetKind::Domain, "acme.exampel"), (TargetKind::Issuer, "https://acme.example/")] {
+            let error = check(kind, value).unwrap_err();
+            assert_eq!(error.code(), marque_identity::Code::TargetInvalid);
+            assert!(error.to_string().contains("acme.example"), "{error}");
+        }
     }
 
     #[test]

@@ -370,7 +370,7 @@ struct Operator {
 
 /// One line of `marque verify --stdin`.
 #[derive(JsonSchema)]
-#[schemars(title = "Verify question")]
+#[schemars(title = "Verify question", deny_unknown_fields)]
 pub(super) struct VerifyQuestion {
     /// Tokens, root first.
     chain: Vec<String>,
@@ -415,4 +415,6 @@ pub(super) struct VerifyAnswer {
     step: Option<String>,
     /// Of a denial: one sentence.
     message: Option<String>,
+    /// Of a denial: who has to change something.
+    blame: Option<Blame>,
 }

@@ -2,9 +2,11 @@
 
 use marque::service_config::Service;
 use marque_judgement::record::{Body, Record};
+use marque_test_support::eventually;
+use marque_tests::system::DEADLINE;
 use serde_json::{Value, json};
 
-use super::{Stage, TASK};
+use super::{BLUEPRINT, Stage, TASK};
 
 /// Accounts up to 1, for whatever tool.
 const NARROWED: &str = r#"{"*":{"account":{"constraint_type":"range","max":1}}}"#;
@@ -104,6 +106,48 @@ async fn a_suspension_is_resumed_and_a_revocation_is_not() {
     }
     stage.refused(6, &["suspend", "task", TASK, "--key", "/nonexistent"]);
     assert_eq!(in_force(&stage), [id]);
+    stage.stop().await;
+}
+
+/// A kill switch that would stop nothing is refused, and one that hits nobody yet says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directive_says_whom_it_hits() {
+    let stage = Stage::start().await;
+    let home = stage.enrolled("agent");
+    let chain = stage.issued(&home);
+    let key = stage.did(&home);
+    stage.yes(&Stage::call(&home, &chain, r#"{"account":1}"#));
+    stage.system.until_heard().await.unwrap();
+    // 1. Misspelt: refused before it is asked for, in a dry run too.
+    for (kind, value) in [("domain", "acme.exampel"), ("issuer", "https://acme.exampel")] {
+        for args in [&["suspend", kind, value][..], &["revoke", kind, value, "--dry-run"]] {
+            let error = stage.refused(2, args);
+            assert_eq!(error["code"], "target_invalid", "{error}");
+            assert!(error["message"].as_str().unwrap().contains(stage.system.domain().as_str()), "{error}");
+        }
+    }
+    assert_eq!(in_force(&stage), [""; 0]);
+    // 2. A dry run counts.
+    eventually("the inventory", DEADLINE, || async {
+        let known = stage.yes(&["agent", "ls"]);
+        if known["tree_size"] == known["inventory_upto"] { Ok(()) } else { Err(known.to_string()) }
+    })
+    .await;
+    let hits = |args: &[&str]| stage.yes(&[args, &["--dry-run"]].concat())["hits"].clone();
+    let one = json!({ "agents": 1, "tokens": 1 });
+    for target in [["key", &key], ["blueprint", BLUEPRINT], ["task", TASK]] {
+        assert_eq!(hits(&["suspend", target[0], target[1]]), one, "{target:?}");
+    }
+    assert_eq!(hits(&["suspend", "domain"]), one);
+    let chain_text = std::fs::read_to_string(&chain).unwrap();
+    assert_eq!(hits(&["revoke", "token", chain_text.trim()]), one);
+    assert_eq!(hits(&["revoke", "blueprint", "nosuch"]), json!({ "agents": 0, "tokens": 0 }));
+    assert_eq!(hits(&["revoke", "manifest", &"ab".repeat(32)]), Value::Null, "the inventory does not tell");
+    // 3. Asked for, it holds for whoever comes; that nobody is known is said.
+    let said = stage.said("json", &["suspend", "blueprint", "nosuch"]);
+    assert_eq!((said.code, &said.document()["seen"]), (0, &json!(false)), "{said:?}");
+    assert!(said.err.contains("misspelt"), "{said:?}");
+    assert_eq!(stage.yes(&["suspend", "blueprint", BLUEPRINT])["seen"], true);
     stage.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use marque_identity::{Did, Digest};
+use marque_identity::{Did, Digest, TrustDomain};
 use redb::{ReadTransaction, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 
@@ -22,11 +22,12 @@ const STANDING_MAX: usize = 16;
 pub struct InventoryView {
     txn: ReadTransaction,
     upto: u64,
+    domain: TrustDomain,
 }
 
 impl InventoryView {
-    pub(super) fn new(txn: ReadTransaction, upto: u64) -> Self {
-        Self { txn, upto }
+    pub(super) fn new(txn: ReadTransaction, upto: u64, domain: TrustDomain) -> Self {
+        Self { txn, upto, domain }
     }
 
     /// Leaves below this are folded in.
@@ -213,9 +214,9 @@ impl InventoryView {
         Ok(found)
     }
 
-    /// The gravest directive in force on everything: a sink keeps the log of one domain.
+    /// The gravest directive in force on everything. One on another domain stops nothing here.
     pub fn standing_on_domain(&self, now_ms: i64) -> Result<Option<Standing>, SinkError> {
-        self.gravest("domain\0", now_ms)
+        self.standing("domain", self.domain.as_str(), now_ms)
     }
 
     /// The gravest directive in force on a target at this time: a revoke, else a suspend, else a narrowing.
@@ -242,6 +243,11 @@ impl InventoryView {
 }
 
 impl Standing {
+    /// Ends what it stands on for good.
+    pub fn is_final(&self) -> bool {
+        self.op == "revoke"
+    }
+
     /// A revoke ends for good, a suspend until it is resumed, a narrowing takes some away.
     pub fn gravity(&self) -> u8 {
         match self.op.as_str() {

@@ -21,14 +21,14 @@ pub struct LsArgs {
     /// For whom this human or team answers.
     #[arg(long)]
     sponsor: Option<String>,
-    /// With a credential that has not expired.
+    /// With a credential that has neither expired nor been revoked.
     #[arg(long)]
     live: bool,
     /// With a finding: never used, wider than ever used, alike in many hands, …
     #[arg(long)]
     findings: bool,
     /// At most this many.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = crate::cli::count)]
     limit: usize,
 }
 
@@ -46,6 +46,9 @@ pub(super) async fn run(args: &LsArgs, common: &Common, out: &Output) -> Result<
     };
     let stock = stock::all(common, question, "agents", args.limit).await?;
     let rows: Vec<Vec<String>> = stock.rows("agents").map(|row| cells(row, stock.at_ms)).collect();
+    if rows.is_empty() {
+        out.talk("the log knows no such agent");
+    }
     if stock.cut {
         out.talk(format!("only {} are shown: --limit shows more", rows.len()));
     }
@@ -58,6 +61,8 @@ pub(super) async fn run(args: &LsArgs, common: &Common, out: &Output) -> Result<
 
 fn cells(row: &Value, at_ms: i64) -> Vec<String> {
     let standing = row.get("standing").and_then(Value::as_str).map(|op| format!("{op}; ")).unwrap_or_default();
+    let revoked = row.get("revoked").and_then(Value::as_u64).filter(|count| *count > 0);
+    let revoked = revoked.map(|count| format!("{count} revoked; ")).unwrap_or_default();
     let from: Vec<String> = words(row, "delegated_by").iter().map(|did| super::short(did)).collect();
     vec![
         who(row, "agent"),
@@ -70,10 +75,25 @@ fn cells(row: &Value, at_ms: i64) -> Vec<String> {
         word(row, "connected"),
         ago(row, "last_used_ms", at_ms),
         due(row, "expires_at", at_ms),
-        or_dash(format!("{standing}{}", words(row, "findings").join(" "))),
+        or_dash(format!("{standing}{revoked}{}", words(row, "findings").join(" "))),
     ]
 }
 
 fn or_dash(text: String) -> String {
     if text.is_empty() { "-".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_revoked_is_seen_in_the_row() {
+        let row =
+            serde_json::json!({ "agent": "did:key:z", "live": 1, "revoked": 2, "credentials": 3, "findings": ["x"] });
+        let cells = cells(&row, 0);
+        assert_eq!((cells[6].as_str(), cells[10].as_str()), ("1/3", "2 revoked; x"));
+        let well = super::cells(&serde_json::json!({ "live": 1, "credentials": 1 }), 0);
+        assert_eq!((well[8].as_str(), well[10].as_str()), ("never", "-"));
+    }
 }

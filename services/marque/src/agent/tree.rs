@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use clap::Args;
-use marque_identity::TaskId;
+use marque_identity::{Code, TaskId};
 use serde_json::Value;
 
 use super::stock::{self, Question, ROWS_MAX, ago, due, who, word, words};
 use crate::Failure;
 use crate::cli::Common;
-use crate::output::{Answer, Output};
+use crate::output::{Answer, Output, counted};
 
 /// Links of a chain (PROTOCOL §2), and one: what lies deeper is no chain of ours.
 const DEPTH_MAX: usize = 66;
@@ -28,12 +28,22 @@ pub struct TreeArgs {
 /// Draws.
 pub(super) async fn run(args: &TreeArgs, common: &Common, out: &Output) -> Result<Answer, Failure> {
     let task = args.task.as_ref().map(ToString::to_string);
-    let question = Question { view: "tree", task, live: !args.all, limit: Some(ROWS_MAX), ..Question::default() };
+    let question =
+        Question { view: "tree", task: task.clone(), live: !args.all, limit: Some(ROWS_MAX), ..Question::default() };
     let stock = stock::all(common, question, "credentials", ROWS_MAX).await?;
     if stock.cut {
         out.talk(format!("only {ROWS_MAX} tokens are shown: --task shows those of one task"));
     }
     let rows: Vec<&Value> = stock.rows("credentials").collect();
+    let which = if args.all { "token" } else { "token that has not expired" };
+    match task {
+        Some(task) if rows.is_empty() => {
+            let hint = "compare the task's name with `marque agent ls`; --all shows what has expired, too";
+            return Err(Failure::new(Code::NotFound, format!("the log knows no {which} for {task}")).hint(hint));
+        }
+        None if rows.is_empty() => out.talk(format!("the log knows no {which}; --all shows those that have")),
+        Some(_) | None => {}
+    }
     let text = draw(&rows, stock.at_ms);
     Ok(Answer::yes(stock.answer, text).rows("credentials"))
 }
@@ -94,8 +104,7 @@ fn root_line(row: &Value, at_ms: i64) -> String {
 fn line(row: &Value, at_ms: i64) -> String {
     let kind = if text(row, "kind") == Some("root") { format!(" ({})", word(row, "blueprint")) } else { String::new() };
     let tools = match row.get("tool_count").and_then(Value::as_u64) {
-        Some(1) => "1 tool".to_owned(),
-        Some(count) => format!("{count} tools"),
+        Some(count) => counted(count, "tool"),
         None => "tools unknown".to_owned(),
     };
     let mut said = vec![

@@ -1,6 +1,6 @@
 //! The command: what it is told, how it is signalled, how it ends.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use marque_identity::Code;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::Failure;
+use crate::{Exit, Failure};
 
 /// Where the socket lies.
 const SOCKET: &str = "MARQUE_AGENT_SOCKET";
@@ -20,6 +20,10 @@ const INBOX_PREFIX: &str = "MARQUE_INBOX_PREFIX";
 const NOT_PASSED_ON: [&str; 2] = ["NATS_", "MARQUE_"];
 /// What shells say of a command that a signal ended.
 const SIGNALLED: i32 = 128;
+/// What shells say of a command that is not there.
+const NOT_FOUND: u8 = 127;
+/// What shells say of a command that is there and can't be run.
+const NOT_EXECUTABLE: u8 = 126;
 
 /// What the command finds in its environment.
 pub(super) struct Surroundings {
@@ -58,7 +62,7 @@ impl Running {
         if let Some(url) = &surroundings.nats_url {
             command.env("NATS_URL", url);
         }
-        let child = command.spawn().map_err(|error| Failure::file(program.as_ref(), &error))?;
+        let child = command.spawn().map_err(|error| not_run(program, &error))?;
         Ok(Self { child, terminate, interrupt })
     }
 
@@ -84,6 +88,28 @@ impl Running {
     }
 }
 
+/// A command that can't be run: the exit code is the shell's for it.
+fn not_run(program: &OsStr, error: &std::io::Error) -> Failure {
+    let exit = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
+    let why = format!("the command can't be run: {}: {error}", program.display());
+    Failure { exit: Exit::OfCommand(exit), ..Failure::new(Code::FileUnusable, why) }
+        .hint("behind `--` stands a program, by its path or as PATH has it, then its arguments")
+}
+
 fn is_ours(name: &[u8]) -> bool {
     NOT_PASSED_ON.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_can_not_be_run_ends_as_in_a_shell() {
+        for (kind, code) in [(std::io::ErrorKind::NotFound, 127), (std::io::ErrorKind::PermissionDenied, 126)] {
+            let failure = not_run("/nonexistent".as_ref(), &kind.into());
+            assert_eq!(failure.exit.code(), code);
+            assert!(failure.message.contains("/nonexistent"), "{failure:?}");
+        }
+    }
 }

@@ -60,7 +60,7 @@ impl Holding {
     /// A ready chain, in a file or (`-`) on stdin. A file is read again before the chain ends: a parent renews it
     /// there.
     pub(super) async fn ready(held: HeldKey, file: &str, common: &Common) -> Result<Self, Failure> {
-        let commission = Commission::adopt(held.key().clone(), tools_arg::chain(file)?)?;
+        let commission = tools_arg::commission(held.key(), file)?;
         let bus = connect(&common.connection, held.key(), commission.chain()).await?;
         let file = (file != "-").then(|| file.to_owned());
         Ok(Self::of(held, bus, commission, common, Renewal::Given(file)))

@@ -75,5 +75,6 @@ pub(super) async fn run(args: &EraseArgs, common: &Common, out: &Output) -> Resu
         "record": record.id, "subject": subject, "commitment": commitment, "salt": salt,
         "keys": erasure.keys, "payloads": erasure.payloads,
     });
-    Ok(Answer::yes(data, text))
+    let done = format!("it is erased, and recorded as {}: `marque audit query --kind erased`", record.id);
+    Ok(Answer::yes(data, text).changed(done))
 }

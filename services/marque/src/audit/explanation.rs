@@ -43,7 +43,11 @@ pub(crate) fn in_full(explained: &Value) -> String {
             number("staleness_bound_ms")
         ));
         if let Some(constraint) = decided.get("constraint").filter(|constraint| !constraint.is_null()) {
-            lines.push(format!("constraint {constraint}"));
+            // It is JSON in a string.
+            lines.push(format!(
+                "constraint {}",
+                constraint.as_str().map_or_else(|| constraint.to_string(), str::to_owned)
+            ));
         }
     }
     lines.extend(directive(explained));
@@ -146,7 +150,8 @@ mod tests {
         let explained = json!({
             "record": {"leaf": 7, "record": {"id": "r", "kind": "decided", "tool": "nats:a"}},
             "path": [{"token": "t", "holder": "did:key:z6MkAAAAAAAAAABBBBBB", "sponsor": "team", "blueprint": "reader"}, {"token": "u"}],
-            "decided": {"decision": "deny", "step": "9", "code": "revoked", "message": "gone", "directive": "d"},
+            "decided": {"decision": "deny", "step": "9", "code": "revoked", "message": "gone", "directive": "d",
+                        "constraint": "{\"constraint_type\":\"exact\"}"},
             "directive": {"leaf": 3, "record": {"id": "another", "requested_by": "did:key:z6MkC"}},
             "claimed": {"why": "because"},
         });
@@ -156,6 +161,7 @@ mod tests {
         );
         let full = in_full(&explained);
         assert!(full.contains("deny at step 9: gone (revoked)"));
+        assert!(full.contains(r#"constraint {"constraint_type":"exact"}"#), "{full}");
         // What an agent says can't reach the terminal's controls, nor begin a line of its own.
         let saying = |why: &str| json!({ "claimed": { "why": why } });
         let hostile = saying("x\u{1b}]0;y\u{7}\nlog  leaf 7");

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::cli::Common;
 use crate::output::{Answer, Output};
 use crate::trust::{ledger_failure, read};
-use crate::{Failure, log};
+use crate::{Failure, log, stdout};
 
 /// A checkpoint is signed each second; the sink may lag behind the stream.
 const LAG_TIME: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ pub(super) async fn run(
     let entry = args.entry.as_ref().map(|file| read(file, ENTRY_BYTES_MAX)).transpose()?;
     let (proof, stated) = proven(bus, common, &asked, entry, args.from.as_deref(), timeout).await?;
     let text = proof.to_string();
-    if out.is_human() && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+    if out.is_human() && stdout::is_terminal() {
         out.talk(format!("a file of this is what `marque audit check` reads: … > x.{PROOF_EXTENSION}"));
     }
     let data = json!({ "leaf": proof.index, "tree_size": stated.size, "origin": stated.origin, "proof": text });

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use marque_identity::Code;
-use marque_revocation::{Target, TargetKind};
+use marque_revocation::{RevocationError, Target, TargetKind};
 
 use crate::Failure;
 use crate::cli::Common;
@@ -67,6 +67,14 @@ impl Aim {
             (_, Some(text)) => text.to_owned(),
             (kind, None) => return Err(Failure::usage(format!("which {}?", kind.wire()))),
         };
-        Target::parse(self.kind.wire(), &value).map_err(|error| Failure::new(Code::TargetInvalid, error.to_string()))
+        let invalid = |error: RevocationError| Failure::new(Code::TargetInvalid, error.to_string());
+        let target = Target::parse(self.kind.wire(), &value).map_err(invalid)?;
+        // Where no directory tells the domain, the broadcaster refuses.
+        if let Ok(directory) = common.connection.directory()
+            && let Ok(bundle) = directory.bundle()
+        {
+            target.check_known(&bundle).map_err(invalid)?;
+        }
+        Ok(target)
     }
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, subjects};
 use marque_identity::{Code, Did, TrustDomain, UnixSeconds};
 use marque_json::Limits;
@@ -75,12 +74,6 @@ pub(crate) fn fresh_key() -> String {
 fn again(key: &str, until: Option<UnixSeconds>) -> String {
     let until = until.map(|until| format!(" --until {}", time::utc(until))).unwrap_or_default();
     format!("--retry-key {key}{until}")
-}
-
-/// Connects and asks.
-pub(crate) async fn ask(who: &Who, question: Question, common: &Common) -> Result<DirectiveReply, Failure> {
-    let bus = common.connection.resolve(BusRole::Operator)?.connect("marque directive").await?;
-    ask_on(&bus, who, question, common.connection.timeout).await
 }
 
 /// Asks once. Where no answer comes the failure bears the key with which asking again changes nothing twice.
@@ -157,7 +150,9 @@ pub(crate) fn answer(reply: &DirectiveReply, key: &str, until: Option<UnixSecond
         members.insert("retry_key".to_owned(), key.into());
         rows.push(("ask again", again(key, until)));
     }
-    Answer::yes(data, facts(&rows)).exit(exit)
+    let done =
+        format!("directive {} is durable; ask again with {}: nothing is done twice", reply.id, again(key, until));
+    Answer::yes(data, facts(&rows)).exit(exit).changed_by(done, key)
 }
 
 /// `2 connections: z6Mk…abc (cid 17), z6Mk…xyz (cid 4)`.

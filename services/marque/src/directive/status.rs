@@ -16,16 +16,7 @@ const PAGES_MAX: usize = 1_000;
 /// `marque revoke ls`.
 pub(crate) async fn ls(common: &Common) -> Result<Answer, Failure> {
     let bus = common.connection.resolve(BusRole::Operator)?.connect("marque revoke").await?;
-    let mut all: Vec<DirectiveStatus> = Vec::new();
-    for _ in 0..PAGES_MAX {
-        let after = all.last().map(|last| last.epoch);
-        let page = status(&bus, StatusRequest { after }, common.connection.timeout).await?;
-        let last = page.directives.is_empty() || !page.more;
-        all.extend(page.directives);
-        if last {
-            break;
-        }
-    }
+    let all = in_force(&bus, common.connection.timeout).await?;
     let row = |directive: &DirectiveStatus| {
         let until = directive.until.map(time::utc).unwrap_or_else(|| "-".to_owned());
         vec![
@@ -38,6 +29,21 @@ pub(crate) async fn ls(common: &Common) -> Result<Answer, Failure> {
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     Ok(Answer::yes(&all, table(&["id", "epoch", "op", "until", "target"], &rows)))
+}
+
+/// The directives in force, page after page.
+pub(super) async fn in_force(bus: &Bus, timeout: std::time::Duration) -> Result<Vec<DirectiveStatus>, Failure> {
+    let mut all: Vec<DirectiveStatus> = Vec::new();
+    for _ in 0..PAGES_MAX {
+        let after = all.last().map(|last| last.epoch);
+        let page = status(bus, StatusRequest { after }, timeout).await?;
+        let last = page.directives.is_empty() || !page.more;
+        all.extend(page.directives);
+        if last {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// `marque revoke status`.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use clap::{Args, ValueEnum};
 use marque_credential::aat::{Claims, MarqueReading};
-use marque_identity::{Did, Digest, UnixMillis};
+use marque_identity::{Code, Did, Digest, UnixMillis};
 use marque_judgement::record::{Body, Carried, Record, Verb};
 use serde::Serialize;
 use serde_json::json;
@@ -17,7 +17,7 @@ use super::copy::{CopyArgs, LogCopy};
 use crate::audit::explanation::short_did;
 use crate::cli::Common;
 use crate::inspect::token_digest;
-use crate::output::{Answer, Output, facts, table};
+use crate::output::{Answer, Output, counted, facts, table};
 use crate::{Failure, time};
 
 /// Rows that people are shown; JSON has them all.
@@ -86,19 +86,38 @@ pub(crate) async fn run(args: &BlastArgs, common: &Common, out: &Output) -> Resu
     tainted.spread();
     // 2. What rested on them.
     let from = args.after.map_or(0, |after| after.saturating_add(1));
-    let (mut hits, mut sums) = (Vec::new(), Sums::default());
+    let (mut hits, mut sums, mut known) = (Vec::new(), Sums::default(), false);
     copy.read(|leaf| {
-        if leaf.leaf >= from && tainted.touches(&leaf.record) {
+        let touched = tainted.touches(&leaf.record);
+        known |= touched;
+        if leaf.leaf >= from && touched {
             sums.add(&leaf.record);
             hits.push(hit(leaf.leaf, leaf.stored_ms, &leaf.record));
         }
         Ok(())
     })?;
+    if !known {
+        let (kind, value) = (args.kind.word(), marque_identity::refusal::quoted(&args.value));
+        let why = format!("none of the log's {} names the {kind} {value}", counted(copy.size(), "leaf"));
+        return Err(Failure::new(Code::NotFound, why).hint(
+            "compare it with `marque agent tree` or `marque audit query`; a copy may be older than what is looked for",
+        ));
+    }
     let text = sums.text(&hits, tainted.tokens.len(), copy.size());
     let data = json!({
         "from_leaf": from, "tree_size": copy.size(), "tainted_tokens": tainted.tokens, "sums": sums, "records": hits,
     });
     Ok(Answer::yes(data, text))
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Key => "key",
+            Self::Manifest => "manifest",
+        }
+    }
 }
 
 impl BlastArgs {
@@ -240,7 +259,7 @@ impl Sums {
         let mut text = facts(&[
             ("tokens in doubt", tokens.to_string()),
             ("actions", format!("{} permitted, {} denied, {} completed", self.permitted, self.denied, self.completed)),
-            ("handed on", format!("{} delegations", self.delegated)),
+            ("handed on", counted(self.delegated, "delegation")),
             ("agents", self.agents.len().to_string()),
             ("tasks", self.tasks.len().to_string()),
             ("tools that ran", if tools.is_empty() { "none".into() } else { tools.join(", ") }),

@@ -48,7 +48,7 @@ fn who(node: &Node) -> String {
 fn did(node: &Node) -> String {
     let mut parts = Vec::new();
     if !node.tools.is_empty() {
-        parts.push(format!("{} tools", node.tools.len()));
+        parts.push(crate::output::counted(node.tools.len() as u64, "tool"));
     }
     if !node.dropped.is_empty() {
         parts.push(format!("without {}", node.dropped.join(", ")));

@@ -24,8 +24,13 @@ pub(super) struct Earlier<'a> {
 impl<'a> Earlier<'a> {
     /// The one in this folder, if there is one.
     pub(super) fn there(copy: &'a Path) -> Result<Option<Self>, Failure> {
+        super::folder_or_none(copy)?;
         let note = marque_ledger::Directory::new(copy).read(layout::CHECKPOINT, CHECKPOINT_BYTES_MAX);
-        let Some(note) = note.map_err(|why| Failure::new(Code::Unavailable, why))? else { return Ok(None) };
+        let unreadable = |why| {
+            let file = copy.join(layout::CHECKPOINT);
+            Failure::new(Code::FileUnusable, format!("{}: {why}", file.display()))
+        };
+        let Some(note) = note.map_err(unreadable)? else { return Ok(None) };
         Ok(Some(Self { copy, checkpoint: stated_in(&note)?, note }))
     }
 

@@ -45,9 +45,9 @@ pub(super) async fn run(args: &ServeArgs, common: &Common, out: &Output) -> Resu
     ]);
     // Whoever reads JSON gets the one document now: there is no other moment at which it is of use.
     if common.format() == Format::Human {
-        out.line(text);
+        out.line(text)?;
     } else {
-        out.answer(&Answer::yes(json!({ "url": url, "leaves": leaves, "verified": false }), ""));
+        out.tell(&Answer::yes(json!({ "url": url, "leaves": leaves, "verified": false }), ""))?;
     }
     stop.await;
     trigger.ask();

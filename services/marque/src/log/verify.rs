@@ -1,6 +1,6 @@
 //! `marque log verify`: a copy of the log, held to everything that its files and the caller's trust allow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{CHECKPOINT_BYTES_MAX, FINDINGS_SHOWN};
 use crate::cli::Common;
-use crate::output::{Answer, facts};
+use crate::output::{Answer, counted, facts};
 use crate::progress::Progress;
 use crate::time::{measured, utc};
 use crate::trust::{Trust, TrustFlags, read};
@@ -22,6 +22,9 @@ use crate::{Exit, Failure};
 
 /// A trust bundle has some kilobytes.
 pub(super) const BUNDLE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Files that are none of a log's, and are named; the rest is counted.
+const STRANGERS_NAMED: usize = 5;
 
 /// Which copy, whom to trust, and what was verified before.
 #[derive(Debug, Args)]
@@ -60,17 +63,19 @@ pub struct Verified {
 /// Does it.
 pub(super) fn run(args: &VerifyArgs, common: &Common) -> Result<Answer, Failure> {
     // Without a statement there is nothing to verify: that is no finding about a log.
+    super::folder_or_none(&args.log)?;
     let checkpoint = args.log.join(layout::CHECKPOINT);
     std::fs::metadata(&checkpoint).map_err(|error| {
         Failure::file(&checkpoint, &error).hint("name a directory that `marque log export` has filled")
     })?;
     let own = args.log.join(layout::BUNDLE);
-    let trust = args.trust.read(common, own.exists().then_some(own.as_path()))?;
+    let trust = args.trust.read(common, Some(own.as_path()))?;
     let from = args.from.as_deref().map(|file| earlier(file, &trust)).transpose()?;
     let begun = Instant::now();
     let progress = Progress::of("leaves");
     let mut verified = verify(&args.log, &trust, from.as_ref(), &|done, of| progress.at(done, of));
     drop(progress);
+    verified.not_checked.extend(strangers(&args.log));
     if let Some(previous) = &args.previous {
         follows(&mut verified, previous, &trust)?;
     }
@@ -271,6 +276,32 @@ fn not_checked_of_kept(report: &Report, say: &mut dyn FnMut(String)) {
     }
 }
 
+/// Files beside the log's own: nothing says what they are, or that they belong there. Kept checkpoints' folder is told
+/// of with those.
+fn strangers(copy: &Path) -> Option<String> {
+    let (mut open, mut strange, mut seen) = (vec![copy.to_owned()], BTreeSet::new(), 0);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            seen += 1;
+            if seen > KEPT_NAMES_MAX {
+                return Some(format!("what lies in the copy's folder beyond its first {KEPT_NAMES_MAX} names"));
+            }
+            let path = entry.path();
+            let name = path.strip_prefix(copy).unwrap_or(&path).to_string_lossy().into_owned();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && name == layout::KEPT_CHECKPOINTS => {}
+                Ok(kind) if kind.is_dir() => open.push(path),
+                Ok(_) | Err(_) if layout::served(&name).is_some() => {}
+                Ok(_) | Err(_) => drop(strange.insert(name)),
+            }
+        }
+    }
+    let named: Vec<String> = strange.iter().take(STRANGERS_NAMED).map(|name| quoted(name)).collect();
+    let more = if strange.len() > named.len() { ", …" } else { "" };
+    let count = counted(strange.len() as u64, "file");
+    (!strange.is_empty()).then(|| format!("{count} that no log has: {}{more}", named.join(", ")))
+}
+
 fn answer(verified: &Verified, strict: bool, took: Duration) -> Answer {
     let Verified { report, chains, .. } = verified;
     let verdicts: Vec<String> = report.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
@@ -351,10 +382,6 @@ fn untold(all: u64, findings: &[Broken]) -> String {
     }
     let rules: Vec<String> = rules.iter().map(|(rule, count)| format!("{count} {rule}")).collect();
     format!("\n  and {more} more; -j lists them ({})", rules.join(", "))
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The report of the copy under a bundle that is known to be right.

@@ -29,7 +29,7 @@ const ASK_TIME: Duration = Duration::from_secs(20);
 
 /// Tells the story on a running system.
 pub(super) async fn tell(place: &Place, teller: &mut Teller) -> Result<(), Failure> {
-    teller.chapter("Who it is, and what it may do");
+    teller.chapter("Who it is, and what it may do")?;
     let stage = teller
         .step("trust bundle, tool hosts", async {
             let stage = place.set().await?;
@@ -71,18 +71,18 @@ pub(super) async fn tell(place: &Place, teller: &mut Teller) -> Result<(), Failu
         })
         .await?;
 
-    teller.chapter("The broker lets it in by its chain, and holds it to that");
+    teller.chapter("The broker lets it in by its chain, and holds it to that")?;
     let bus = is_let_in(&stage, &researcher, teller).await?;
 
-    teller.chapter("It acts: each call is a signed action, decided and recorded before the tool runs");
+    teller.chapter("It acts: each call is a signed action, decided and recorded before the tool runs")?;
     let first = acts(&bus, &researcher, teller).await?;
     is_held_to_its_grant(&stage, &bus, &root, &researcher, teller).await?;
 
-    teller.chapter("It is narrowed, and ended, while it runs");
+    teller.chapter("It is narrowed, and ended, while it runs")?;
     is_narrowed(&stage, &bus, &researcher, teller).await?;
     let last = is_revoked(&stage, &bus, &researcher, &reader, &writer, teller).await?;
 
-    teller.chapter("What it did stands in the log");
+    teller.chapter("What it did stands in the log")?;
     ledger::tell(place, &stage, &task, &researcher, &first, &last, teller).await
 }
 

@@ -45,8 +45,8 @@ impl Teller {
     }
 
     /// A heading between steps; for people alone.
-    pub(super) fn chapter(&self, title: &str) {
-        self.out.line(format!("\n{}", self.out.paint(Paint::Bold, title)));
+    pub(super) fn chapter(&self, title: &str) -> Result<(), Failure> {
+        self.out.line(format!("\n{}", self.out.paint(Paint::Bold, title)))
     }
 
     /// Does a step and tells it: `work` answers its value and what to say, or why it was not as expected.
@@ -60,24 +60,25 @@ impl Teller {
         let took = begun.elapsed();
         match outcome {
             Ok((value, detail)) => {
-                self.tell(name, true, took, detail);
+                self.tell(name, true, took, detail)?;
                 Ok(value)
             }
             Err(failure) => {
-                self.tell(name, false, took, failure.message.clone());
+                self.tell(name, false, took, failure.message.clone())?;
                 Err(failure)
             }
         }
     }
 
-    fn tell(&mut self, name: &str, ok: bool, took: Duration, detail: String) {
+    fn tell(&mut self, name: &str, ok: bool, took: Duration, detail: String) -> Result<(), Failure> {
         let number = self.told.len() + 1;
         let mark = if ok { self.out.paint(Paint::Green, "✓") } else { self.out.paint(Paint::Red, "✗") };
         let time = self.out.paint(Paint::Dim, &format!("{:>8}", measured(took)));
-        self.out.line(format!("{mark} {number:>2}  {name:<NAME_WIDTH$} {time}   {detail}"));
+        self.out.line(format!("{mark} {number:>2}  {name:<NAME_WIDTH$} {time}   {detail}"))?;
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let told = Told { number, name: name.to_owned(), ok, micros, detail };
-        self.out.item(&told);
+        self.out.item(&told)?;
         self.told.push(told);
+        Ok(())
     }
 }

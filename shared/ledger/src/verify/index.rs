@@ -41,6 +41,8 @@ pub(super) struct Index<'f> {
     line: Vec<u8>,
     /// Leaves before this one were not looked at.
     from: u64,
+    /// The leaf whose line is read next.
+    at: u64,
 }
 
 impl<'f> Index<'f> {
@@ -57,23 +59,21 @@ impl<'f> Index<'f> {
                 None
             }
         };
-        let mut index = Self { lines, line: Vec::new(), from };
-        for leaf in 0..from {
-            if index.lines.is_none() || !index.next(leaf, report) {
-                break;
-            }
-        }
+        let mut index = Self { lines, line: Vec::new(), from, at: 0 };
+        index.skip_to(from, report);
         index
     }
 
     /// An index that nothing is compared with.
     pub(super) fn unread() -> Self {
-        Self { lines: None, line: Vec::new(), from: 0 }
+        Self { lines: None, line: Vec::new(), from: 0, at: 0 }
     }
 
     /// Compares a leaf's line with what is due. Gives how the record stands: as is due, but where it repeats one that
-    /// stands before the first leaf that was looked at, as the index says.
+    /// stands before the first leaf that was looked at, as the index says. Lines of leaves that could not be read are
+    /// passed over: what is wrong with those was said of their files.
     pub(super) fn compare(&mut self, due: VerdictLine, report: &mut Report) -> VerdictLine {
+        self.skip_to(due.leaf, report);
         if self.lines.is_none() || !self.next(due.leaf, report) || self.line == due.text().as_bytes() {
             return due;
         }
@@ -102,8 +102,9 @@ impl<'f> Index<'f> {
             && stated.text().as_bytes() == self.line
     }
 
-    /// Nothing may stand behind the last leaf.
-    pub(super) fn close(mut self, report: &mut Report) {
+    /// Nothing may stand behind the last leaf of a log of this size.
+    pub(super) fn close(mut self, size: u64, report: &mut Report) {
+        self.skip_to(size, report);
         let Some(lines) = &mut self.lines else { return };
         match lines.fill_buf() {
             Ok([]) => {}
@@ -112,13 +113,21 @@ impl<'f> Index<'f> {
         }
     }
 
+    /// Passes over the lines of the leaves before this one.
+    fn skip_to(&mut self, leaf: u64, report: &mut Report) {
+        while self.at < leaf && self.next(self.at, report) {}
+    }
+
     /// Reads the next line. Where there is none, says so once: one line too few shifts all behind it.
     fn next(&mut self, leaf: u64, report: &mut Report) -> bool {
         let Some(lines) = &mut self.lines else { return false };
         self.line.clear();
         let why = match lines.take(LINE_BYTES_MAX).read_until(b'\n', &mut self.line) {
             Ok(0) => "the index ends before this leaf".to_owned(),
-            Ok(_) => return true,
+            Ok(_) => {
+                self.at = leaf + 1;
+                return true;
+            }
             Err(error) => error.to_string(),
         };
         self.lines = None;

@@ -189,15 +189,17 @@ pub(super) struct AgentRow {
     delegated_by: Vec<String>,
     /// Of its newest credentials: how many there are.
     credentials: u64,
-    /// And how many of them have not expired.
+    /// And how many of them have neither expired nor been revoked.
     live: u64,
+    /// How many of them have not expired, but been revoked; left out where none.
+    revoked: Option<u64>,
     /// The most tools that one of these grants.
     tools: Option<u64>,
     /// When the last of them expires, in seconds.
     expires_at: Option<i64>,
     /// The first record about it, in the broker's milliseconds.
     first_ms: Option<i64>,
-    /// Its last signed action or connect.
+    /// Of its newest credentials: the last permit or connection by a token among them.
     last_used_ms: Option<i64>,
     /// Its connections that stand, among the newest 16.
     connected: u64,
