@@ -1,8 +1,9 @@
 //! The real binaries, built once before the first test that runs them.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
+
+use marque::dev::build::cargo_build;
 
 /// Where the binaries of the workspace stand: beside this test's own, built by the cargo that runs it.
 ///
@@ -30,19 +31,8 @@ pub fn path(name: &str) -> PathBuf {
 fn build(folder: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--quiet", "--bins"]);
-    command.arg("--target-dir").arg(folder.parent().expect("a profile's folder lies in the target folder"));
-    // What cargo tells a test of its own package would look, to build scripts that watch for it, like another build:
-    // `ring` and all above it would be built anew each time the two take turns.
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|of| name.starts_with(of))) {
-            command.env_remove(name);
-        }
-    }
-    if let Some(profile) = folder.file_name().filter(|name| *name != "debug") {
-        command.arg("--profile").arg(profile);
-    }
+    let mut command = cargo_build(Path::new(&cargo), folder);
+    command.current_dir(root).args(["--quiet", "--bins"]);
     let status = command.status().expect("cargo starts");
     assert!(status.success(), "the binaries do not build: {status}");
 }

@@ -112,6 +112,9 @@ pub(crate) fn count(text: &str) -> Result<usize, String> {
 pub enum Command {
     /// Run a whole system on loopback: broker and services as real processes. For development.
     Dev(dev::DevArgs),
+    /// The tool host of `dev`.
+    #[command(hide = true)]
+    DevHost(dev::example::HostArgs),
     /// Tell the whole story on a running system, each step measured.
     Tour(tour::TourArgs),
     /// The same as `nats bootstrap`.

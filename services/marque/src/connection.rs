@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use marque_agent::AgentKey;
 use marque_bus::permissions::BusRole;
-use marque_bus::{Bus, ConnectOptions, Presented};
+use marque_bus::{Bus, BusError, ConnectOptions, Presented};
 use marque_identity::Code;
 use serde::Deserialize;
 
@@ -200,6 +200,11 @@ fn read_credentials(file: &Path) -> Result<String, Failure> {
 impl Connection {
     /// Connects, or says within the timeout why not.
     pub async fn connect(&self, name: &str) -> Result<Bus, Failure> {
+        self.open(self.options(name)?).await
+    }
+
+    /// Reads what it connects by.
+    pub(crate) fn options(&self, name: &str) -> Result<ConnectOptions, Failure> {
         let mut options = ConnectOptions::new(&self.url, name).request_timeout(self.timeout);
         match &self.identity {
             Identity::Anonymous => {}
@@ -219,11 +224,23 @@ impl Connection {
                 options = key.connect_options(&self.url, name, presented.clone()).request_timeout(self.timeout);
             }
         }
-        Bus::connect_now(options, self.timeout).await.map_err(|error| match bus_failure(error) {
-            refused if refused.code == Code::NotAuthorized => refused.hint(self.identity.hint()),
-            failure => {
-                let hint = format!("is a broker at {}? -s URL or --dir DIR names another", self.url);
-                failure.hint(format!("{hint}; `marque doctor` looks; `marque dev` runs one"))
+        Ok(options)
+    }
+
+    /// Connects by these.
+    pub(crate) async fn open(&self, options: ConnectOptions) -> Result<Bus, Failure> {
+        Bus::connect_now(options, self.timeout).await.map_err(|error| {
+            let undecided = matches!(error, BusError::NotAdmitted(_));
+            match bus_failure(error) {
+                refused if refused.code == Code::NotAuthorized => refused.hint(self.identity.hint()),
+                failure if undecided => failure.hint(
+                    "the gatekeeper, whom the broker asks, may be away: an operator looks with `marque doctor`, and \
+                     starts it; then ask again",
+                ),
+                failure => {
+                    let hint = format!("is a broker at {}? -s URL or --dir DIR names another", self.url);
+                    failure.hint(format!("{hint}; `marque doctor` looks; `marque dev` runs one"))
+                }
             }
         })
     }

@@ -1,6 +1,9 @@
 //! `marque dev`: a whole system on loopback, out of the real processes. For development, and it says so.
 
+mod backoff;
 pub mod build;
+pub mod example;
+pub(crate) mod heard;
 pub mod http;
 mod process;
 pub mod system;
@@ -45,6 +48,7 @@ pub async fn run(args: &DevArgs, common: &Common, out: &Output) -> Result<Answer
         domain: args.domain.clone(),
         port: Some(args.port.unwrap_or_else(|| system::port_or_free(PORT_DEFAULT))),
         build: !args.no_build,
+        example: true,
     };
     let stop = stop_signal()?;
     tokio::pin!(stop);
@@ -52,15 +56,15 @@ pub async fn run(args: &DevArgs, common: &Common, out: &Output) -> Result<Answer
         started = System::start(&plan, out) => started?,
         () = &mut stop => return Ok(Answer::yes(json!({ "stopped": true }), "")),
     };
-    announce(&system, begun.elapsed(), temporary.is_some(), out);
+    announce(&system, begun.elapsed(), temporary.is_some(), out)?;
     // Whoever reads JSON gets the one document now: there is no other moment at which it is of use.
     if common.format() != Format::Human {
-        out.tell(&Answer::yes(description(&system), ""))?;
+        out.tell(&Answer::yes(description(&system)?, ""))?;
     }
     loop {
         tokio::select! {
             () = &mut stop => break,
-            ended = system.next_end() => out.talk(format!("{} {ended}", out.paint(Paint::Red, "ended:"))),
+            told = system.next_event() => out.talk(out.paint(Paint::Yellow, &told)),
         }
     }
     out.talk("stopping");
@@ -101,25 +105,34 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-fn description(system: &System) -> serde_json::Value {
-    json!({
+fn description(system: &System) -> Result<serde_json::Value, Failure> {
+    let example = system.has_example().then(|| json!({ "tool": example::TOOL, "blueprint": example::BLUEPRINT }));
+    Ok(json!({
         "development": true,
         "directory": system.directory().path(),
         "nats_url": system.url(),
         "trust_domain": system.domain(),
         "fingerprint": system.fingerprint(),
+        "log_keys": log_keys(system)?,
         "attestor": system.attestor(),
+        "example": example,
         "http": system.http_addresses().iter().map(|(service, address)| json!({ "service": service.name(), "listen": address })).collect::<Vec<_>>(),
-    })
+    }))
 }
 
-fn announce(system: &System, took: Duration, temporary: bool, out: &Output) {
+/// The keys that the log's checkpoints are signed by.
+fn log_keys(system: &System) -> Result<Vec<String>, Failure> {
+    Ok(crate::trust::log_keys(&system.directory().bundle()?, 1)?.iter().map(ToString::to_string).collect())
+}
+
+fn announce(system: &System, took: Duration, temporary: bool, out: &Output) -> Result<(), Failure> {
     let folder = system.directory().path().display();
     out.talk(format!("{} in {}", out.paint(Paint::Green, "ready"), measured(took)));
     out.talk(facts(&[
         ("  broker", system.url().to_owned()),
         ("  trust domain", system.domain().to_string()),
         ("  fingerprint", system.fingerprint().to_string()),
+        ("  log key", log_keys(system)?.join(" ")),
         (
             "  attestor",
             system.attestor().map_or_else(|| "none in this directory".to_owned(), |path| path.display().to_string()),
@@ -129,9 +142,17 @@ fn announce(system: &System, took: Duration, temporary: bool, out: &Output) {
             format!("{folder}{}", if temporary { "  (gone when this ends; keep one with --dir)" } else { "" }),
         ),
     ]));
-    out.talk("next, in another terminal:");
-    out.talk(out.paint(Paint::Cyan, &format!("  {} tour --dir {folder}", program())));
+    let program = program();
+    out.talk("next, in another terminal, the whole story on this system:");
+    out.talk(out.paint(Paint::Cyan, &format!("  {program} tour --dir {folder}")));
+    if system.has_example() {
+        let (tool, blueprint) = (example::TOOL, example::BLUEPRINT);
+        out.talk(format!("or an agent of your own: nats:{tool} is served, and `{blueprint}` is who may call it"));
+        out.talk(out.paint(Paint::Cyan, &format!("  export MARQUE_DIR={folder}")));
+        out.talk(out.paint(Paint::Cyan, &format!("  {program} agent invite --blueprint {blueprint}")));
+    }
     out.talk("ctrl-c ends it");
+    Ok(())
 }
 
 /// How this program is called from where the person stands.

@@ -114,6 +114,7 @@ impl Exit {
             | Code::ReplayUndecided
             | Code::NotRecorded
             | Code::Unavailable
+            | Code::ToolUnserved
             | Code::LogHalted
             | Code::OutputLost
             | Code::Internal => Self::Undecided,

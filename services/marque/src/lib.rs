@@ -94,6 +94,7 @@ fn dispatch(cli: &Cli, out: &Output) -> Result<Answer, Failure> {
     let common = &cli.common;
     match &cli.command {
         Command::Dev(args) => block_on(dev::run(args, common, out)),
+        Command::DevHost(args) => block_on(dev::example::run(args, common, out)),
         Command::Tour(args) => block_on(tour::run(args, common, out)),
         Command::Bootstrap(args) => block_on(bootstrap::run(args, common, out)),
         Command::Nats(verb) => block_on(nats::run(verb, common, out)),

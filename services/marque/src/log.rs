@@ -2,6 +2,7 @@
 
 mod durable;
 mod earlier;
+mod key;
 mod serve;
 mod verdicts;
 pub mod verify;
@@ -63,6 +64,8 @@ pub enum LogVerb {
     },
     /// Write the log as events for other systems: one JSON line for each leaf, in order, resumable.
     Events(EventsArgs),
+    /// Print the keys that the log's checkpoints are signed by, for `--key`.
+    Key(key::KeyArgs),
     /// Show a copy's checkpoint.
     Info {
         /// The copy.
@@ -129,6 +132,7 @@ pub(crate) async fn run(verb: &LogVerb, common: &Common, out: &Output) -> Result
         LogVerb::Serve(args) => serve::run(args, common, out).await,
         LogVerb::VerifyProof { .. } => answer_stdout(None, proof_answer, proof_refused),
         LogVerb::Events(args) => events::run(args, common, out).await,
+        LogVerb::Key(args) => key::run(args, common),
         LogVerb::Info { log } => info(log),
     }
 }

@@ -13,7 +13,6 @@ use marque_signing::Role;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Failure;
 use crate::cli::Common;
 use crate::directive::status;
 use crate::directory::{Directory, KEY_NAMES};
@@ -21,6 +20,7 @@ use crate::failure::elsewhere;
 use crate::output::counted;
 use crate::service_config::Service;
 use crate::time::measured;
+use crate::{Exit, Failure};
 
 /// Older servers have auth bypasses and lack the group commit.
 const BROKER_VERSION_MIN: (u64, u64, u64) = (2, 15, 1);
@@ -71,8 +71,28 @@ impl Finding {
         Self::new(name, Standing::Good, detail, "")
     }
 
+    /// What was looked at is not as it must be, or could not be read.
     fn failed(name: &str, failure: &Failure) -> Self {
-        let standing = if failure.exit == crate::Exit::Undecided { Standing::Unknown } else { Standing::Bad };
+        let standing = if failure.exit == Exit::Undecided { Standing::Unknown } else { Standing::Bad };
+        Self::because(name, standing, failure)
+    }
+
+    /// Whoever was asked has not answered: that is bad. Unknown is only how it stands where we could not ask, because we
+    /// may not, or lack what it takes.
+    fn unanswered(name: &str, failure: &Failure) -> Self {
+        let standing = match failure.exit {
+            Exit::Undecided | Exit::OutcomeUnknown => Standing::Bad,
+            _ => Standing::Unknown,
+        };
+        Self::because(name, standing, failure)
+    }
+
+    /// The look itself could not be made.
+    fn unmade(name: &str, failure: &Failure) -> Self {
+        Self::because(name, Standing::Unknown, failure)
+    }
+
+    fn because(name: &str, standing: Standing, failure: &Failure) -> Self {
         // Whoever reads this has run it already.
         let hint = elsewhere(&failure.hint, "doctor");
         let hint = if hint.contains("--help") { "look at its telemetry, and at the broker's log" } else { &hint };
@@ -110,7 +130,15 @@ pub(crate) fn directory(common: &Common) -> Vec<Finding> {
     };
     let mut findings = vec![bundle];
     findings.push(keys(&directory));
+    findings.extend(log_keys(&directory));
     findings
+}
+
+/// What `--key` of the offline checks takes; without a bundle nothing.
+fn log_keys(directory: &Directory) -> Option<Finding> {
+    let keys = crate::trust::log_keys(&directory.bundle().ok()?, 1).ok()?;
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    Some(Finding::good("log key", keys.join(" ")))
 }
 
 /// The keys that lie in the directory, whoever holds them.
@@ -137,13 +165,15 @@ fn keys(directory: &Directory) -> Finding {
 
 /// The connection, and what the broker is.
 pub(crate) async fn broker(common: &Common) -> (Option<Bus>, Finding) {
-    let connection = match common.connection.resolve(BusRole::Operator) {
-        Ok(connection) => connection,
-        Err(failure) => return (None, Finding::failed("broker", &failure)),
+    let prepared = common.connection.resolve(BusRole::Operator);
+    let prepared = prepared.and_then(|connection| Ok((connection.options("marque doctor")?, connection)));
+    let (options, connection) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => return (None, Finding::unmade("broker", &failure)),
     };
-    let bus = match connection.connect("marque doctor").await {
+    let bus = match connection.open(options).await {
         Ok(bus) => bus,
-        Err(failure) => return (None, Finding::failed("broker", &failure)),
+        Err(failure) => return (None, Finding::unanswered("broker", &failure)),
     };
     let begun = Instant::now();
     if bus.client().flush().await.is_err() {
@@ -185,7 +215,10 @@ pub(crate) async fn streams(bus: &Bus) -> Vec<Finding> {
                     error.to_string(),
                     "`marque nats streams` creates what is absent; what differs is changed by hand",
                 ),
-                _ => Finding::new(stream, Standing::Unknown, error.to_string(), "look at the broker's log"),
+                _ => Finding::unanswered(
+                    stream,
+                    &crate::bus_failure(error).hint("look at the broker's log: JetStream may have no leader"),
+                ),
             },
         });
     }
@@ -196,7 +229,7 @@ pub(crate) async fn streams(bus: &Bus) -> Vec<Finding> {
 pub(crate) async fn services(bus: &Bus) -> Vec<Finding> {
     let answers = match gather(bus, "$SRV.STATS").await {
         Ok(answers) => answers,
-        Err(failure) => return vec![Finding::failed("services", &failure)],
+        Err(failure) => return vec![Finding::unanswered("services", &failure)],
     };
     let mut by_name: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for answer in answers {
@@ -287,7 +320,7 @@ pub(crate) async fn served_bundle(bus: &Bus, common: &Common) -> Finding {
                 ),
             }
         }
-        Err(error) => Finding::failed("served bundle", &crate::question_failure(error)),
+        Err(error) => Finding::unanswered("served bundle", &crate::question_failure(error)),
     }
 }
 
@@ -305,7 +338,7 @@ fn bundle_text(payload: &[u8]) -> Option<String> {
 pub(crate) async fn freshness(bus: &Bus, common: &Common) -> Finding {
     let status = match status::status(bus, StatusRequest::default(), common.connection.timeout).await {
         Ok(status) => status,
-        Err(failure) => return Finding::failed("directive feed", &failure),
+        Err(failure) => return Finding::unanswered("directive feed", &failure),
     };
     let behind = status.verifiers.iter().map(|verifier| verifier.heard_ms_ago).max().unwrap_or(0);
     let detail = format!(
@@ -363,6 +396,26 @@ pub(crate) async fn audit(bus: &Bus, common: &Common) -> Finding {
                     .value(leaves as f64, ""),
             }
         }
-        Err(error) => Finding::failed("audit log", &crate::question_failure(error)),
+        Err(error) => Finding::unanswered("audit log", &crate::question_failure(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_answer_is_bad_and_unknown_is_what_we_could_not_ask() {
+        for (code, standing) in [
+            (Code::Unavailable, Standing::Bad),
+            (Code::OutcomeUnknown, Standing::Bad),
+            (Code::LogHalted, Standing::Bad),
+            (Code::NotAuthorized, Standing::Unknown),
+            (Code::NotFound, Standing::Unknown),
+            (Code::FileUnusable, Standing::Unknown),
+        ] {
+            assert_eq!(Finding::unanswered("it", &Failure::new(code, "why")).standing, standing, "{code}");
+        }
+        assert_eq!(Finding::unmade("it", &Failure::new(Code::Unavailable, "why")).standing, Standing::Unknown);
     }
 }

@@ -62,7 +62,13 @@ async fn tell(args: &TourArgs, common: &Common, out: &Output, own: &mut OwnSyste
             out.talk("starting a system of its own on loopback (development mode; it ends with the tour)");
             let folder = dev::temporary_folder("marque-tour-")?;
             let domain: TrustDomain = DOMAIN.parse().map_err(|_| Failure::usage("no trust domain"))?;
-            let plan = SystemPlan { folder: folder.path().to_path_buf(), domain, port: None, build: !args.no_build };
+            let plan = SystemPlan {
+                folder: folder.path().to_path_buf(),
+                domain,
+                port: None,
+                build: !args.no_build,
+                example: false,
+            };
             // Building is not part of the story, so it is not part of the time.
             dev::build::binaries(plan.build, out).await?;
             let plan = SystemPlan { build: false, ..plan };

@@ -7,7 +7,6 @@ use clap::Args;
 use marque_identity::{Code, Digest};
 use marque_ledger::epoch::{EPOCHS_MAX, epoch_origin};
 use marque_ledger::{KeyKind, LedgerError, POLICY_BYTES_MAX, Policy, VerifierKey};
-use marque_signing::PublicKey;
 use marque_signing::bundle::{Role, TrustBundle};
 
 use crate::Failure;
@@ -81,7 +80,7 @@ impl TrustFlags {
             (None, None) => {
                 let beside = looked_for.map(|own| format!(", and there is no {}", own.display())).unwrap_or_default();
                 return Err(Failure::usage(format!("nobody says whose log to believe{beside}"))
-                    .hint("name its key (--key), a policy (--policy), a trust bundle (--bundle), or --dir"));
+                    .hint("name its key (--key; `marque log key` prints it), a policy (--policy), a trust bundle (--bundle), or --dir"));
             }
         };
         Ok(Trust { policy, bundle, compared })
@@ -90,10 +89,13 @@ impl TrustFlags {
 
 /// The keys that may sign a checkpoint: the sinks', under the log's name, in any of its epochs.
 fn sink_keys(bundle: &TrustBundle) -> Result<Vec<VerifierKey>, Failure> {
-    let origin = marque_ledger::origin(&bundle.trust_domain);
-    let names: Vec<String> = (1..=EPOCHS_MAX).map(|epoch| epoch_origin(&origin, epoch)).collect();
-    let of_sink = |key: PublicKey| names.iter().map(move |name| VerifierKey::new(name, KeyKind::Ed25519, key));
-    let keys = bundle.keys(Role::Sink).into_iter().flat_map(of_sink);
+    (1..=EPOCHS_MAX).map(|epoch| log_keys(bundle, epoch)).collect::<Result<Vec<_>, _>>().map(|keys| keys.concat())
+}
+
+/// The keys that may sign a checkpoint of this epoch, one for each sink.
+pub(crate) fn log_keys(bundle: &TrustBundle, epoch: u64) -> Result<Vec<VerifierKey>, Failure> {
+    let name = epoch_origin(&marque_ledger::origin(&bundle.trust_domain), epoch);
+    let keys = bundle.keys(Role::Sink).into_iter().map(|key| VerifierKey::new(&name, KeyKind::Ed25519, key));
     keys.collect::<Result<_, _>>().map_err(|error| ledger_failure(&error))
 }
 

@@ -94,6 +94,10 @@ fn failure(error: CallError) -> (String, Refusal) {
     let status = match &error {
         CallError::Refused(refusal) => refusal.code.as_str().to_owned(),
         CallError::Foreign { code, .. } => code.clone(),
+        // It certainly did not run, and the caller is told so.
+        CallError::Unanswered(refusal) if refusal.code == Code::ToolUnserved => {
+            return (refusal.code.as_str().to_owned(), refusal.clone());
+        }
         CallError::Unanswered(refusal) => refusal.code.as_str().to_owned(),
     };
     (status, Refusal::new(Code::ToolFailed, format!("the tool: {error}")))

@@ -243,7 +243,7 @@ impl Actor {
 
     fn failure(&self, subject: &str, signed: &SignedAction, error: BusCallError) -> CallError {
         match error {
-            BusCallError::Refused(refusal) if refusal.code == Code::ToolFailed => {
+            BusCallError::Refused(refusal) if matches!(refusal.code, Code::ToolFailed | Code::ToolUnserved) => {
                 CallError::ToolFailed(Box::new(refusal.into()))
             }
             BusCallError::Refused(refusal) => CallError::Denied(Box::new(refusal.into())),

@@ -16,7 +16,7 @@ mod seen;
 pub mod wire;
 
 pub use chains::Chains;
-pub use host::{CALLS_MAX, Enforcer, Invocation, ServedTool, TOOL_TIMEOUT, ToolError};
+pub use host::{CALLS_MAX, Enforcer, Invocation, ServedTool, TOOL_TIMEOUT, ToolError, service_name};
 pub use observer::Observer;
 pub use point::EnforcementPoint;
 pub use policy::{

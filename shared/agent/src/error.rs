@@ -62,7 +62,7 @@ pub enum CallError {
     /// The enforcement point said no, and the tool did not run.
     #[error("{0}")]
     Denied(Box<Denial>),
-    /// The call was permitted, and the tool failed.
+    /// The call was permitted, and the tool failed, or nobody serves it (`tool_unserved`).
     #[error("{0}")]
     ToolFailed(Box<Denial>),
     /// No answer came: the tool may have run. The decision, if there was one, stands in the log under this `jti`.

@@ -189,17 +189,23 @@ impl Bus {
     }
 
     /// Connects, or says within `deadline` why not. For commands, which do not wait for a broker.
+    ///
+    /// An agent to which the broker says neither yes nor no, as it does while no gatekeeper answers, gets
+    /// [`BusError::NotAdmitted`].
     pub async fn connect_now(options: ConnectOptions, deadline: Duration) -> Result<Self, BusError> {
         let url = without_user(&options.url);
-        let connect = async {
-            let bus = Self::open(options, false).await?;
-            if bus.presented.is_some() {
-                bus.let_in(&url).await?;
-            }
-            Ok(bus)
+        let until = tokio::time::Instant::now() + deadline;
+        let bus = match tokio::time::timeout_at(until, Self::open(options, false)).await {
+            Ok(opened) => opened?,
+            Err(_) => return Err(BusError::Unavailable(format!("{url}: no connection within {deadline:?}"))),
         };
-        let connected = tokio::time::timeout(deadline, connect).await;
-        connected.map_err(|_| BusError::Unavailable(format!("{url}: no connection within {deadline:?}")))?
+        if bus.presented.is_some() {
+            match tokio::time::timeout_at(until, bus.let_in(&url)).await {
+                Ok(let_in) => let_in?,
+                Err(_) => return Err(BusError::NotAdmitted(format!("{url}: no word within {deadline:?}"))),
+            }
+        }
+        Ok(bus)
     }
 
     /// Waits until the broker has let us in, by a message to ourselves.

@@ -8,6 +8,9 @@ pub enum BusError {
     /// No connection, or it was lost, or the server did not answer: nothing happened.
     #[error("the broker does not answer: {0}")]
     Unavailable(String),
+    /// There is a connection, but the broker has not said whether we may use it: nothing happened.
+    #[error("the broker does not decide whether to let us in: {0}")]
+    NotAdmitted(String),
     /// It was sent, but no answer came before the deadline: it may have happened.
     #[error("no answer within the deadline: {0}")]
     OutcomeUnknown(String),
@@ -56,7 +59,7 @@ impl BusError {
     /// The stable reason.
     pub fn code(&self) -> Code {
         match self {
-            Self::Unavailable(_) | Self::Refused(_) | Self::Malformed(_) => Code::Unavailable,
+            Self::Unavailable(_) | Self::NotAdmitted(_) | Self::Refused(_) | Self::Malformed(_) => Code::Unavailable,
             Self::Forbidden(_) => Code::NotAuthorized,
             Self::OutcomeUnknown(_) => Code::OutcomeUnknown,
             Self::SequenceMoved(_) | Self::Suppressed { .. } => Code::Conflict,

@@ -8,7 +8,7 @@ use marque_identity::{Blame, Code, Refusal, refusal::quoted};
 use serde::{Deserialize, Serialize};
 
 use crate::connect::is_about;
-use crate::{Bus, BusError, header};
+use crate::{Bus, BusError, header, subjects};
 
 /// A refusal's body is small: a code, a sentence, a hint.
 const REFUSAL_BYTES_MAX: usize = 16 * 1024;
@@ -108,13 +108,13 @@ impl Bus {
         timeout: Duration,
     ) -> Result<Reply, CallError> {
         let message = self
-            .ask(subject, headers, payload.into(), timeout)
+            .ask_once(subject, headers, payload.into(), timeout)
             .await
             .map_err(|error| CallError::Unanswered(unanswered(subject, error)))?;
         answer(message)
     }
 
-    /// One request, one message back. An error says whether it can have been handled.
+    /// One request to the broker itself, one message back. An error says whether it can have been handled.
     pub(crate) async fn ask(
         &self,
         subject: &str,
@@ -122,10 +122,23 @@ impl Bus {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<async_nats::Message, BusError> {
+        self.ask_once(subject, headers, payload, timeout).await.map_err(|error| match error {
+            NoMessage::Unserved => BusError::Unavailable("nobody serves this subject".into()),
+            NoMessage::Failed(error) => error,
+        })
+    }
+
+    async fn ask_once(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<async_nats::Message, NoMessage> {
         let deadline = tokio::time::Instant::now() + timeout;
         // What is sent while disconnected is delivered late: wait here, where giving up means that nothing was sent.
         if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
-            return Err(BusError::Unavailable("not connected".into()));
+            return Err(BusError::Unavailable("not connected".into()).into());
         }
         let mut violations = self.violations();
         let mut request = async_nats::Request::new().payload(payload).timeout(None);
@@ -138,32 +151,53 @@ impl Bus {
             tokio::select! {
                 answer = &mut asked => return answer.map_err(|error| request_error(&error)),
                 violation = violations.recv() => match violation {
-                    Ok(text) if is_about(&text, subject) => return Err(BusError::Forbidden(text.to_string())),
+                    Ok(text) if is_about(&text, subject) => {
+                        return Err(BusError::Forbidden(text.to_string()).into());
+                    }
                     // Another's, or some were skipped: the deadline ends the wait in any case.
                     Ok(_) | Err(_) => {}
                 },
                 () = tokio::time::sleep_until(deadline) => {
-                    return Err(BusError::OutcomeUnknown(format!("{subject}: {timeout:?}")));
+                    return Err(BusError::OutcomeUnknown(format!("{subject}: {timeout:?}")).into());
                 }
             }
         }
     }
 }
 
-fn request_error(error: &async_nats::RequestError) -> BusError {
-    match error.kind() {
-        RequestErrorKind::NoResponders => BusError::Unavailable("nobody serves this subject".into()),
-        RequestErrorKind::InvalidSubject => BusError::SubjectInvalid("the subject".into()),
-        RequestErrorKind::MaxPayloadExceeded => BusError::Refused("larger than the broker's max_payload".into()),
-        RequestErrorKind::TimedOut | RequestErrorKind::Other => BusError::OutcomeUnknown(error.to_string()),
+/// Why no message came back.
+enum NoMessage {
+    /// The broker answered in nobody's name: nobody serves the subject.
+    Unserved,
+    /// Anything else.
+    Failed(BusError),
+}
+
+impl From<BusError> for NoMessage {
+    fn from(error: BusError) -> Self {
+        Self::Failed(error)
     }
 }
 
-fn unanswered(subject: &str, error: BusError) -> Refusal {
+fn request_error(error: &async_nats::RequestError) -> NoMessage {
+    NoMessage::Failed(match error.kind() {
+        RequestErrorKind::NoResponders => return NoMessage::Unserved,
+        RequestErrorKind::InvalidSubject => BusError::SubjectInvalid("the subject".into()),
+        RequestErrorKind::MaxPayloadExceeded => BusError::Refused("larger than the broker's max_payload".into()),
+        RequestErrorKind::TimedOut | RequestErrorKind::Other => BusError::OutcomeUnknown(error.to_string()),
+    })
+}
+
+fn unanswered(subject: &str, error: NoMessage) -> Refusal {
+    let error = match error {
+        NoMessage::Unserved => return unserved(subject),
+        NoMessage::Failed(error) => error,
+    };
     let code = match &error {
         BusError::Forbidden(_) => Code::NotAuthorized,
         BusError::Refused(_) => Code::Oversize,
         BusError::Unavailable(_)
+        | BusError::NotAdmitted(_)
         | BusError::OutcomeUnknown(_)
         | BusError::SequenceMoved(_)
         | BusError::Suppressed { .. }
@@ -173,6 +207,17 @@ fn unanswered(subject: &str, error: BusError) -> Refusal {
         | BusError::Malformed(_) => error.code(),
     };
     Refusal::new(code, format!("{}: {error}", quoted(subject)))
+}
+
+/// The broker answers, and knows of nobody to hand the request to: it was certainly not handled.
+fn unserved(subject: &str) -> Refusal {
+    if let Some(tool) = subjects::gated_tool(subject) {
+        return Refusal::new(Code::Unavailable, format!("no verifier serves the gate of {}", quoted(tool)));
+    }
+    if [subjects::TOOLS_ENFORCED, subjects::TOOLS_GATED].iter().any(|tools| subjects::matches(tools, subject)) {
+        return Refusal::new(Code::ToolUnserved, format!("no tool host serves {}", quoted(subject)));
+    }
+    Refusal::new(Code::Unavailable, format!("no service answers on {}", quoted(subject)))
 }
 
 /// TRUST: nothing; the answer may come from anyone who may serve the subject.
@@ -188,4 +233,26 @@ fn answer(message: async_nats::Message) -> Result<Reply, CallError> {
         return Err(CallError::Refused(refusal));
     }
     Err(CallError::Foreign { code, message: text(header::SERVICE_ERROR).unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_missing_is_named() {
+        for (subject, code, told) in [
+            ("tools.crm.query", Code::ToolUnserved, "no tool host serves `tools.crm.query`"),
+            ("gated.archive.find", Code::ToolUnserved, "no tool host serves `gated.archive.find`"),
+            (
+                "marque.gate.gated.archive.find",
+                Code::Unavailable,
+                "no verifier serves the gate of `gated.archive.find`",
+            ),
+            (subjects::issuer::ENROL, Code::Unavailable, "no service answers on `marque.issuer.enrol`"),
+        ] {
+            let refusal = unanswered(subject, NoMessage::Unserved);
+            assert_eq!((refusal.code, refusal.message.as_str()), (code, told));
+        }
+    }
 }

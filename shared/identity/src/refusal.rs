@@ -162,6 +162,7 @@ codes! {
     LogInvalid "log_invalid" World "The log does not verify." "keep this copy as evidence; compare with another replica";
     LogHalted "log_halted" World "The log halted rather than fork." "read the sink's telemetry, which names what differs; keep its files";
     ToolFailed "tool_failed" World "The tool answered with an error, or not at all." "look at the tool's own telemetry";
+    ToolUnserved "tool_unserved" World "Nobody serves the tool's subject: it did not run." "start the tool's host, or compare the subject with `marque blueprint info`; `marque doctor` looks at the rest";
     Internal "internal" Us "A rule of ours was broken." "report it with the record's id";
     // The command line
     Usage "usage" Caller "The command line is not one that this command takes." "`marque help` lists the commands; `marque <command> --help` its flags";

@@ -124,10 +124,11 @@ async fn what_can_not_be_asked_is_undecided_and_who_may_not_ask_is_told() {
         let error = stage.refused(3, &[args, &["--timeout", "500ms"]].concat());
         assert_eq!(error["code"], "unavailable", "{args:?}");
     }
+    // A broker that does not answer is what `doctor` and `check` look for: that is a finding.
     let doctor = stage.said("json", &["doctor", "--timeout", "500ms"]);
-    assert_eq!((doctor.code, &doctor.document()["standing"]), (3, &"unknown".into()), "{doctor:?}");
+    assert_eq!((doctor.code, &doctor.document()["standing"]), (1, &"bad".into()), "{doctor:?}");
     for (form, code, word) in
-        [("nagios", 3, "MARQUE UNKNOWN"), ("json", 3, "\"unknown\""), ("prometheus", 3, "\"broker\"} 0")]
+        [("nagios", 2, "MARQUE CRITICAL"), ("json", 1, "\"bad\""), ("prometheus", 1, "\"broker\"} 0")]
     {
         let said = stage.said("human", &["check", "broker", "--format", form, "--timeout", "500ms"]);
         assert!(said.code == code && said.out.contains(word), "{form}: {said:?}");
@@ -177,6 +178,16 @@ async fn doctor_and_check_find_what_is_not_as_it_must_be() {
     let nagios = stage.said("human", &["check", "services", "--format", "nagios"]);
     assert!(nagios.code == 2 && nagios.out.starts_with("MARQUE CRITICAL"), "Nagios has its own codes: {nagios:?}");
     assert_eq!(stage.said("json", &["check", "services"]).code, 1);
+    // One that does not answer is critical, whatever is asked of it; unknown is what could not be asked.
+    stage.system.kill(Service::Broadcaster);
+    stage.system.kill(Service::Sink);
+    for what in ["freshness", "audit"] {
+        let nagios = stage.said("human", &["check", what, "--format", "nagios"]);
+        assert!(nagios.code == 2 && nagios.out.starts_with("MARQUE CRITICAL"), "{what}: {nagios:?}");
+        let url = stage.system.url();
+        let nobody = said(&["-s", url, "check", what, "--format", "nagios"], b"");
+        assert!(nobody.code == 3 && nobody.out.starts_with("MARQUE UNKNOWN"), "{what}: {nobody:?}");
+    }
     // 3. A key that others may read.
     let key = stage.system.directory().key_file("operator");
     let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);

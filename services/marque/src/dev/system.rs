@@ -4,13 +4,17 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use marque_identity::{Code, Digest, TrustDomain};
+use marque_bus::permissions::BusRole;
+use marque_identity::{Code, Did, Digest, TrustDomain};
 use marque_runtime::nats_server::{self, NatsServer};
 
-use super::process::ServiceProcess;
-use super::{build, http};
+use super::backoff::Backoff;
+use super::heard::{until_heard, until_served};
+use super::process::{Recipe, ServiceProcess};
+use super::{build, example, http};
 use crate::bootstrap::{self, Layout, Plan};
 use crate::cli::ConnectionFlags;
+use crate::connection::Connection;
 use crate::directory::Directory;
 use crate::output::Output;
 use crate::service_config::Service;
@@ -25,7 +29,7 @@ const POLL_TIME: Duration = Duration::from_millis(25);
 /// How long one look at a health page may take.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 /// How often children are looked after.
-const WATCH_TIME: Duration = Duration::from_millis(500);
+const WATCH_TIME: Duration = Duration::from_millis(200);
 
 /// What the attestor of a system for development is called, as a machine and as a process.
 const ATTESTED_MACHINE: &str = "dev";
@@ -42,6 +46,8 @@ pub struct SystemPlan {
     pub port: Option<u16>,
     /// Whether cargo may build the services first.
     pub build: bool,
+    /// Whether a tool host with an example tool, and the kind of agent that may call it, belong to it.
+    pub example: bool,
 }
 
 /// A running system. Its processes end with it.
@@ -52,8 +58,20 @@ pub struct System {
     fingerprint: Digest,
     http: Vec<(Service, String)>,
     attestor: Option<PathBuf>,
+    example: Option<Did>,
     services: Vec<ServiceProcess>,
-    nats: Option<NatsServer>,
+    broker: Broker,
+}
+
+/// The broker, and what it takes to start it again.
+struct Broker {
+    server: Option<NatsServer>,
+    binary: PathBuf,
+    conf: PathBuf,
+    address: String,
+    log_file: PathBuf,
+    begun: Instant,
+    backoff: Backoff,
 }
 
 impl System {
@@ -66,17 +84,25 @@ impl System {
         // 2. Keys, bundle, configuration; made once.
         if !directory.bundle_file().exists() {
             bootstrap::write(&directory, &Self::bootstrap_plan(plan)?)?;
+            if plan.example {
+                example::write_blueprint(&directory)?;
+            }
         }
         let bundle = directory.bundle()?;
         let logs = directory.path().join("log");
         crate::directory::make_private(&logs)?;
         // 3. The broker and its streams.
         let url = directory.nats_url()?;
-        let address = url.trim_start_matches("nats://").to_owned();
-        let (conf, log) = (directory.nats_conf(), logs.join("nats-server.log"));
-        let start = move || NatsServer::start_apart(&server, &conf, &address, &log, BROKER_START_TIME);
-        let nats = tokio::task::spawn_blocking(start).await;
-        let nats = nats.map_err(|error| Failure::new(Code::Internal, error.to_string()))?.map_err(nats_failure)?;
+        let mut broker = Broker {
+            server: None,
+            binary: server,
+            conf: directory.nats_conf(),
+            address: url.trim_start_matches("nats://").to_owned(),
+            log_file: logs.join("nats-server.log"),
+            begun: Instant::now(),
+            backoff: Backoff::default(),
+        };
+        broker.start().await?;
         let flags = ConnectionFlags { timeout: BROKER_START_TIME, ..ConnectionFlags::default() };
         nats::create_streams(&flags, Some(&directory), 1, marque_bus::streams::AuditLimits::default()).await?;
         // 4. The services.
@@ -86,8 +112,9 @@ impl System {
             fingerprint: directory.fingerprint()?,
             http: Vec::new(),
             attestor: None,
+            example: None,
             services: Vec::new(),
-            nats: Some(nats),
+            broker,
             directory,
         };
         let mut pages: Vec<(&'static str, String)> = Vec::new();
@@ -96,20 +123,34 @@ impl System {
             let page = http_listen(&config)?;
             pages.push((service.name(), page.clone()));
             system.http.push((service, page));
-            let log = logs.join(format!("{}.log", service.name()));
-            system.services.push(ServiceProcess::start(service.name(), &binary, &config, &log)?);
+            system.services.push(ServiceProcess::start(of_service(service.name(), binary, &config, &logs))?);
         }
         // A directory that was made by hand may name no attestor of this machine.
         let config = system.directory.config_file(&format!("{ATTESTOR}-{ATTESTED_MACHINE}"));
         if config.exists() {
             pages.push((ATTESTOR, http_listen(&config)?));
-            let log = logs.join(format!("{ATTESTOR}.log"));
-            system.services.push(ServiceProcess::start(ATTESTOR, &binaries.attestor, &config, &log)?);
+            system.services.push(ServiceProcess::start(of_service(ATTESTOR, binaries.attestor, &config, &logs))?);
             system.attestor = Some(system.directory.attestor_socket());
         }
         // 5. Until each says that nothing is pending.
         system.until_ready(&pages).await?;
+        // 6. The example's tool, until a call reaches it and a directive reaches it too.
+        if let Some(host) = example::did(&system.directory)?.filter(|_| plan.example) {
+            system.services.push(ServiceProcess::start(example::recipe(&system.directory, &logs)?)?);
+            let heard = system.until_tool_is_served(&host).await;
+            system.all_alive()?;
+            heard?;
+            system.example = Some(host);
+        }
         Ok(system)
+    }
+
+    async fn until_tool_is_served(&self, host: &Did) -> Result<(), Failure> {
+        let flags = ConnectionFlags { dir: Some(self.directory.path().into()), ..ConnectionFlags::default() };
+        let operator = Connection { timeout: BROKER_START_TIME, ..flags.resolve(BusRole::Operator)? };
+        let bus = operator.connect("marque dev").await?;
+        until_served(&bus, example::TOOL).await?;
+        until_heard(&bus, host).await
     }
 
     fn bootstrap_plan(plan: &SystemPlan) -> Result<Plan, Failure> {
@@ -117,7 +158,7 @@ impl System {
         let port = plan.port.unwrap_or(free[0]);
         Ok(Plan {
             domain: plan.domain.clone(),
-            hosts: Vec::new(),
+            hosts: if plan.example { vec![example::HOST.to_owned()] } else { Vec::new() },
             gatekeepers: Vec::new(),
             sinks: Vec::new(),
             attestors: vec![ATTESTED_MACHINE.to_owned()],
@@ -152,7 +193,7 @@ impl System {
 
     fn all_alive(&mut self) -> Result<(), Failure> {
         for process in &mut self.services {
-            if let Some(status) = process.newly_ended() {
+            if let Some(status) = process.ended() {
                 let message = format!("{} ended with {status}:\n{}", process.name(), process.tail());
                 let hint = format!("its whole telemetry: {}", process.log_file().display());
                 return Err(Failure::new(Code::Unavailable, message).hint(hint));
@@ -166,13 +207,14 @@ impl System {
         log.map_or_else(String::new, |process| format!("its telemetry: {}", process.log_file().display()))
     }
 
-    /// Waits until a service ends by itself and tells which, and how.
-    pub async fn next_end(&mut self) -> String {
+    /// Watches over the processes: whichever ends is started again. Waits for the next thing to tell of that.
+    pub async fn next_event(&mut self) -> String {
         loop {
-            for process in &mut self.services {
-                if let Some(status) = process.newly_ended() {
-                    return format!("{} ({status}); {}", process.name(), process.log_file().display());
-                }
+            if let Some(told) = self.broker.look().await {
+                return told;
+            }
+            if let Some(told) = self.services.iter_mut().find_map(ServiceProcess::look) {
+                return told;
             }
             tokio::time::sleep(WATCH_TIME).await;
         }
@@ -184,7 +226,7 @@ impl System {
         for process in &mut self.services {
             process.stopped().await;
         }
-        if let Some(mut nats) = self.nats.take() {
+        if let Some(mut nats) = self.broker.server.take() {
             let _ = tokio::task::spawn_blocking(move || nats.stop(BROKER_START_TIME)).await;
         }
     }
@@ -214,10 +256,53 @@ impl System {
         self.attestor.as_deref()
     }
 
+    /// Whether the example's tool is served.
+    pub fn has_example(&self) -> bool {
+        self.example.is_some()
+    }
+
     /// Each service's health page.
     pub fn http_addresses(&self) -> &[(Service, String)] {
         &self.http
     }
+}
+
+impl Broker {
+    /// Starts it, and waits until it listens.
+    async fn start(&mut self) -> Result<(), Failure> {
+        self.begun = Instant::now();
+        let (binary, conf, address) = (self.binary.clone(), self.conf.clone(), self.address.clone());
+        let log = self.log_file.clone();
+        let start = move || NatsServer::start_apart(&binary, &conf, &address, &log, BROKER_START_TIME);
+        let server = tokio::task::spawn_blocking(start).await;
+        let server = server.map_err(|error| Failure::new(Code::Internal, error.to_string()))?.map_err(nats_failure)?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Notices its end, and starts it again. What happened, in one line; mostly nothing.
+    async fn look(&mut self) -> Option<String> {
+        match self.server.as_mut().map(NatsServer::has_ended) {
+            Some(false) => None,
+            Some(true) => {
+                self.server = None;
+                Some(format!("nats-server ended; it starts again. Its telemetry: {}", self.log_file.display()))
+            }
+            None => {
+                tokio::time::sleep(self.backoff.after(self.begun.elapsed())).await;
+                Some(match self.start().await {
+                    Ok(()) => "nats-server runs again".to_owned(),
+                    Err(failure) => format!("nats-server does not start again: {}", failure.message),
+                })
+            }
+        }
+    }
+}
+
+/// How a service is run: on its configuration file.
+fn of_service(name: &'static str, binary: PathBuf, config: &Path, logs: &Path) -> Recipe {
+    let args = vec!["--config".into(), config.into()];
+    Recipe { name, binary, args, log_file: logs.join(format!("{name}.log")) }
 }
 
 /// The nats-server binary; what has to be fetched is kept beside our own executable.

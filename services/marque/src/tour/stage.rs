@@ -8,14 +8,13 @@ use marque_agent::enforce::{Enforcer, Invocation, Policy, ServedTool, Tier, Tool
 use marque_agent::{AgentKey, Commission};
 use marque_bus::permissions::BusRole;
 use marque_bus::{Bus, Feed, FeedOptions, Presented};
-use marque_identity::{Code, Did, TrustDomain};
-use marque_revocation::StatusRequest;
+use marque_identity::{Code, TrustDomain};
 use marque_signing::SigningKey;
 use marque_signing::bundle::{Role, TrustBundle};
 use serde_json::{Value, json};
 
 use crate::connection::{Connection, Identity};
-use crate::directive::status;
+use crate::dev::heard::until_heard;
 use crate::directory::Directory;
 use crate::{Failure, bus_failure};
 
@@ -30,8 +29,6 @@ pub(super) const ARCHIVE: &str = "gated.archive.search";
 const FRESH_TIME: Duration = Duration::from_secs(20);
 /// How long the commands of the story wait for the broker.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// How often the broadcaster is asked whom it hears.
-const POLL_TIME: Duration = Duration::from_millis(50);
 /// Enough for a story, also for the critical tool: the machine it is told on may stand still for a moment. A verifier's
 /// default for standard tools.
 const TOOL_STALENESS: Duration = Duration::from_secs(15);
@@ -122,27 +119,6 @@ impl Stage {
     /// The connection of a commission's holder.
     pub(super) async fn connect_by(&self, commission: &Commission) -> Result<Bus, Failure> {
         self.connect(commission.key(), commission.chain()).await
-    }
-}
-
-/// Waits until the broadcaster has heard this tool host, the verifier and the gatekeeper, so that reach counts all.
-async fn until_heard(bus: &Bus, host: &Did) -> Result<(), Failure> {
-    let deadline = tokio::time::Instant::now() + FRESH_TIME;
-    loop {
-        let verifiers = status::status(bus, StatusRequest::default(), CONNECT_TIME).await?.verifiers;
-        let of = |role: Role| verifiers.iter().any(|heard| heard.role == role);
-        let all = of(Role::Verifier) && of(Role::Gatekeeper);
-        if all && verifiers.iter().any(|heard| heard.verifier == *host) {
-            return Ok(());
-        }
-        if tokio::time::Instant::now() > deadline {
-            let message = format!(
-                "the broadcaster hears {}, not the verifier, the gatekeeper and the tool host",
-                verifiers.len()
-            );
-            return Err(Failure::new(Code::Unavailable, message));
-        }
-        tokio::time::sleep(POLL_TIME).await;
     }
 }
 

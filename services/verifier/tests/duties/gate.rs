@@ -117,7 +117,7 @@ async fn reaches_gated_tools_alone_whatever_a_chain_grants() {
 }
 
 #[tokio::test]
-async fn a_tool_that_errs_hangs_or_is_absent_is_tool_failed_and_recorded() {
+async fn a_tool_that_errs_hangs_or_is_absent_has_failed_and_that_is_recorded() {
     let stage = Stage::set().await;
     let patient = stage.verifier(1, policy()).await;
     let actor = stage.actor();
@@ -126,21 +126,23 @@ async fn a_tool_that_errs_hangs_or_is_absent_is_tool_failed_and_recorded() {
         let CallError::ToolFailed(denial) = failed else { panic!("{failed:?}") };
         let completed = stage.completed(denial.record.as_ref().unwrap()).await.unwrap();
         assert_eq!((completed.outcome, completed.status.as_deref()), (Outcome::Error, Some(status)));
-        denial.message
+        (denial.code, denial.message)
     };
-    fails("unavailable").await;
+    let absent = fails("tool_unserved").await;
+    assert_eq!(absent, (Code::ToolUnserved, format!("no tool host serves `{TOOL}`")));
     let turn = Arc::new(AtomicUsize::new(0));
     let _tool = plain_tool(&stage.host, TOOL, move |_| match turn.fetch_add(1, Ordering::SeqCst) {
         0 => Reply::Error,
         _ => Reply::Silence,
     })
     .await;
-    assert!(fails("418").await.contains("teapot"));
+    let (code, told) = fails("418").await;
+    assert!(code == Code::ToolFailed && told.contains("teapot"), "{code}: {told}");
     // A tool that says nothing is waited for by one that soon gives up.
     patient.drain().await;
     let impatient = Parts { tool_timeout: Duration::from_millis(500), ..stage.parts(2, policy()) };
     let _impatient = stage.verifier_of(impatient).await;
-    fails("outcome_unknown").await;
+    assert_eq!(fails("outcome_unknown").await.0, Code::ToolFailed);
 }
 
 /// Who calls at once, without a pause.

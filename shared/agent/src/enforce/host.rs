@@ -190,8 +190,8 @@ struct Failure {
     message: String,
 }
 
-/// A service's name has no dots.
-fn service_name(tool_subject: &str) -> String {
+/// The micro service that a served tool answers as. A service's name has no dots.
+pub fn service_name(tool_subject: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
     format!("marque-tool-{}", tool_subject.chars().map(allowed).collect::<String>())
 }
