@@ -12,7 +12,7 @@ use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Servic
 use marque_ledger::epoch::{first_origin, later_epoch};
 use marque_ledger::origin;
 use marque_runtime::telemetry::traceparent;
-use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
+use marque_runtime::{Clock, ConfigError, Context, Failure, Health};
 use marque_signing::{Role, bundle::fingerprint};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -68,9 +68,9 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let broker = bus.clone();
     health.check("broker", move || broker.pending().map(str::to_owned));
     bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
-    let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
+    let Some(()) = shutdown.cut_short(bus.connected()).await else { return Ok(()) };
     // 1. The stream must be the log's own, and our last published checkpoint must be one of its roots.
-    let Some(found) = until(&shutdown, sink.begin(&bus)).await else { return Ok(()) };
+    let Some(found) = shutdown.cut_short(sink.begin(&bus)).await else { return Ok(()) };
     found.map_err(Failure::fatal)?;
     // 2. Questions, intake, checkpoints and what the sink says itself, each by itself.
     let service = sink.answer(&bus).await.map_err(Failure::fatal)?;
@@ -412,13 +412,6 @@ impl Sink {
             .stats(stats)
             .start(bus)
             .await
-    }
-}
-
-async fn until<T>(shutdown: &Shutdown, wait: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        () = shutdown.requested() => None,
-        value = wait => Some(value),
     }
 }
 

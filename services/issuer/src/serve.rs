@@ -1,13 +1,12 @@
 //! Wiring: from the configuration to a service that answers, until it is asked to stop.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use marque_bus::header;
 use marque_bus::service::Request;
 use marque_bus::{
-    Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, RunningService, Service, streams, subjects,
+    Bus, BusError, ConnectOptions, Endpoint, Feed, FeedOptions, RunningService, Service, patiently, streams, subjects,
 };
 use marque_identity::{Code, Refusal};
 use marque_runtime::{ConfigError, Context, Failure, Shutdown, telemetry};
@@ -35,7 +34,7 @@ pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
     about: "Enrols agents by evidence, and issues root tokens within their blueprints' ceilings.",
 };
 
-/// Between two looks at a broker that is not ready, and between two tidyings.
+/// Between two tries to record what an earlier run left.
 const RETRY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How long requests in hand may take at the end: one record's deadline and room.
@@ -62,13 +61,18 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let broker = bus.clone();
     health.check("broker", move || broker.pending().map(str::to_owned));
     bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
-    let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
-    let Some(()) = until(&shutdown, patiently(|| bus.expect_stream(streams::AUDIT))).await.transpose()? else {
+    let Some(()) = shutdown.cut_short(bus.connected()).await else { return Ok(()) };
+    let Some(()) = shutdown
+        .cut_short(patiently(|| bus.expect_stream(streams::AUDIT)))
+        .await
+        .transpose()
+        .map_err(Failure::fatal)?
+    else {
         return Ok(());
     };
     let broadcasters = rules.bundle.keys(Role::Broadcaster);
     let feed = patiently(|| Feed::start(&bus, broadcasters.clone(), FeedOptions::default()));
-    let Some(feed) = until(&shutdown, feed).await.transpose()? else { return Ok(()) };
+    let Some(feed) = shutdown.cut_short(feed).await.transpose().map_err(Failure::fatal)? else { return Ok(()) };
     let domain = rules.bundle.trust_domain.clone();
     let directives = LiveDirectives::new(feed, rules.iss.clone(), domain, bound);
     let fresh = directives.clone();
@@ -85,7 +89,7 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
         now: Arc::new(move || clock.unix_millis()),
         metrics,
     });
-    let Some(()) = until(&shutdown, settle(&desk)).await else { return Ok(()) };
+    let Some(()) = shutdown.cut_short(settle(&desk)).await else { return Ok(()) };
     let service = start(&bus, &desk, document).await.map_err(Failure::fatal)?;
     health.serving();
     tracing::info!(instance = service.id(), blueprints = desk.rules.blueprints.iter().len(), "serving");
@@ -168,31 +172,6 @@ async fn tidy_until<R: Records, D: Directives>(shutdown: &Shutdown, desk: &Desk<
                 Ok(()) => {}
             },
         }
-    }
-}
-
-/// Asks again while the broker does not answer; a stream that differs is for an operator.
-async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Failure>
-where
-    F: Future<Output = Result<T, BusError>>,
-{
-    loop {
-        match ask().await {
-            Ok(value) => return Ok(value),
-            Err(error @ (BusError::Unavailable(_) | BusError::OutcomeUnknown(_))) => {
-                tracing::warn!(%error, "waiting for the broker");
-            }
-            Err(error) => return Err(Failure::fatal(error)),
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// What `wait` gives, or nothing if it is time to stop.
-async fn until<T>(shutdown: &Shutdown, wait: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        () = shutdown.requested() => None,
-        value = wait => Some(value),
     }
 }
 

@@ -1,16 +1,17 @@
 //! Wiring: from the configuration to a service that answers, until it is asked to stop.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use marque_bus::service::Request;
-use marque_bus::{Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, header, streams, subjects};
+use marque_bus::{
+    Bus, BusError, ConnectOptions, Endpoint, RunningService, Service, header, patiently, streams, subjects,
+};
 use marque_identity::{Code, Refusal};
 use marque_revocation::SignedDirective;
 use marque_runtime::telemetry::traceparent;
-use marque_runtime::{Clock, ConfigError, Context, Failure, Health, Shutdown};
+use marque_runtime::{Clock, ConfigError, Context, Failure, Health};
 use marque_signing::{PublicKey, Role, TrustBundle};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
@@ -37,7 +38,7 @@ pub const SPEC: marque_runtime::ServiceSpec = marque_runtime::ServiceSpec {
     about: "Publishes directives for those who may ask, and tells which verifiers have applied them.",
 };
 
-/// Between two looks at a broker that is not ready, and between two tidyings.
+/// Before acks are taken again that could not be.
 const RETRY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at whether a gatekeeper is there.
@@ -65,10 +66,10 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     let broker = bus.clone();
     health.check("broker", move || broker.pending().map(str::to_owned));
     bus.when_lost(|| marque_runtime::run::abandon("nobody drives the connection to the broker any more"));
-    let Some(()) = until(&shutdown, bus.connected()).await else { return Ok(()) };
+    let Some(()) = shutdown.cut_short(bus.connected()).await else { return Ok(()) };
     for stream in [streams::DIRECTIVES, streams::AUDIT] {
         let expected = patiently(|| bus.expect_stream(stream));
-        let Some(()) = until(&shutdown, expected).await.transpose()? else { return Ok(()) };
+        let Some(()) = shutdown.cut_short(expected).await.transpose().map_err(Failure::fatal)? else { return Ok(()) };
     }
 
     let has_gatekeepers = !bundle.keys(Role::Gatekeeper).is_empty();
@@ -292,31 +293,6 @@ fn connect_options(config: &Config) -> Result<ConnectOptions, ConfigError> {
         Some((user, password)) => options.credentials(user, password.expose()),
         None => options.signing_key(Arc::new(config.common.nats_key()?)),
     })
-}
-
-/// Asks again while the broker does not answer; a stream that differs is for an operator.
-async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Failure>
-where
-    F: Future<Output = Result<T, BusError>>,
-{
-    loop {
-        match ask().await {
-            Ok(value) => return Ok(value),
-            Err(error @ (BusError::Unavailable(_) | BusError::OutcomeUnknown(_))) => {
-                tracing::warn!(%error, "waiting for the broker");
-            }
-            Err(error) => return Err(Failure::fatal(error)),
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// What `wait` gives, or nothing if it is time to stop.
-async fn until<T>(shutdown: &Shutdown, wait: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        () = shutdown.requested() => None,
-        value = wait => Some(value),
-    }
 }
 
 #[cfg(test)]

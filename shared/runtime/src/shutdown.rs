@@ -1,5 +1,7 @@
 //! Being asked to stop: a value that every loop can wait for.
 
+use std::future::Future;
+
 use tokio::sync::watch;
 
 /// How far stopping has been asked for.
@@ -38,6 +40,14 @@ impl Shutdown {
         self.reached(Stage::Stopping).await;
     }
 
+    /// What `wait` gives, or nothing if draining is asked for first.
+    pub async fn cut_short<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            () = self.requested() => None,
+            value = wait => Some(value),
+        }
+    }
+
     /// How far stopping has been asked for.
     pub fn stage(&self) -> Stage {
         *self.0.borrow()
@@ -66,5 +76,18 @@ impl ShutdownTrigger {
                 Stage::Draining | Stage::Stopping => Stage::Stopping,
             };
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_is_cut_short_once_draining_is_asked_for() {
+        let (trigger, shutdown) = Shutdown::manual();
+        assert_eq!(shutdown.cut_short(async { 7 }).await, Some(7));
+        trigger.ask();
+        assert_eq!(shutdown.cut_short(std::future::pending::<u8>()).await, None);
     }
 }
