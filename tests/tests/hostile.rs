@@ -100,6 +100,26 @@ fn every_target_has_its_fuzzer_and_every_fuzzer_its_target() {
     });
 }
 
+/// What the workspace has built serves the fuzzers too, in the versions that are tested.
+#[test]
+fn the_fuzzers_are_built_as_the_workspace_is() {
+    let read = |path: &str| -> toml::Table {
+        std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap().parse().unwrap()
+    };
+    assert_eq!(read("fuzz/Cargo.toml")["profile"]["dev"], read("../Cargo.toml")["profile"]["dev"]);
+    let versions = |lock: &toml::Table| -> BTreeSet<(String, String)> {
+        let text = |package: &toml::Value, of: &str| package[of].as_str().unwrap().to_owned();
+        let packages = lock["package"].as_array().unwrap();
+        packages.iter().map(|package| (text(package, "name"), text(package, "version"))).collect()
+    };
+    let tested = versions(&read("../Cargo.lock"));
+    let own = ["marque-fuzz", "libfuzzer-sys", "arbitrary", "jobserver"];
+    for (name, version) in versions(&read("fuzz/Cargo.lock")) {
+        let known = own.contains(&name.as_str()) || tested.contains(&(name.clone(), version.clone()));
+        assert!(known, "{name} {version}: `cp ../../Cargo.lock . && cargo update --workspace` in tests/fuzz");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

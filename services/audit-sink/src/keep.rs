@@ -1,8 +1,10 @@
 //! A small file that is there whole or as it was before, and stays: written beside, synced, renamed, synced.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
+
+use marque_runtime::durable::{replace, settle, settle_name, unless};
 
 use crate::SinkError;
 
@@ -17,24 +19,13 @@ pub(crate) fn keep_written(
     write: impl FnOnce(&mut File) -> Result<(), SinkError>,
 ) -> Result<(), SinkError> {
     let failed = SinkError::at(path);
-    let mut next = path.as_os_str().to_owned();
-    next.push(".next");
-    let mut file = File::create(&next).map_err(&failed)?;
-    write(&mut file)?;
-    let name = || -> std::io::Result<()> {
-        file.sync_all()?;
-        std::fs::rename(&next, path)?;
-        // The name is durable when its directory is.
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-    };
-    name().map_err(&failed)
+    replace(path, write, &failed)?;
+    settle_name(path).map_err(failed)
 }
 
 /// Gives a file another name in its folder; durable when this returns.
 pub(crate) fn renamed(from: &Path, to: &Path) -> Result<(), SinkError> {
-    let named = std::fs::rename(from, to);
-    let settled = named.and_then(|()| to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
-    settled.map_err(SinkError::at(to))
+    std::fs::rename(from, to).and_then(|()| settle_name(to)).map_err(SinkError::at(to))
 }
 
 /// Makes the folder that a file is to lie in, and those above it, each durable.
@@ -48,13 +39,8 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
     }
     let above = folder.parent().unwrap_or(Path::new(""));
     make_folder(above)?;
-    match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        Ok(()) | Err(_) => {
-            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-            File::open(above)?.sync_all()
-        }
-    }
+    unless(ErrorKind::AlreadyExists, std::fs::create_dir(folder))?;
+    settle(above)
 }
 
 /// What a file holds, if it is there.
@@ -70,7 +56,7 @@ pub(crate) fn forget(path: &Path) -> Result<(), SinkError> {
 fn if_there<T>(done: std::io::Result<T>) -> std::io::Result<Option<T>> {
     match done {
         Ok(done) => Ok(Some(done)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }

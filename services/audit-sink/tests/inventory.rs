@@ -66,7 +66,8 @@ async fn tells_who_holds_what_from_whom_and_what_of_it_is_used() {
     assert_eq!(helper["delegated_by"], json!([key(20).did()]));
     assert_eq!((&helper["blueprint"], &helper["tasks"]), (&json!("mailer"), &json!(["urn:marque:task:t1"])));
     assert_eq!((&helper["permitted"], &helper["denied"], &helper["connected"]), (&json!(1), &json!(1), &json!(0)));
-    assert_eq!((&helper["expires_at"], &helper["last_used_ms"]), (&json!(1_700_000_800), &json!(BASE_MS + 6_000)));
+    // Used by its permit; the denial came later, and the tree has the same.
+    assert_eq!((&helper["expires_at"], &helper["last_used_ms"]), (&json!(1_700_000_800), &json!(BASE_MS + 4_000)));
     assert_eq!(helper["head"]["seq"], 2);
     assert!(kinds(boss).is_empty() && kinds(helper).is_empty(), "{agents:?}");
     // A tree: the root first or last, each with its parent.
@@ -74,6 +75,7 @@ async fn tells_who_holds_what_from_whom_and_what_of_it_is_used() {
     let by = |digest: Digest| tokens.iter().find(|row| row["token"] == json!(digest)).unwrap();
     assert_eq!(tokens.len(), 2);
     assert_eq!((&by(link)["parent"], &by(link)["delegated_by"]), (&json!(root), &json!(key(20).did())));
+    assert_eq!(by(link)["last_used_ms"], helper["last_used_ms"]);
     assert_eq!((&by(root)["permits"], &by(root)["connects"], &by(link)["denials"]), (&json!(1), &json!(1), &json!(1)));
     assert_eq!((&by(link)["unused"], &by(root)["unused"]), (&json!(["nats:b"]), &json!(["nats:b"])));
     assert_eq!(
@@ -234,6 +236,36 @@ async fn directives_stand_on_what_they_hit_until_they_are_lifted() {
         standing(vec![on("suspend", "key", key(20).did().to_string()), lifted]).await,
         (Value::Null, Value::Null, false)
     );
+}
+
+/// A list says of an agent what the tree says of its tokens.
+#[tokio::test]
+async fn a_revoked_token_is_not_live_and_a_commission_that_was_asked_for_is_not_used() {
+    let (records, root, link) = family();
+    let row = |extra: Vec<(Record, u8)>, asked: Value, seed: u8| {
+        let records: Vec<(Record, u8)> = records.iter().cloned().chain(extra).collect();
+        async move {
+            let (_directory, house) = house_of(&of(&records)).await;
+            let rows = agents_rows(&house, &asked, "agents", LATE_MS);
+            rows.into_iter().find(|row| row["agent"] == json!(key(seed).did()))
+        }
+    };
+    let on = |op: &str, token: Digest| vec![(directive(op, "token", &token.to_string(), "d1", None), 5)];
+    // Its own token, and one that it descends from.
+    for token in [link, root] {
+        let told = row(on("revoke", token), json!({}), 21).await.unwrap();
+        assert_eq!((&told["live"], &told["revoked"], &told["credentials"]), (&json!(0), &json!(1), &json!(1)));
+        assert!(row(on("revoke", token), json!({ "live": true }), 21).await.is_none());
+    }
+    // The parent's is untouched by that; what is suspended may be resumed.
+    let boss = row(on("revoke", link), json!({ "live": true }), 20).await.unwrap();
+    assert_eq!((&boss["live"], boss.get("revoked")), (&json!(1), None));
+    assert_eq!(row(on("suspend", link), json!({ "live": true }), 21).await.unwrap()["live"], 1);
+    // Asked for, and not used.
+    let (idle, digest) = granting("idle", &["nats:x"], 1_700_000_900, 1);
+    let idle = row(vec![(issued(key(22).did(), &idle, digest), 1)], json!({}), 22).await.unwrap();
+    assert_eq!((&idle["live"], idle.get("last_used_ms")), (&json!(1), None));
+    assert!(row(vec![], json!({}), 20).await.unwrap()["last_used_ms"].is_i64());
 }
 
 #[tokio::test]

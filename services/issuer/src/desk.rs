@@ -15,6 +15,7 @@ use crate::records::{self, Records};
 use crate::request::{Duty, SignedRequest};
 use crate::rules::Rules;
 use crate::standing::Directives;
+use crate::step::Step;
 use crate::store::{Begun, Grant, Store, StoreError};
 use crate::{enrol, issue, renew};
 
@@ -97,9 +98,12 @@ impl<R: Records, D: Directives> Desk<R, D> {
             self.record_risk(&commitment.about.agent, message).await?;
         }
         let grant = self.sign(request, &commitment, now)?;
+        Step::Signed.taken();
         // 6
         let uses = commitment.uses;
-        match self.in_store(move |store| store.begin(grant, &uses)).await? {
+        let begun = self.in_store(move |store| store.begin(grant, &uses)).await?;
+        Step::Begun.taken();
+        match begun {
             Begun::Now(grant) | Begun::Earlier(grant) => self.settle(grant).await,
             Begun::EvidenceUsed(EvidenceKind::JoinToken) => {
                 Err(Refusal::new(Code::JoinTokenUsed, "the join token has been used"))
@@ -141,8 +145,10 @@ impl<R: Records, D: Directives> Desk<R, D> {
             let message = format!("the issued record was not acknowledged, nothing is handed out: {}", error.message);
             Refusal::new(Code::NotRecorded, message)
         })?;
+        Step::Recorded.taken();
         let recorded = grant.clone();
         self.in_store(move |store| store.recorded(&recorded)).await?;
+        Step::Settled.taken();
         Ok(())
     }
 

@@ -23,6 +23,7 @@ pub mod request;
 pub mod rules;
 mod serve;
 pub mod standing;
+pub mod step;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -12,6 +12,7 @@
 
 mod child;
 mod desk;
+mod handshake;
 mod holding;
 mod line;
 mod proxy;
@@ -39,6 +40,24 @@ use proxy::Proxy;
 /// Whether a line of the command's is one that the sidecar acts on.
 pub fn takes(line: &[u8]) -> bool {
     line::read(line).is_ok()
+}
+
+/// The line by which a client is told of a broker that greets the sidecar's NATS port with these bytes; none where the
+/// sidecar does not go on with it.
+pub fn greets(broker: &[u8]) -> Option<String> {
+    let mut behind = broker.to_vec();
+    let line = handshake::take_line(&mut behind, 0).filter(|_| behind.is_empty())?;
+    handshake::greeting(&line).ok().map(|greeting| greeting.told)
+}
+
+/// What the broker gets for a client that sends the sidecar's NATS port these bytes, if anything, with `nkey`, `sig` and
+/// `chain` for what the sidecar shows.
+pub fn connects(client: &[u8]) -> Option<Vec<u8>> {
+    let mut behind = client.to_vec();
+    let line = handshake::take_line(&mut behind, 0)?;
+    let shown = handshake::Shown { nkey: "nkey", signature: "sig", chain: "chain" };
+    let connect = handshake::connect(&line, &shown).ok()?;
+    Some([connect.as_bytes(), &behind].concat())
 }
 
 /// The owner's alone.

@@ -127,6 +127,15 @@ fn json_mode_has_one_document_whatever_happens() {
         (&["-j", "revoke", "status", "-s", "nats://127.0.0.1:1", "--timeout", "300ms"], 3),
         (&["-j", "doctor", "-s", "nats://127.0.0.1:1", "--timeout", "300ms"], 3),
         (&["-j", "check", "page", "127.0.0.1:1/"], 1),
+        (&["-j", "agent", "ls", "--limit", "0"], 2),
+        (&["-j", "audit", "query", "--limit", "0"], 2),
+        (&["-j", "log", "verify", "/etc/passwd"], 2),
+        (&["-j", "log", "info", "/etc/passwd"], 2),
+        (&["-j", "log", "serve", "/etc/passwd"], 2),
+        (&["-j", "log", "export", "/etc/passwd", "--from", "127.0.0.1:1", "--bundle", "/etc/passwd"], 2),
+        (&["-j", "revoke", "ls", "--creds", "/etc/passwd"], 2),
+        (&["-j", "revoke", "ls", "--nkey", "/etc/passwd"], 2),
+        (&["-j", "token", "verify", "/etc/passwd", "--bundle", "/"], 2),
         (&["-j", "completions", "bash"], 0),
         (&["-j", "nats", "bootstrap", "/nonexistent/marque", "--dry-run"], 0),
         (&["-j", "bootstrap", "/nonexistent/marque", "--dry-run"], 0),
@@ -442,4 +451,261 @@ fn a_context_of_the_nats_tool_is_read() {
     let told = document(&output);
     assert_eq!(exit(&output), 3);
     assert!(told["error"]["message"].as_str().unwrap().contains("127.0.0.1:2"), "{told}");
+}
+
+/// What a command says on a stdout that is opened in this way.
+fn on(args: &[&str], stdout: impl Into<Stdio>, input: &[u8]) -> (i32, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_marque"))
+        .args(args)
+        .env_remove("MARQUE_DIR")
+        .env_remove("NATS_URL")
+        .env_remove("NATS_CONTEXT")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .stdin(Stdio::piped())
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = stdin.write_all(input);
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    (exit(&output), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Commands with an answer on stdout, in a bootstrap directory.
+fn answers(dir: &str) -> Vec<(Vec<&str>, &'static [u8])> {
+    let lines: &[u8] = b"{}\n{}\n";
+    let mut all: Vec<(Vec<&str>, &[u8])> = vec![
+        (vec!["verify", "--stdin"], lines),
+        (vec!["log", "verify-proof", "--stdin"], lines),
+        (vec!["--help"], b""),
+        (vec!["--version"], b""),
+    ];
+    for form in ["human", "json", "ndjson"] {
+        for args in [
+            &["explain", "revoked"][..],
+            &["explain", "--all"],
+            &["completions", "bash"],
+            &["nats", "streams", "--dry-run"],
+            &["check", "page", "127.0.0.1:1/"],
+            &["agent", "invite", "--blueprint", "summarizer", "--dir", dir],
+            &["token", "inspect", "-"],
+        ] {
+            all.push(([&["-o", form], args].concat(), b"x"));
+        }
+    }
+    all
+}
+
+#[test]
+fn an_answer_that_can_not_be_written_is_an_error_whatever_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("acme").display().to_string();
+    assert_eq!(exit(&marque(&["nats", "bootstrap", &dir])), 0);
+    for (args, input) in answers(&dir) {
+        // A full disk; and a descriptor that takes no writes at all.
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        for stdout in [full, std::fs::File::open("/dev/null").unwrap()] {
+            let (code, said) = on(&args, stdout, input);
+            assert_eq!(code, 3, "{args:?}: {said}");
+            assert!(said.contains("error[output_lost]: stdout can't be written: "), "{args:?}: {said}");
+            assert!(said.contains("hint:") && !said.contains("stdin"), "{args:?}: {said}");
+        }
+    }
+    // In JSON mode the failure is the document: lost, it is told on stderr, and keeps its exit code.
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, said) = on(&["-j", "explain", "nope"], full, b"");
+    assert_eq!(code, 6, "{said}");
+    assert!(said.contains("error[not_found]: ") && said.contains("error[output_lost]: "), "{said}");
+}
+
+#[test]
+fn what_was_changed_before_the_answer_was_lost_may_have_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("agent").display().to_string();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, said) = on(&["agent", "key", "--home", &home], full(), b"");
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains(&home) && said.contains("error[output_lost]"), "{said}");
+    // Run again it makes none.
+    assert_eq!(on(&["agent", "key", "--home", &home], full(), b"").0, 3);
+}
+
+#[test]
+fn a_reader_that_went_away_ends_a_command_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("acme").display().to_string();
+    assert_eq!(exit(&marque(&["nats", "bootstrap", &dir])), 0);
+    for (args, input) in answers(&dir) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, said) = on(&args, writer, input);
+        // The answer's own exit code: `verify` on no question is a no.
+        assert!([0, 1].contains(&code) && !said.contains("error"), "{args:?}: {code} {said}");
+    }
+}
+
+#[test]
+fn a_usage_error_has_a_code_and_the_arguments_name_in_each_form() {
+    for (args, argument) in [
+        (&["token", "issue", "--home", "h", "--purpose", "p", "--tools", "{}"][..], "--task <TASK>"),
+        (&["audit", "query", "--limit", "many"], "--limit <LIMIT>"),
+        (&["agent", "ls", "--lmit", "3"], "--lmit"),
+        (&["agent", "lss"], "lss"),
+        (&["revoke", "tokn", "x"], "<KIND>"),
+    ] {
+        let json = document(&marque(&[&["-j"], args].concat()));
+        let error = &json["error"];
+        assert_eq!((&error["code"], &error["exit"]), (&"usage".into(), &2.into()), "{json}");
+        assert!(error["argument"].as_str().unwrap().contains(argument), "{json}");
+        let named = argument.split(' ').next().unwrap();
+        assert!(error["message"].as_str().unwrap().contains(named), "{json}");
+        let human = marque(args);
+        let said = String::from_utf8_lossy(&human.stderr).into_owned();
+        assert_eq!((exit(&human), human.stdout.is_empty()), (2, true), "{said}");
+        assert!(said.starts_with("error[usage]: ") && said.contains(named) && said.contains("hint: "), "{said}");
+        assert!(!said.contains("schemas/"), "{said}");
+    }
+}
+
+#[test]
+fn trouble_with_a_local_file_names_the_file_and_is_no_system_that_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("file"), b"x").unwrap();
+    for args in [
+        &["-j", "log", "verify", &path("file")][..],
+        &["-j", "log", "info", &path("file")],
+        &["-j", "log", "export", &path("file"), "--from", "127.0.0.1:1", "--bundle", "none"],
+        &["-j", "log", "export", &path("file"), "--from", "127.0.0.1:1", "--bundle", "none", "--dry-run"],
+    ] {
+        let said = marque(args);
+        let error = document(&said)["error"].clone();
+        assert_eq!((exit(&said), &error["code"]), (2, &"file_unusable".into()), "{args:?}: {error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(&path("file")) && message.contains("not a directory"), "{message}");
+    }
+    // A bundle that is no text.
+    let dir = path("acme");
+    assert_eq!(exit(&marque(&["nats", "bootstrap", &dir])), 0);
+    std::fs::write(format!("{dir}/bundle.jwt"), b"\xff\xfe").unwrap();
+    let said = marque(&["-j", "agent", "invite", "--blueprint", "summarizer", "--dir", &dir]);
+    let error = document(&said)["error"].clone();
+    assert_eq!((exit(&said), &error["code"]), (2, &"file_unusable".into()), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("bundle.jwt"), "{error}");
+    // A copy without a bundle, where nobody names one.
+    std::fs::create_dir_all(path("copy")).unwrap();
+    std::fs::write(path("copy/checkpoint"), b"x").unwrap();
+    let error = document(&marque(&["-j", "log", "verify", &path("copy")]))["error"].clone();
+    assert_eq!(error["code"], "usage", "{error}");
+    assert!(error["message"].as_str().unwrap().contains(&path("copy/marque/bundle.jwt")), "{error}");
+    // What is no key is not to be hidden from others, but named rightly.
+    for (flag, word) in [("--creds", "no credentials file"), ("--nkey", "is not one line")] {
+        let error = document(&marque(&["-j", "revoke", "ls", flag, "/etc/passwd"]))["error"].clone();
+        assert_eq!((&error["code"], &error["exit"]), (&"file_unusable".into(), &2.into()), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(word), "{error}");
+        assert!(!error["hint"].as_str().unwrap().contains("chmod"), "{error}");
+    }
+    // A key that others may read is one, and is to be hidden.
+    let key = format!("{dir}/keys/operator.key");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let error = document(&marque(&["-j", "revoke", "ls", "--nkey", &key]))["error"].clone();
+    assert_eq!(error["exit"], 5, "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("chmod 600"), "{error}");
+}
+
+#[test]
+fn doctor_does_not_praise_keys_that_are_not_there_nor_send_to_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("acme").display().to_string();
+    assert_eq!(exit(&marque(&["nats", "bootstrap", &dir])), 0);
+    let look = || document(&marque(&["-j", "doctor", "--dir", &dir, "-s", "nats://127.0.0.1:1", "--timeout", "300ms"]));
+    let keys = |document: &Value| {
+        let findings = document["findings"].as_array().unwrap().iter();
+        findings.into_iter().find(|finding| finding["name"] == "keys").unwrap().clone()
+    };
+    let well = look();
+    assert_eq!(keys(&well)["standing"], "good", "{well}");
+    for finding in well["findings"].as_array().unwrap() {
+        assert!(!finding["hint"].to_string().contains("`marque doctor`"), "{finding}");
+    }
+    std::fs::remove_dir_all(format!("{dir}/keys")).unwrap();
+    let none = keys(&look());
+    assert_eq!(none["standing"], "unknown", "{none}");
+    assert!(none["detail"].as_str().unwrap().contains(&format!("{dir}/keys")), "{none}");
+}
+
+#[test]
+fn an_end_that_has_passed_is_refused_before_anything_is_said_or_signed() {
+    // No directory, no broker: nothing of either is looked at first.
+    for args in [
+        &["suspend", "task", "urn:task:t", "--until", "2001-01-01T00:00:00Z"][..],
+        &["narrow", "task", "urn:task:t", "--tools", "{}", "--until", "86400"],
+        &["suspend", "task", "urn:task:t", "--until", "86400", "--dry-run"],
+    ] {
+        let said = marque(args);
+        let told = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(exit(&said), 2, "{told}");
+        assert!(told.starts_with("error[usage]: --until ") && told.contains("has passed"), "{told}");
+    }
+    let ahead = marque(&["suspend", "task", "urn:task:t", "--until", "+15m", "--dry-run"]);
+    assert_eq!(exit(&ahead), 0, "{}", String::from_utf8_lossy(&ahead.stderr));
+}
+
+#[test]
+fn an_invitation_is_for_a_blueprint_that_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("acme").display().to_string();
+    assert_eq!(exit(&marque(&["nats", "bootstrap", &dir])), 0);
+    let invite = |rest: &[&str]| marque(&[&["-j", "agent", "invite", "-s", "nats://127.0.0.1:1"], rest].concat());
+    assert_eq!(exit(&invite(&["--blueprint", "summarizer", "--dir", &dir])), 0);
+    let refused = invite(&["--blueprint", "nope", "--dir", &dir, "--timeout", "300ms"]);
+    let error = document(&refused)["error"].clone();
+    assert_eq!((exit(&refused), &error["code"]), (6, &"blueprint_unknown".into()), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("summarizer"), "{error}");
+    // Where nobody can tell it is said, and the invitation is made.
+    std::fs::remove_dir_all(format!("{dir}/blueprints")).unwrap();
+    let unsure = invite(&["--blueprint", "nope", "--dir", &dir, "--timeout", "300ms"]);
+    assert_eq!(exit(&unsure), 0);
+    assert!(String::from_utf8_lossy(&unsure.stderr).contains("`nope` could not be learned"));
+}
+
+#[test]
+fn a_sub_agents_key_is_made_once_and_told_of_without_a_credential() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("agent").display().to_string();
+    let key = || marque(&["-j", "agent", "key", "--home", &home]);
+    let (first, again) = (key(), key());
+    assert_eq!((document(&first)["made"].clone(), document(&again)["made"].clone()), (true.into(), false.into()));
+    assert_eq!(document(&first)["agent"], document(&again)["agent"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("had a key already"));
+    let info = marque(&["-j", "agent", "info", "--home", &home]);
+    assert_eq!((exit(&info), &document(&info)["agent"]), (0, &document(&first)["agent"]));
+    assert!(stdout(&marque(&["agent", "info", "--home", &home])).contains("marque token delegate"));
+    // Unreadable input of a call is about the command line.
+    let chain = folder.path().join("chain").display().to_string();
+    for bytes in [&b"\xff"[..], b"no chain", b"a.b.c~"] {
+        std::fs::write(&chain, bytes).unwrap();
+        let call = marque(&["-j", "call", "--home", &home, "--chain", &chain, "tools.x", "{}", "--dry-run"]);
+        assert_eq!((exit(&call), &document(&call)["error"]["code"]), (2, &"malformed".into()), "{bytes:?}");
+    }
+}
+
+#[test]
+fn explain_takes_a_code_in_any_case() {
+    let told = marque(&["-j", "explain", "NARROWED"]);
+    assert_eq!((exit(&told), &document(&told)["code"]), (0, &"narrowed".into()));
+}
+
+#[test]
+fn verify_refuses_a_demand_that_it_does_not_know() {
+    let question =
+        r#"{"chain":[],"trust_anchors":[],"tool":"t","args":{},"pop":"x","now":1,"require_pop_audiance":true}"#;
+    let told = document(&fed(&["verify", "--stdin"], question.as_bytes()));
+    assert!(told["message"].as_str().unwrap().contains("`require_pop_audiance`"), "{told}");
+    assert_eq!((&told["code"], &told["blame"]), (&"malformed".into(), &"caller".into()));
+    // So does the refusal of a line that is too long to be read.
+    let oversize = document(&fed(&["verify", "--stdin"], &vec![b'x'; 3 * 1024 * 1024]));
+    assert_eq!(oversize["blame"], "caller", "{oversize}");
 }

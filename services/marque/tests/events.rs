@@ -206,7 +206,19 @@ fn a_file_goes_on_where_it_ends_and_only_for_its_own_log() {
         assert_eq!(std::fs::read(out).unwrap(), whole);
     }
     let usage = events(small.path(), &["-j", "--format", "ocsf"]);
-    assert_eq!((usage.status.code(), &said(&usage)["error"]["code"]), (Some(2), &"config_invalid".into()));
+    assert_eq!((usage.status.code(), &said(&usage)["error"]["code"]), (Some(2), &"usage".into()));
+    // Lines that can't be written are stdout's fault, and nobody else's.
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let log = small.path().to_str().unwrap();
+    let lost = Command::new(env!("CARGO_BIN_EXE_marque"))
+        .args(["log", "events", "--format", "ocsf", "--log", log])
+        .env_remove("MARQUE_DIR")
+        .stdout(full)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&lost.stderr).into_owned();
+    assert_eq!(lost.status.code(), Some(3), "{told}");
+    assert!(told.contains("error[output_lost]: stdout can't be written") && !told.contains("stdin"), "{told}");
 }
 
 /// Killed as soon as the file has grown so far. Gives whether it was killed before it had ended by itself.

@@ -12,6 +12,7 @@ use marque_judgement::{
     ChainCache, Decision, DecisionPolicy, Now, ReplayGuard, VerifiedChain, action, check_credential, decide,
 };
 use marque_revocation::{Directive, DirectiveId, Event, Heartbeat, Item, Op, SetDigest, SignedDirective, Target, View};
+use proptest::prelude::*;
 use scene::{NOW, Scene, key};
 use serde_json::{Value, json};
 
@@ -315,6 +316,98 @@ fn step_11_denies_under_a_cold_or_stale_view() {
     let at = |monotonic| run_with(&scene(), &view(&[]), &ReplayGuard::default(), Now { unix: NOW, monotonic });
     assert_eq!(at(AT + BOUND).step(), "permit");
     assert_eq!(at(AT + BOUND + Duration::from_millis(1)).step(), "11");
+}
+
+/// What may happen to a view before a decision.
+#[derive(Debug, Clone)]
+enum Happens {
+    /// A heartbeat comes live: it may lie of the set, and may come without the message before it.
+    Beat { lies: bool, behind_a_gap: bool },
+    /// The message that is missing is read, as nothing.
+    Filled,
+    /// The task is suspended: by the raw copy, or the committed one.
+    Suspend { raw: bool },
+    /// Time goes by.
+    Wait { ms: u64 },
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        4 => (prop::bool::weighted(0.2), prop::bool::weighted(0.2))
+            .prop_map(|(lies, behind_a_gap)| Happens::Beat { lies, behind_a_gap }),
+        2 => Just(Happens::Filled),
+        1 => any::<bool>().prop_map(|raw| Happens::Suspend { raw }),
+        3 => (0u64..3000).prop_map(|ms| Happens::Wait { ms }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Promise 6, by a model of its own: permitted exactly while a true heartbeat of the bound's age or younger came
+    /// live, with all before it held, and no directive stands against the call.
+    #[test]
+    fn permits_by_what_is_known_for_certain_and_denies_by_all_else(story in prop::collection::vec(happens(), 1..24)) {
+        let scene = scene();
+        let task = || directive(Op::Suspend, Target::Task("urn:task:q3".parse().expect("a task")), None);
+        let mut view = View::new();
+        let (mut now, mut seq, mut held) = (AT, 0, 0);
+        // What waits behind a gap: when it came, and whether it is true.
+        let mut waiting: Vec<(u64, Option<(Duration, bool)>)> = Vec::new();
+        let (mut proven, mut is_true) = (None, true);
+        let (mut suspended, mut committed) = (false, false);
+        for event in story {
+            match event {
+                Happens::Wait { ms } => now += Duration::from_millis(ms),
+                Happens::Filled => {
+                    view.on(Event::Filled { from: Epoch(held + 1), items: vec![(Epoch(held + 1), Item::Skipped)] }, now);
+                    if seq > held && waiting.iter().all(|(at, _)| *at != held + 1) {
+                        waiting.push((held + 1, None));
+                    }
+                    seq = seq.max(held + 1);
+                    if waiting.is_empty() { held += 1; }
+                }
+                Happens::Suspend { raw: true } => {
+                    view.on(Event::Raw(Arc::new(task())), now);
+                    suspended = true;
+                }
+                Happens::Suspend { raw: false } => {
+                    seq += 1;
+                    view.on(Event::Committed { seq: Epoch(seq), item: Item::Directive(Arc::new(task())) }, now);
+                    waiting.push((seq, None));
+                    (suspended, committed) = (true, true);
+                }
+                Happens::Beat { lies, behind_a_gap } => {
+                    seq += 1 + u64::from(behind_a_gap);
+                    let set = task();
+                    let set: &[&SignedDirective] = if committed != lies { &[&set] } else { &[] };
+                    let Item::Heartbeat(mut beat) = heartbeat(seq, set) else { unreachable!("it is one") };
+                    beat.t = UnixMillis(i64::try_from(now.as_millis()).expect("a short story"));
+                    view.on(Event::Committed { seq: Epoch(seq), item: Item::Heartbeat(beat) }, now);
+                    waiting.push((seq, Some((now, !lies))));
+                }
+            }
+            waiting.sort_by_key(|(at, _)| *at);
+            while waiting.first().is_some_and(|(at, _)| *at == held + 1) {
+                let (at, beat) = waiting.remove(0);
+                held = at;
+                if let Some((came, told_truth)) = beat {
+                    (proven, is_true) = (proven.max(Some(came)), told_truth);
+                }
+            }
+            let is_fresh = is_true && proven.is_some_and(|at| now - at <= BOUND);
+            let ran = run_with(&scene, &view, &ReplayGuard::default(), Now { unix: NOW, monotonic: now });
+            match ran.step() {
+                "permit" => prop_assert!(is_fresh && !suspended),
+                "9" => prop_assert!(suspended),
+                "11" => {
+                    prop_assert!(!is_fresh);
+                    prop_assert_eq!(ran.code(), Some(if is_true { Code::ViewStale } else { Code::ViewDiverged }));
+                }
+                other => prop_assert!(false, "denied at {other}"),
+            }
+        }
+    }
 }
 
 #[test]

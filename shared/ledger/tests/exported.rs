@@ -153,6 +153,33 @@ fn names_a_missing_truncated_or_longer_file() {
     assert!(!log.contains_key(BUNDLE));
 }
 
+/// A file that is cut is the one fault: not the index, whose lines are still those of the leaves, nor the checkpoint.
+#[test]
+fn what_follows_from_a_file_that_was_cut_is_not_told_as_another_fault() {
+    let log = good(600);
+    for path in ["tile/entries/000", "tile/entries/001", "tile/entries/002.p/88", "tile/0/001", "tile/0/002.p/88"] {
+        for kept in [None, Some(40)] {
+            let mut touched = log.clone();
+            match kept {
+                None => drop(touched.remove(path)),
+                Some(kept) => touched.get_mut(path).unwrap().truncate(kept),
+            }
+            let findings = checked(&touched).findings;
+            assert!(findings.len() == 1 && findings[0].file == path, "{path}: {findings:?}");
+        }
+    }
+    // What is wrong with the index beside it is told.
+    let mut both = log.clone();
+    both.remove("tile/entries/001");
+    let verdicts = String::from_utf8(both[VERDICTS].clone()).unwrap();
+    let less: String = verdicts.lines().take(590).map(|line| format!("{line}\n")).collect();
+    for wrong in [verdicts.replacen(r#"{"leaf":5,"#, r#"{"leaf":6,"#, 1), format!("{verdicts}{{}}\n"), less] {
+        both.insert(VERDICTS.into(), wrong.into_bytes());
+        let findings = checked(&both).findings;
+        assert!(findings.iter().any(|finding| finding.file == VERDICTS), "{findings:?}");
+    }
+}
+
 #[test]
 fn finds_a_dropped_a_swapped_and_an_inserted_leaf() {
     let log = good(9);

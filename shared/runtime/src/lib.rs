@@ -5,8 +5,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod durable;
 pub mod http;
 pub mod keys;
+pub mod kill_at;
 pub mod nats_server;
 pub mod run;
 pub mod shutdown;

@@ -75,6 +75,11 @@ impl Failure {
     }
 }
 
+/// What a health page says by these bytes of an answer: nothing if it is well, or why not.
+pub fn page_says(answer: &[u8]) -> Result<(), String> {
+    healthcheck::says(answer)
+}
+
 /// Runs a service: `fn main() -> ExitCode { service(SPEC, |ctx: Context<Config>| serve(ctx)) }`.
 ///
 /// Subcommands: `run` (default), `config show --origin`, `healthcheck`, and `--version`. Flags: `--config FILE`,

@@ -1,9 +1,10 @@
 //! Files that are there whole or not at all: a store that was being made when the process was killed, or the power
 //! went, does not stand in the way of the next start.
 
-use std::fs::File;
-use std::io::{ErrorKind, Result};
+use std::io::ErrorKind;
 use std::path::Path;
+
+use crate::durable::{settle_name, unless};
 
 /// What a file is called while it is made.
 const MAKING: &str = "making";
@@ -27,19 +28,15 @@ pub fn make_whole<E>(
     let name = || {
         unless(ErrorKind::AlreadyExists, std::fs::hard_link(&making, path))?;
         std::fs::remove_file(&making)?;
-        // The name is durable when its directory is.
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        settle_name(path)
     };
     name().map_err(failed)
 }
 
-fn unless(kind: ErrorKind, done: Result<()>) -> Result<()> {
-    done.or_else(|error| if error.kind() == kind { Ok(()) } else { Err(error) })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Result;
+
     use super::*;
 
     fn written(text: &'static str) -> impl FnOnce(&Path) -> Result<()> {

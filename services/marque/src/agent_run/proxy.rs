@@ -10,16 +10,14 @@ use std::time::Duration;
 
 use marque_identity::Code;
 use marque_signing::{base64url, nkey};
-use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::handshake::{self, LINE_BYTES_MAX, Refused, Shown};
 use super::holding::Holding;
 use crate::Failure;
 
-/// A line before the relay: the broker's own `max_control_line` (64 KB), in which a chain fits.
-const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Connections at once: one or two for each client, of a handful of clients.
 const CONNECTIONS_MAX: usize = 64;
 /// From the connection to the relay: as long as the broker's gatekeeper may take, and a little more.
@@ -28,11 +26,6 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The kernel's list of connections: about 150 bytes each.
 const CONNECTION_LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// What a client shows who it is by.
-const CREDENTIALS: [&str; 6] = ["user", "pass", "auth_token", "jwt", "nkey", "sig"];
-/// What the broker says of itself and its client needs not know: the nonce is ours to sign, the addresses lead past us.
-const NOT_TOLD: [&str; 7] =
-    ["nonce", "connect_urls", "ws_connect_urls", "xkey", "tls_required", "tls_available", "tls_verify"];
 
 /// The listening port.
 pub(super) struct Proxy {
@@ -42,21 +35,6 @@ pub(super) struct Proxy {
     holding: Arc<Holding>,
     user: u32,
     seats: Arc<Semaphore>,
-}
-
-/// Why a client is not connected.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error("'the port is for the user who runs it'")]
-    OtherUser,
-    #[error("'no broker is reached'")]
-    NoBroker,
-    #[error("'CONNECT is expected'")]
-    NoConnect,
-    #[error("'connect without credentials: this port holds the key'")]
-    Credentials,
-    #[error("'this port speaks no TLS'")]
-    Tls,
 }
 
 impl Proxy {
@@ -105,15 +83,15 @@ async fn pass(
     upstream: &[String],
     holding: &Holding,
 ) {
-    let open = async {
+    let opening = async {
         // A port of the loopback is open to every user of the machine; the agent's authority is not.
         let of = tokio::task::spawn_blocking(move || user_of(peer, own)).await.ok().flatten();
         if of != Some(user) {
             return Err(Refused::OtherUser);
         }
-        handshake(&mut client, upstream, holding).await
+        open(&mut client, upstream, holding).await
     };
-    match tokio::time::timeout(HANDSHAKE_TIME, open).await.unwrap_or(Err(Refused::NoConnect)) {
+    match tokio::time::timeout(HANDSHAKE_TIME, opening).await.unwrap_or(Err(Refused::NoConnect)) {
         Ok(mut broker) => {
             // Either side ends it when it likes.
             let _ = tokio::io::copy_bidirectional(&mut client, &mut broker).await;
@@ -132,37 +110,29 @@ async fn pass(
 /// 2. The client is greeted, without what is ours.
 /// 3. It answers with a `CONNECT` that carries no credentials.
 /// 4. The broker gets it with the key, the signature over its nonce and the chain, and all that came behind it.
-async fn handshake(client: &mut TcpStream, upstream: &[String], holding: &Holding) -> Result<TcpStream, Refused> {
+async fn open(client: &mut TcpStream, upstream: &[String], holding: &Holding) -> Result<TcpStream, Refused> {
     // 1.
     let mut broker = reach(upstream).await.ok_or(Refused::NoBroker)?;
-    let (greeting, behind) = read_line(&mut broker).await.ok_or(Refused::NoBroker)?;
-    let mut info = object(&greeting, "INFO").filter(|_| behind.is_empty()).ok_or(Refused::NoBroker)?;
-    let nonce = info.get("nonce").and_then(Value::as_str).map(str::to_owned).ok_or(Refused::NoBroker)?;
-    if info.get("tls_required").and_then(Value::as_bool) == Some(true) {
+    let (line, behind) = read_line(&mut broker).await.ok_or(Refused::NoBroker)?;
+    if !behind.is_empty() {
         return Err(Refused::NoBroker);
     }
-    let signature = holding.key().sign_nonce(nonce.as_bytes()).map_err(|_| Refused::NoBroker)?;
+    let greeting = handshake::greeting(&line)?;
+    let signature = holding.key().sign_nonce(greeting.nonce.as_bytes()).map_err(|_| Refused::NoBroker)?;
     // 2.
-    NOT_TOLD.iter().for_each(|name| drop(info.remove(*name)));
-    info.insert("auth_required".to_owned(), Value::Bool(false));
-    let greeting = format!("INFO {}\r\n", Value::Object(info));
-    client.write_all(greeting.as_bytes()).await.map_err(|_| Refused::NoConnect)?;
+    client.write_all(greeting.told.as_bytes()).await.map_err(|_| Refused::NoConnect)?;
     // 3.
     let (line, behind) = read_line(client).await.ok_or(Refused::NoConnect)?;
-    let mut options = object(&line, "CONNECT").ok_or(Refused::NoConnect)?;
-    let is_set = |value: &Value| !matches!(value, Value::Null) && value.as_str() != Some("");
-    if CREDENTIALS.iter().any(|name| options.get(*name).is_some_and(is_set)) {
-        return Err(Refused::Credentials);
-    }
-    if options.get("tls_required").and_then(Value::as_bool) == Some(true) {
-        return Err(Refused::Tls);
-    }
-    // 4.
     let commission = holding.commission().await;
-    options.insert("nkey".to_owned(), nkey::user_public(&holding.key().public()).into());
-    options.insert("sig".to_owned(), base64url(&signature).into());
-    options.insert("auth_token".to_owned(), commission.chain().into());
-    let connect = format!("CONNECT {}\r\n", Value::Object(options));
+    let connect = handshake::connect(
+        &line,
+        &Shown {
+            nkey: &nkey::user_public(&holding.key().public()),
+            signature: &base64url(&signature),
+            chain: commission.chain(),
+        },
+    )?;
+    // 4.
     let sent = async {
         broker.write_all(connect.as_bytes()).await?;
         broker.write_all(&behind).await
@@ -190,20 +160,10 @@ async fn read_line(stream: &mut TcpStream) -> Option<(Vec<u8>, Vec<u8>)> {
         if begin > LINE_BYTES_MAX || stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }
-        if let Some(at) = bytes.iter().skip(begin).position(|byte| *byte == b'\n') {
-            let behind = bytes.split_off(begin + at + 1);
-            return Some((bytes.trim_ascii_end().to_vec(), behind));
+        if let Some(line) = handshake::take_line(&mut bytes, begin) {
+            return Some((line, bytes));
         }
     }
-}
-
-/// The JSON object behind a verb. Duplicate members are refused: two readers might take different ones.
-fn object(line: &[u8], verb: &str) -> Option<Map<String, Value>> {
-    let (head, rest) = line.split_at_checked(verb.len())?;
-    if !head.eq_ignore_ascii_case(verb.as_bytes()) || !rest.first().is_some_and(u8::is_ascii_whitespace) {
-        return None;
-    }
-    marque_json::from_slice(rest, marque_json::Limits::bytes(LINE_BYTES_MAX)).ok()
 }
 
 /// `nats://host:port`, the port 4222 where none is named.
@@ -257,15 +217,6 @@ mod tests {
         drop(client);
         assert_eq!(user_of("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()), None);
         assert_eq!(listed_user("nonsense\n\n1: A B\n", "A", "B"), None);
-    }
-
-    #[test]
-    fn reads_a_verb_and_one_object() {
-        assert!(object(b"CONNECT {\"a\":1}", "CONNECT").is_some());
-        assert!(object(b"connect\t{}", "CONNECT").is_some());
-        for line in [&b"CONNECT{}"[..], b"CONNECT []", b"CONNECT {\"a\":1,\"a\":2}", b"PING", b"", b"CONNECT \xff"] {
-            assert!(object(line, "CONNECT").is_none());
-        }
     }
 
     #[test]

@@ -60,11 +60,14 @@ pub async fn get_bytes(
     if body.len() as u64 > bytes_max { Err(oversize()) } else { Ok((status, body)) }
 }
 
-fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
+/// Status and body of an answer that has come whole; none where it is no HTTP, or broke off.
+pub fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let (head, body) = (std::str::from_utf8(&answer[..end]).ok()?, &answer[end + 4..]);
     let mut lines = head.split("\r\n");
-    let status = lines.next()?.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
+    let status = lines.next()?.strip_prefix("HTTP/1.")?.get(2..5)?;
+    // A number would be read from `+20` too.
+    let status = status.bytes().all(|digit| digit.is_ascii_digit()).then(|| status.parse().ok())??;
     let header = |name: &str| {
         let line = lines.clone().find_map(|line| line.split_once(':').filter(|(n, _)| n.eq_ignore_ascii_case(name)));
         line.map(|(_, value)| value.trim().to_owned())
@@ -86,7 +89,8 @@ fn dechunk(mut body: &[u8]) -> Option<Vec<u8>> {
     loop {
         let end = body.windows(2).position(|window| window == b"\r\n")?;
         let size = std::str::from_utf8(&body[..end]).ok()?.split(';').next()?.trim();
-        let size = usize::from_str_radix(size, 16).ok()?;
+        let size =
+            size.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| usize::from_str_radix(size, 16).ok())??;
         if size == 0 {
             return Some(out);
         }
@@ -107,7 +111,11 @@ mod tests {
         let chunked = b"HTTP/1.1 503 X\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
         assert_eq!(parse(chunked), Some((503, b"abcde".to_vec())));
         assert_eq!(parse(&chunked[..60]), None);
-        for noise in ["", "HTTP/1.", "HTTP/1.1 2\r\n\r\n", "HTTP/1.é00\r\n\r\n", "SSH-2.0\r\n\r\n"] {
+        let signed = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n+3\r\nabc\r\n0\r\n\r\n";
+        assert_eq!(parse(signed), None);
+        for noise in
+            ["", "HTTP/1.", "HTTP/1.1 2\r\n\r\n", "HTTP/1.1 +20 OK\r\n\r\n", "HTTP/1.é00\r\n\r\n", "SSH-2.0\r\n\r\n"]
+        {
             assert_eq!(parse(noise.as_bytes()), None, "{noise}");
         }
     }

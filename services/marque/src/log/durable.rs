@@ -6,11 +6,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use marque_runtime::durable::{or_here, replace, settle};
+
 use crate::Failure;
 use crate::directory::make_private;
-
-/// What a file has while it is written.
-const PART: &str = "part";
 
 /// The folder of a copy, and which of its folders have names that are perhaps not on the disk yet.
 pub(super) struct Durable<'a> {
@@ -24,8 +23,9 @@ impl<'a> Durable<'a> {
         // The name of each folder that is made stands in the one above it.
         let mut unsettled = BTreeSet::new();
         for folder in to.ancestors() {
-            unsettled.insert(or_here(folder));
-            if or_here(folder).is_dir() {
+            let folder = or_here(folder);
+            unsettled.insert(folder.to_owned());
+            if folder.is_dir() {
                 break;
             }
         }
@@ -39,7 +39,7 @@ impl<'a> Durable<'a> {
         if let Some(folder) = file.parent() {
             make_private(folder)?;
             let below = folder.ancestors().take_while(|above| above.starts_with(self.to));
-            self.unsettled.extend(below.map(or_here));
+            self.unsettled.extend(below.map(|folder| or_here(folder).to_owned()));
         }
         Ok(file)
     }
@@ -47,14 +47,8 @@ impl<'a> Durable<'a> {
     /// Writes a file, whole or not at all: half a checkpoint would stand in the way of the next try. Gives its bytes.
     pub(super) fn write(&mut self, path: &str, bytes: &[u8]) -> Result<u64, Failure> {
         let file = self.place(path)?;
-        let part = file.with_added_extension(PART);
-        let write = || {
-            let mut writing = File::create(&part)?;
-            writing.write_all(bytes)?;
-            writing.sync_all()?;
-            std::fs::rename(&part, &file)
-        };
-        write().map_err(|error| Failure::file(&file, &error))?;
+        let failed = |error| Failure::file(&file, &error);
+        replace(&file, |writing| writing.write_all(bytes).map_err(failed), failed)?;
         Ok(bytes.len() as u64)
     }
 
@@ -73,15 +67,10 @@ impl<'a> Durable<'a> {
     /// Sees every name onto the disk that was given since.
     pub(super) fn settle(&mut self) -> Result<(), Failure> {
         for folder in std::mem::take(&mut self.unsettled) {
-            let settled = File::open(&folder).and_then(|open| open.sync_all());
-            settled.map_err(|error| Failure::file(&folder, &error))?;
+            settle(&folder).map_err(|error| Failure::file(&folder, &error))?;
         }
         Ok(())
     }
-}
-
-fn or_here(folder: &Path) -> PathBuf {
-    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
 }
 
 #[cfg(test)]
@@ -104,19 +93,5 @@ mod tests {
         assert!(files.adopt("tile/0/001").is_err());
         // In a folder that is there, nothing above it has a new name.
         assert_eq!(Durable::at(&to).unwrap().unsettled, BTreeSet::from([to]));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_written_leaves_the_one_that_was_there() {
-        let home = tempfile::tempdir().unwrap();
-        let mut files = Durable::at(home.path()).unwrap();
-        files.write("checkpoint", b"old").unwrap();
-        std::fs::create_dir(home.path().join("checkpoint.part")).unwrap();
-        assert!(files.write("checkpoint", b"new").is_err());
-        assert_eq!(std::fs::read(home.path().join("checkpoint")).unwrap(), b"old");
-        std::fs::remove_dir(home.path().join("checkpoint.part")).unwrap();
-        files.write("checkpoint", b"new").unwrap();
-        assert_eq!(std::fs::read(home.path().join("checkpoint")).unwrap(), b"new");
-        assert!(!home.path().join("checkpoint.part").exists());
     }
 }

@@ -51,6 +51,14 @@ pub(crate) enum Kind {
     Restart {
         forward_ms: i64,
     },
+    /// The next heartbeat vouches for another set, or for another number of directives.
+    Lie {
+        of_count: bool,
+    },
+    /// Someone stores an old heartbeat again, at another place than it was signed for.
+    OldBeat {
+        back: usize,
+    },
     Garbage,
 }
 
@@ -89,6 +97,8 @@ fn kind() -> impl Strategy<Value = Kind> {
         4 => (prop_oneof![Just(Op::Resume), Just(Op::Lift)], 0usize..4).prop_map(|(op, back)| Kind::Loosen { op, back }),
         1 => (0usize..6).prop_map(|back| Kind::Replay { back }),
         1 => (0i64..20_000).prop_map(|forward_ms| Kind::Restart { forward_ms }),
+        1 => any::<bool>().prop_map(|of_count| Kind::Lie { of_count }),
+        1 => (0usize..6).prop_map(|back| Kind::OldBeat { back }),
         1 => Just(Kind::Garbage),
     ]
 }
@@ -128,12 +138,20 @@ pub(crate) struct Entry {
     committed: Copies,
 }
 
+impl Entry {
+    fn is_heartbeat(&self) -> bool {
+        matches!(&self.item, Item::Heartbeat(beat) if beat.epoch == self.seq)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) entries: Vec<Entry>,
     clock_ahead_ms: i64,
     boot_ms: i64,
     beats: u64,
+    lies_next: Option<bool>,
+    lies: BTreeSet<Epoch>,
 }
 
 impl Log {
@@ -183,6 +201,10 @@ impl Log {
         self.push(now_ms, Some(HEARTBEAT_TTL_MS), Item::Heartbeat(beat.clone()), Copies::Lost, committed);
         let (active, digest) = self.active_at(self.last());
         (beat.active, beat.set_digest) = (active.len() as u64, digest);
+        if let Some(of_count) = self.lies_next.take() {
+            self.lies.insert(beat.epoch);
+            if of_count { beat.active += 1 } else { beat.set_digest.insert(&Digest([0xee; 32])) }
+        }
         self.entries.last_mut().unwrap().item = Item::Heartbeat(beat);
     }
 
@@ -201,6 +223,15 @@ impl Log {
             Kind::Replay { back } => {
                 let Some(old) = self.nth_back(*back) else { return };
                 return self.push(now_ms, None, Item::Directive(old), act.raw, act.committed);
+            }
+            Kind::Lie { of_count } => {
+                self.lies_next = Some(*of_count);
+                return;
+            }
+            Kind::OldBeat { back } => {
+                let beats = self.entries.iter().filter(|entry| matches!(entry.item, Item::Heartbeat(_)));
+                let Some(old) = beats.rev().nth(*back).map(|entry| entry.item.clone()) else { return };
+                return self.push(now_ms, Some(HEARTBEAT_TTL_MS), old, Copies::Lost, act.committed);
             }
             Kind::Restart { forward_ms } => {
                 self.clock_ahead_ms += forward_ms;
@@ -253,7 +284,7 @@ impl Log {
         let mut first_beat = true;
         for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.at_ms >= plan.joins_ms) {
             // The first heartbeat is in time: by it the view measures the others.
-            let opens = first_beat && matches!(entry.item, Item::Heartbeat(_));
+            let opens = first_beat && entry.is_heartbeat();
             let committed = if opens { Copies::Once(0) } else { entry.committed };
             first_beat &= !opens;
             for (raw, copies) in [(true, entry.raw), (false, committed)] {
@@ -296,6 +327,7 @@ impl Log {
                     _ = ends && ended.insert(signed.directive().id);
                     !ends
                 }),
+                Item::Heartbeat(_) if !entry.is_heartbeat() => {}
                 Item::Heartbeat(beat) => {
                     time_ms = beat.t.0;
                     active.retain(|_, signed| {
@@ -329,13 +361,20 @@ impl Log {
         self.directives().any(|(_, signed)| signed.directive().id == *id && signed.directive().op.tightens())
     }
 
-    pub(crate) fn is_heartbeat(&self, epoch: Epoch) -> bool {
-        self.entries.iter().any(|entry| entry.seq == epoch && matches!(entry.item, Item::Heartbeat(_)))
+    /// The heartbeat that stands here, at the place that it was signed for: when it was sent, and whether it is true.
+    pub(crate) fn heartbeat(&self, epoch: Epoch) -> Option<(i64, bool)> {
+        let entry = self.entries.iter().find(|entry| entry.seq == epoch && entry.is_heartbeat())?;
+        Some((entry.at_ms, !self.lies.contains(&epoch)))
     }
 
-    pub(crate) fn youngest_heartbeat_up_to(&self, epoch: Epoch) -> Option<i64> {
-        let beats = self.entries.iter().filter(|e| e.seq <= epoch && matches!(e.item, Item::Heartbeat(_)));
-        beats.map(|entry| entry.at_ms).max()
+    /// Whether the broadcaster was ever started again.
+    pub(crate) fn is_restarted(&self) -> bool {
+        self.boot_ms != WALL_MS
+    }
+
+    /// Whether a heartbeat stands here that was signed for another place.
+    pub(crate) fn is_misplaced(&self, epoch: Epoch) -> bool {
+        self.entries.iter().any(|e| e.seq == epoch && matches!(e.item, Item::Heartbeat(_)) && !e.is_heartbeat())
     }
 }
 

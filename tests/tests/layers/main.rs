@@ -1,9 +1,14 @@
 //! The layer rules: a `[dependencies]` line between our crates points only down, services never depend on each
-//! other, and only the rooms named for it know NATS, tokio or a cipher. The README's map names every room.
+//! other, and only the rooms named for it know NATS, tokio or a cipher; and the sources of L0 to L2 do not touch the
+//! world. One version of each crate, too. The README's map names every room.
 
 #![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
 
+mod cold;
+mod doubles;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Floor of each package; inside a floor only what `WITHIN` lists.
@@ -57,8 +62,29 @@ const ONLY: &[(&str, &[&str])] = &[
 /// What L0 to L2 do without, so that a gateway or an auditor links them alone.
 const COLD_WITHOUT: &[&str] = &["tokio", "async-nats", "futures", "tracing"];
 
+/// Where L0 to L2 touch the world all the same: by these names, in these files, and nowhere else.
+const TOUCHES: &[(&str, &[&str])] = &[
+    // The id of a token or record: time and randomness, so that no two are the same.
+    ("marque-identity", &["src/token.rs: uuid::Uuid::now_v7"]),
+    // Where keys are made.
+    ("marque-signing", &["src/key.rs: getrandom::fill", "src/xkey.rs: SigningKey::generate"]),
+    // A copy of the log is read from its folder, and verified on every core.
+    (
+        "marque-ledger",
+        &[
+            "src/directory.rs: std::fs::File",
+            "src/directory.rs: std::fs::File::open",
+            "src/directory.rs: std::fs::read_dir",
+            "src/verify/in_order.rs: std::thread::scope",
+        ],
+    ),
+    // A record's id, and the key of one sealed box.
+    ("marque-judgement", &["src/record.rs: TokenId::generate", "src/sealed.rs: SealingKey::generate"]),
+];
+
 struct Package {
     name: String,
+    folder: PathBuf,
     dependencies: BTreeSet<String>,
 }
 
@@ -74,6 +100,7 @@ fn packages() -> Vec<Package> {
     let normal = |dependency: &&serde_json::Value| dependency["kind"].is_null();
     let package = |package: &serde_json::Value| Package {
         name: package["name"].as_str().unwrap().to_owned(),
+        folder: Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap().to_owned(),
         dependencies: package["dependencies"]
             .as_array()
             .unwrap()
@@ -113,6 +140,15 @@ fn cold_rooms_stay_cold() {
             let knows = package.dependencies.contains(*foreign);
             assert!(!knows || rooms.contains(&package.name.as_str()), "{} must not know {foreign}", package.name);
         }
+    }
+}
+
+#[test]
+fn cold_sources_touch_nothing() {
+    let floors: BTreeMap<&str, u8> = FLOORS.iter().copied().collect();
+    for package in packages().iter().filter(|package| floors[package.name.as_str()] <= 2) {
+        let known = TOUCHES.iter().find(|(name, _)| *name == package.name).map_or(&[][..], |(_, touches)| touches);
+        assert_eq!(cold::touched(&package.folder), known, "{}", package.name);
     }
 }
 
