@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::agent_home::AgentHome;
 use crate::cli::{Common, duration};
-use crate::directory::read_key;
+use crate::directory::{Directory, read_key};
 use crate::inspect::read_bounded;
 use crate::output::{Answer, Output, facts};
 use crate::{Failure, blueprint, time};
@@ -194,7 +194,10 @@ async fn invite(args: &InviteArgs, common: &Common, out: &Output) -> Result<Answ
     blueprint::must_be_known(&args.blueprint, common, out).await?;
     let (token, exp) = join_token(&key, &domain, &args.blueprint, args.ttl)?;
     out.talk(format!("use it once, before {}:", time::utc(exp)));
-    out.talk("  marque agent enrol --home ./agent --model MODEL --join TOKEN");
+    let model =
+        common.connection.dir.as_ref().and_then(|dir| blueprint::model_in(&Directory::at(dir), &args.blueprint));
+    let model = model.as_deref().unwrap_or("MODEL");
+    out.talk(format!("  marque agent enrol --home ./agent --model {model} --join TOKEN"));
     Ok(Answer::yes(json!({ "join_token": token, "blueprint": args.blueprint, "expires_at": exp }), token.clone()))
 }
 

@@ -88,6 +88,14 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
     files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect()
 }
 
+/// The first model that a blueprint of this directory allows, where its file lies there and names one.
+pub(crate) fn model_in(directory: &Directory, name: &BlueprintName) -> Option<String> {
+    let file = directory.blueprints().join(format!("{name}.toml"));
+    let text = inspect::read_bounded(&file.display().to_string(), FILE_BYTES_MAX).ok()?;
+    let document: toml::Table = String::from_utf8(text).ok()?.parse().ok()?;
+    document.get("models")?.as_array()?.first()?.as_str().map(str::to_owned)
+}
+
 /// The blueprints of the issuer's list.
 fn names_of(reply: &Value) -> BTreeSet<String> {
     let list = reply.get("blueprints").unwrap_or(reply).as_array();

@@ -185,7 +185,7 @@ struct Signals {
 impl Bus {
     /// Starts connecting and goes on trying in the background: a service starts without a broker and waits.
     pub async fn connect(options: ConnectOptions) -> Result<Self, BusError> {
-        Self::open(options, true).await
+        Self::open(options, true, Arc::default()).await
     }
 
     /// Connects, or says within `deadline` why not. For commands, which do not wait for a broker.
@@ -195,14 +195,18 @@ impl Bus {
     pub async fn connect_now(options: ConnectOptions, deadline: Duration) -> Result<Self, BusError> {
         let url = without_user(&options.url);
         let until = tokio::time::Instant::now() + deadline;
-        let bus = match tokio::time::timeout_at(until, Self::open(options, false)).await {
+        let undecided = || BusError::NotAdmitted(format!("{url}: no word within {deadline:?}"));
+        let greeted = Arc::new(AtomicBool::new(false));
+        let is_agent = matches!(options.identity, Identity::Key(_, Some(_)));
+        let bus = match tokio::time::timeout_at(until, Self::open(options, false, greeted.clone())).await {
             Ok(opened) => opened?,
+            Err(_) if is_agent && greeted.load(Ordering::Acquire) => return Err(undecided()),
             Err(_) => return Err(BusError::Unavailable(format!("{url}: no connection within {deadline:?}"))),
         };
         if bus.presented.is_some() {
             match tokio::time::timeout_at(until, bus.let_in(&url)).await {
                 Ok(let_in) => let_in?,
-                Err(_) => return Err(BusError::NotAdmitted(format!("{url}: no word within {deadline:?}"))),
+                Err(_) => return Err(undecided()),
             }
         }
         Ok(bus)
@@ -223,7 +227,8 @@ impl Bus {
         }
     }
 
-    async fn open(options: ConnectOptions, retry: bool) -> Result<Self, BusError> {
+    /// `greeted` becomes true once the broker has told us its nonce.
+    async fn open(options: ConnectOptions, retry: bool, greeted: Arc<AtomicBool>) -> Result<Self, BusError> {
         let instance: Arc<str> = uuid::Uuid::now_v7().simple().to_string().split_off(20).into();
         let signals = Signals {
             disturbances: watch::Sender::new(0),
@@ -239,7 +244,7 @@ impl Bus {
         };
         let (life, alive) = watch::channel(());
         let nats = match &options.identity {
-            Identity::Key(key, presented) => with_key(key.clone(), presented.clone()),
+            Identity::Key(key, presented) => with_key(key.clone(), presented.clone(), greeted),
             Identity::None | Identity::Password(..) | Identity::Credentials(_) | Identity::Nkey(_) => {
                 async_nats::ConnectOptions::new()
             }
@@ -487,8 +492,13 @@ impl Signals {
 }
 
 /// Signs each server's nonce, and shows what an agent presents.
-fn with_key(key: Arc<SigningKey>, presented: Option<Presented>) -> async_nats::ConnectOptions {
+fn with_key(
+    key: Arc<SigningKey>,
+    presented: Option<Presented>,
+    greeted: Arc<AtomicBool>,
+) -> async_nats::ConnectOptions {
     async_nats::ConnectOptions::with_auth_callback(move |nonce| {
+        greeted.store(true, Ordering::Release);
         let mut auth = async_nats::Auth::new();
         auth.nkey = Some(nkey::user_public(&key.public()));
         auth.token = presented.as_ref().map(|presented| presented.text().to_string());

@@ -1,7 +1,9 @@
 //! `call`: one signed action, and what became of it.
 
 use futures::StreamExt as _;
+use marque::service_config::Service;
 use marque_bus::permissions::BusRole;
+use marque_judgement::record::Body;
 use marque_test_support::eventually;
 use marque_tests::cast::{self, GATED, HOSTED};
 use marque_tests::system::DEADLINE;
@@ -75,9 +77,15 @@ async fn a_call_whose_tool_does_not_answer_is_neither_a_yes_nor_a_no() {
     let home = stage.enrolled("agent");
     let chain = stage.issued(&home);
     let gated = ["call", "--gate", "--home", &home, "--chain", &chain, GATED, r#"{"account":1}"#];
-    // 1. Permitted and recorded; there is no tool behind the gate.
-    let failed = stage.refused(4, &gated);
-    assert_eq!(failed["code"], "tool_failed");
+    // 1. Permitted and recorded; there is no tool behind the gate, so that nothing ran.
+    let unserved = stage.refused(3, &gated);
+    assert_eq!(unserved["code"], "tool_unserved");
+    assert_eq!(unserved["message"], format!("no tool host serves `{GATED}`"));
+    assert!(unserved["hint"].as_str().unwrap().contains("marque audit explain"), "{unserved}");
+    let outcomes = async |status: &str| {
+        stage.recorded(|record| matches!(&record.body, Body::Completed(c) if c.status.as_deref() == Some(status))).await
+    };
+    assert_eq!(outcomes("tool_unserved").await, 1);
     // 2. A tool that never answers.
     let mute = stage.system.bus(BusRole::Host).await.unwrap();
     let mut requests = mute.client().subscribe(GATED).await.unwrap();
@@ -98,6 +106,42 @@ async fn a_call_whose_tool_does_not_answer_is_neither_a_yes_nor_a_no() {
         if said.code == 3 { Ok(()) } else { Err(format!("{said:?}")) }
     })
     .await;
-    assert_eq!(stage.refused(3, &Stage::call(&home, &chain, r#"{"account":1}"#))["code"], "unavailable");
+    let unserved = stage.refused(3, &Stage::call(&home, &chain, r#"{"account":1}"#));
+    assert_eq!(unserved["code"], "tool_unserved");
+    assert_eq!(unserved["message"], format!("no tool host serves `{HOSTED}`"));
+    assert!(unserved["hint"].as_str().unwrap().contains("marque blueprint info"), "{unserved}");
+    // 5. Nobody stands at the gate.
+    stage.system.kill(Service::Verifier);
+    eventually("the verifier is gone", DEADLINE, || async {
+        let said = stage.said("json", &gated).document()["error"]["message"].to_string();
+        if said.contains("no verifier serves the gate") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    assert_eq!(stage.refused(3, &gated)["code"], "unavailable");
+    stage.stop().await;
+}
+
+/// Whom the broker asks about an agent is away: that is neither a refusal, nor a broker that is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_on_whom_nobody_decides_is_told_so() {
+    let mut stage = Stage::start().await;
+    let home = stage.enrolled("agent");
+    let chain = stage.issued(&home);
+    let call = [&Stage::call(&home, &chain, r#"{"account":1}"#)[..], &["--timeout", "1s"]].concat();
+    stage.yes(&call);
+    let undecided = |stage: &Stage| {
+        let error = stage.refused(3, &call);
+        assert_eq!(error["code"], "unavailable");
+        assert!(error["message"].as_str().unwrap().contains("does not decide whether to let us in"), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("gatekeeper"), "{error}");
+    };
+    stage.system.freeze(Service::Gatekeeper, true);
+    undecided(&stage);
+    stage.system.kill(Service::Gatekeeper);
+    undecided(&stage);
+    // Its twin: a broker that is not there.
+    stage.system.kill_broker();
+    let error = stage.refused(3, &call);
+    assert!(error["hint"].as_str().unwrap().contains("is a broker at"), "{error}");
     stage.stop().await;
 }

@@ -54,6 +54,16 @@ fn a_proof_holds_by_key_policy_or_bundle() {
     // Several keys: the one that signed is among them.
     let other = VerifierKey::new("other.example", KeyKind::Ed25519, SigningKey::from_seed(&[5; 32]).public()).unwrap();
     assert_eq!(desk.check(&proof, &["--key", &other.to_string(), "--key", &key]).0, 0);
+    // The key is printed where the bundle is, and named where it is missing.
+    let printed = ran(&["log", "key", "--bundle", &desk.bundle()]);
+    assert_eq!((printed.status.code(), String::from_utf8(printed.stdout).unwrap().trim()), (Some(0), &key[..]));
+    let (code, said) = answered(&["log", "key", "--bundle", &desk.bundle(), "--epoch", "2"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said["keys"][0].as_str().unwrap().starts_with("acme.example/audit/e2+"), "{said}");
+    assert_eq!(answered(&["log", "key", "--bundle", &desk.bundle(), "--epoch", "0"]).0, 2);
+    let (code, said) = desk.check(&proof, &[]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said["error"]["hint"].as_str().unwrap().contains("marque log key"), "{said}");
     // For people.
     let file = desk.put("x.tlog-proof", proof.to_string());
     let text = String::from_utf8(ran(&["audit", "check", &file, "--key", &key]).stdout).unwrap();

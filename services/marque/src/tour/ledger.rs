@@ -19,21 +19,30 @@ const SINK_TIME: Duration = Duration::from_secs(20);
 /// How often it is asked again.
 const POLL_TIME: Duration = Duration::from_millis(50);
 
+/// The *decided* records that the story comes back to.
+pub(super) struct Records {
+    /// The first permit.
+    pub permit: String,
+    /// The denial of a child whose parent was revoked.
+    pub denial: String,
+    /// The last call, which was permitted: once its outcome is logged, so is all that was done before.
+    pub last: String,
+}
+
 /// Tells it.
 pub(super) async fn tell(
     place: &Place,
     stage: &Stage,
     task: &TaskId,
     researcher: &SubAgent,
-    first: &str,
-    last: &str,
+    records: &Records,
     teller: &mut Teller,
 ) -> Result<(), Failure> {
     let bus = &stage.operator_bus;
     teller
         .step("who did what", async {
-            // The sink has everything once it has the last decision.
-            until_logged(stage, last, |_| true).await?;
+            // The sink has everything once it has the last call's outcome.
+            until_logged(stage, &records.last, |explained| outcome_leaf(explained).is_some()).await?;
             let agent = researcher.commission.key().did().to_string();
             let by_agent = Query { agent: Some(agent), kind: Some("decided".into()), ..Query::default() };
             let decided = audit::query(bus, &by_agent, audit::ASK_TIME).await?;
@@ -51,7 +60,7 @@ pub(super) async fn tell(
             Ok(((), told))
         })
         .await?;
-    for (name, record) in [("why it was permitted", first), ("why its child was denied", last)] {
+    for (name, record) in [("why it was permitted", &records.permit), ("why its child was denied", &records.denial)] {
         teller
             .step(name, async {
                 let explained = audit::explain(bus, record, audit::ASK_TIME).await?;
@@ -63,8 +72,9 @@ pub(super) async fn tell(
     let copy = home.path().join("log");
     teller
         .step("the log is taken home", async {
-            // The next checkpoint has it; the sink signs one each second.
-            until_logged(stage, last, |explained| explained.get("inclusion").is_some_and(Value::is_object)).await?;
+            // The next checkpoint has it; the sink signs one each second. One that has the last decision may still lack
+            // its outcome.
+            until_logged(stage, &records.last, is_all_sealed).await?;
             let exported = log::export(&place.sink_page, &copy, &stage.bundle).await?;
             Ok((
                 (),
@@ -104,6 +114,17 @@ pub(super) async fn tell(
 
 fn decision(record: &Value) -> Option<&str> {
     record.pointer("/record/decision").and_then(Value::as_str)
+}
+
+/// Where an explained action's outcome stands in the log, if it does.
+fn outcome_leaf(explained: &Value) -> Option<u64> {
+    explained.get("completed")?.as_array()?.iter().filter_map(|row| row.get("leaf")?.as_u64()).max()
+}
+
+/// Whether a checkpoint stands over an action and its outcome.
+fn is_all_sealed(explained: &Value) -> bool {
+    let sealed = explained.pointer("/inclusion/tree_size").and_then(Value::as_u64);
+    outcome_leaf(explained).zip(sealed).is_some_and(|(outcome, sealed)| outcome < sealed)
 }
 
 /// Waits until the sink knows a record, and says of it what is waited for.
@@ -157,4 +178,20 @@ fn touch_one_record(log: &Path) -> Result<String, Failure> {
     }
     std::fs::write(&file, &bytes).map_err(|error| Failure::file(&file, &error))?;
     Ok(entries.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_action_is_taken_home_with_its_outcome() {
+        let explained = |tree_size: u64, completed: Value| json!({ "inclusion": { "tree_size": tree_size }, "completed": completed });
+        assert!(is_all_sealed(&explained(49, json!([{ "leaf": 48 }]))));
+        assert!(!is_all_sealed(&explained(48, json!([{ "leaf": 48 }]))), "the decision alone is sealed");
+        assert!(!is_all_sealed(&explained(49, json!([]))));
+        assert!(!is_all_sealed(&json!({ "inclusion": null, "completed": [{ "leaf": 48 }] })));
+    }
 }

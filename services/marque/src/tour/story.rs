@@ -13,6 +13,7 @@ use marque_signing::bundle::Role;
 use serde_json::json;
 
 use super::expect::{denied, otherwise, permitted, told};
+use super::ledger::Records;
 use super::people::{self, SubAgent};
 use super::stage::{ARCHIVE, CRM, MAIL, Place, Stage};
 use super::teller::Teller;
@@ -80,10 +81,21 @@ pub(super) async fn tell(place: &Place, teller: &mut Teller) -> Result<(), Failu
 
     teller.chapter("It is narrowed, and ended, while it runs")?;
     is_narrowed(&stage, &bus, &researcher, teller).await?;
-    let last = is_revoked(&stage, &bus, &researcher, &reader, &writer, teller).await?;
+    let ended = is_revoked(&stage, &bus, &researcher, &reader, &writer, teller).await?;
 
     teller.chapter("What it did stands in the log")?;
-    ledger::tell(place, &stage, &task, &researcher, &first, &last, teller).await
+    let records = Records { permit: first, denial: ended.denial, last: ended.last };
+    ledger::tell(place, &stage, &task, &researcher, &records, teller).await
+}
+
+/// What came of the end of a sub-agent.
+struct Ended {
+    /// The *decided* record of its child's denial.
+    denial: String,
+    /// The *decided* record of its sibling's call, the story's last.
+    last: String,
+    /// The sibling's connection. It stands until the log was taken home: its end is a record, too.
+    _connection: Bus,
 }
 
 /// A task of its own for each tour, so that its records can be told from others'.
@@ -253,7 +265,7 @@ async fn is_narrowed(stage: &Stage, bus: &Bus, researcher: &SubAgent, teller: &m
         .await
 }
 
-/// The sub-agent is ended, its child with it, its sibling not. Answers the id of the grandchild's *decided* record.
+/// The sub-agent is ended, its child with it, its sibling not.
 async fn is_revoked(
     stage: &Stage,
     bus: &Bus,
@@ -261,7 +273,7 @@ async fn is_revoked(
     reader: &SubAgent,
     writer: &SubAgent,
     teller: &mut Teller,
-) -> Result<String, Failure> {
+) -> Result<Ended, Failure> {
     teller
         .step("the operator revokes it", async {
             reach(stage, aimed(Op::Revoke, researcher, "its prompts were injected")).await
@@ -283,7 +295,7 @@ async fn is_revoked(
             Ok(((), told(&denied(outcome, Code::Revoked)?)))
         })
         .await?;
-    let last = teller
+    let denial = teller
         .step("its child, never seen before", async {
             turned_away(stage.connect_by(&reader.commission).await)?;
             let actor = reader.commission.on(&others);
@@ -293,15 +305,16 @@ async fn is_revoked(
             Ok((record, format!("REFUSED at the door, and {}", told(&denial))))
         })
         .await?;
-    teller
+    let last = teller
         .step("its sibling", async {
             let actor = writer.commission.on(&others);
             let args = json!({ "to": "research@acme.example", "subject": "report", "body": "three invoices are open" });
-            permitted(actor.call(MAIL, &args, Why::because("the report is due")).await)?;
-            Ok(((), "permitted: the mail went out, once in the whole cluster".to_owned()))
+            let answer = permitted(actor.call(MAIL, &args, Why::because("the report is due")).await)?;
+            let record = answer.record.ok_or_else(|| otherwise("the answer names no decided record"))?;
+            Ok((record, "permitted: the mail went out, once in the whole cluster".to_owned()))
         })
         .await?;
-    Ok(last)
+    Ok(Ended { denial, last, _connection: others })
 }
 
 /// Waits until the broker has closed a connection.
