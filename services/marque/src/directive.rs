@@ -144,7 +144,7 @@ async fn tighten(
     // Under an earlier try's key it is that try's end, which may have passed since.
     if let Some(until) = until.filter(|until| *until <= Clock::new().unix() && how.retry_key.is_none()) {
         let passed = Failure::usage(format!("--until {} has passed", time::utc(until)));
-        return Err(Failure { argument: Some("--until".to_owned()), ..passed }.hint("name a later moment, or +15m"));
+        return Err(Failure { argument: Some("--until".into()), ..passed }.hint("name a later moment, or +15m"));
     }
     let target = aim.target(common)?;
     let consequence = consequence(op, &target, until);

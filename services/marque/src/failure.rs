@@ -21,7 +21,7 @@ pub struct Failure {
     pub message: String,
     /// The argument of the command line that is wrong, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub argument: Option<String>,
+    pub argument: Option<Box<str>>,
     /// Who has to change something.
     pub blame: Blame,
     /// What to do next, with a command.
