@@ -61,7 +61,7 @@ fn failure(args: &[OsString], error: &clap::Error) -> Failure {
     let tips = text.split("\n\n").flat_map(str::lines).filter_map(|line| line.trim().strip_prefix("tip: "));
     let help = format!("`{} --help` says what it takes", command(args));
     let hint = tips.map(str::to_owned).chain([help]).collect::<Vec<_>>().join("; ");
-    Failure { argument: argument.map(String::into_boxed_str), ..Failure::usage(what) }.hint(hint)
+    Failure { argument: argument.map(Into::into), ..Failure::usage(what) }.hint(hint)
 }
 
 /// The command that was being read: the words of the line that lead to it.
