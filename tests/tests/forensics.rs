@@ -208,8 +208,10 @@ fn what_rested_on_a_token_or_a_key(past: &Past) {
         assert!(first > past.narrowed_after);
     }
     // All that the agent's key held: the whole task. A manifest that nobody ran: nothing.
-    let (_, nothing) = ask(log, &["audit", "blast-radius", "manifest", &"00".repeat(32)]);
-    assert_eq!(nothing["records"], json!([]));
+    for (kind, value) in [("manifest", "00".repeat(32)), ("token", "00".repeat(32))] {
+        let (code, nothing) = ask(log, &["audit", "blast-radius", kind, &value]);
+        assert_eq!((code, &nothing["error"]["code"]), (6, &"not_found".into()), "{nothing}");
+    }
     let (code, _) = ask(log, &["audit", "blast-radius", "key", "did:key:nonsense"]);
     assert_eq!(code, 2);
 }

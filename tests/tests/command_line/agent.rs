@@ -76,6 +76,19 @@ async fn a_commission_is_issued_delegated_and_looked_at_by_hand() {
     assert_eq!(stage.recorded(of_task).await, 0, "a dry run is not recorded");
     let chain = stage.issued(&home);
     assert_ne!(stage.recorded(of_task).await, 0);
+    // Issued, and lost on the way to the reader's disk: it has happened.
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let dir = stage.system.directory().path().display().to_string();
+    let args = [issue(&home, &tools), vec!["--dir", &dir]].concat();
+    let lost = std::process::Command::new(super::binary()).args(args).stdout(full).output().unwrap();
+    let told = String::from_utf8_lossy(&lost.stderr).into_owned();
+    assert!(lost.status.code() == Some(4) && told.contains("error[output_lost]"), "{told}");
+    // A task that the log does not know is not an empty tree.
+    assert_eq!(stage.refused(6, &["agent", "tree", "--task", "urn:task:none"])["code"], "not_found");
+    // An invitation for what the issuer does not know is refused, with what it knows.
+    let unknown = stage.refused(6, &["agent", "invite", "--blueprint", "nope"]);
+    assert_eq!(unknown["code"], "blueprint_unknown");
+    assert!(unknown["hint"].as_str().unwrap().contains(super::BLUEPRINT), "{unknown}");
     let more = json!({ "nats:tools.mail.send": {} }).to_string();
     assert_eq!(stage.refused(1, &issue(&home, &more))["code"], "ceiling_exceeded");
     // 2. What can't be read is no ceiling.
@@ -101,7 +114,14 @@ async fn a_commission_is_issued_delegated_and_looked_at_by_hand() {
     let one = json!({ format!("nats:{HOSTED}"): { "account": { "constraint_type": "range", "max": 9 } } }).to_string();
     let handed = stage.yes(&delegate(&home, &chain, &to, &one));
     assert_eq!(handed["holder"], json!(to));
-    assert_eq!(stage.refused(1, &delegate(&home, &chain, &to, &more))["code"], "authority_widened");
+    let widened = stage.refused(1, &delegate(&home, &chain, &to, &more));
+    assert_eq!(widened["code"], "authority_widened");
+    let message = widened["message"].as_str().unwrap();
+    let last = message.rsplit(": ").next().unwrap();
+    assert_eq!(message.matches(last).count(), 1, "said once: {message}");
+    // A life beyond the parent's is cut, and that is said; one within it is not talked about.
+    let ttl = |ttl| stage.said("human", &[delegate(&home, &chain, &to, &one), vec!["--ttl", ttl]].concat());
+    assert!(ttl("10h").err.contains("--ttl was cut") && ttl("1m").err.is_empty());
     assert_eq!(stage.refused(2, &delegate(&home, &chain, &to, "{"))["code"], "malformed");
     assert_eq!(stage.refused(5, &delegate(&sub, &chain, &to, &one))["code"], "possession_unproven");
     // 4. Decoded, and verified.

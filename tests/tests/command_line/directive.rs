@@ -86,7 +86,12 @@ async fn a_suspension_is_resumed_and_a_revocation_is_not() {
     assert!([1, 5].contains(&stage.said("json", &call).code));
     stage.refused(6, &["resume", "01900000-0000-7000-8000-000000000000"]);
     for verb in ["resume", "lift"] {
-        assert_eq!(stage.refused(6, &[verb, id])["code"], "conflict", "what is revoked stays revoked");
+        let refused = stage.refused(6, &[verb, id]);
+        assert_eq!(refused["code"], "conflict", "what is revoked stays revoked");
+        assert!(refused["message"].as_str().unwrap().ends_with("a revoke is final"), "{refused}");
+        assert!(refused["hint"].as_str().unwrap().contains("`marque revoke ls`"), "{refused}");
+        let said = stage.said("human", &[verb, id]);
+        assert!(!said.err.contains("works again"), "nothing is promised before it is refused: {said:?}");
     }
     assert_eq!(in_force(&stage), [id]);
     let status = stage.yes(&["revoke", "status"]);

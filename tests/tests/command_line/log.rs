@@ -57,7 +57,11 @@ async fn a_copy_holds_or_does_not_or_is_not_there() {
         assert!(nothing_stated || (no.code == 1 && no.out.contains("DOES NOT HOLD")), "{file}: {no:?}");
         std::fs::write(file, whole).unwrap();
     }
-    stage.yes(&["log", "verify", &copy]);
+    // 5. What lies beside the log's files is named, and is no fault of the log.
+    assert!(!stage.human(&["log", "verify", &copy]).contains("that no log has"));
+    std::fs::write(format!("{copy}/marque/notes.txt"), "mine").unwrap();
+    let beside = stage.human(&["log", "verify", &copy]);
+    assert!(beside.contains("1 file that no log has: `marque/notes.txt`"), "{beside}");
     stage.stop().await;
 }
 
