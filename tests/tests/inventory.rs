@@ -4,7 +4,7 @@
 
 use marque::service_config::Service;
 use marque_agent::enforce::Policy;
-use marque_agent::{CallError, Commission, Why};
+use marque_agent::{Commission, Why};
 use marque_identity::Code;
 use marque_judgement::record::{Body, Record};
 use marque_test_support::eventually;
@@ -103,7 +103,7 @@ async fn an_action_that_reached_nobody_leaves_no_gap() {
     let bus = root.connect(system.url(), "test-agent", DEADLINE).await.unwrap();
     // 1. Nobody serves it yet.
     let unserved = call(&root, &bus, 1).await.unwrap_err();
-    assert!(matches!(&unserved, CallError::Unanswered(refusal) if refusal.code == Code::Unavailable), "{unserved:?}");
+    assert_eq!(unserved.code(), Code::ToolUnserved, "{unserved:?}");
     // 2. Not granted, so that the broker does not carry it.
     let forbidden = root.on(&bus).call("tools.ledger.write", &json!({}), Why::default()).await.unwrap_err();
     assert_eq!(forbidden.code(), Code::NotAuthorized);
