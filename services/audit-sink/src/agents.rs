@@ -14,6 +14,7 @@ use crate::SinkError;
 use crate::finding::{Finding, FindingKind};
 use crate::index::IndexView;
 use crate::inventory::{Agent, Connection, CredentialKind, Head, InventoryView};
+use crate::tiles::is_zero;
 
 pub use credential::CredentialRow;
 use credential::Looking;
@@ -96,7 +97,7 @@ pub struct AgentRow {
     /// And how many of them have neither expired nor been revoked.
     pub live: usize,
     /// How many of them have not expired, but been revoked: they, what they descend from, or a holder.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub revoked: usize,
     /// The most tools that one of these grants.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -385,11 +386,6 @@ fn sum_up(looking: &Looking<'_>, did: &Did, agent: &Agent) -> Result<Summed, Sin
     row.findings.sort_unstable();
     row.findings.dedup();
     Ok(Summed { row, findings })
-}
-
-/// Left out of a row where it is nothing to speak of.
-fn is_none(count: &usize) -> bool {
-    *count == 0
 }
 
 fn cursor<T: std::str::FromStr>(asked: &AgentsRequest) -> Result<Option<T>, SinkError> {

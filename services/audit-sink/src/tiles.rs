@@ -31,7 +31,7 @@ pub struct TileRequest {
     pub byte: u32,
 }
 
-fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+pub(crate) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 

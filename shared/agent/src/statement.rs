@@ -60,9 +60,9 @@ impl Commission {
 /// An action under way. Unless its number is known to stand in the log, it is owed to the log when this is dropped, be
 /// that by an answer or because nobody waits any more: the next action names this one as its `prev`.
 pub(crate) struct UnderWay<'a> {
-    pub(crate) commission: &'a Commission,
-    pub(crate) tool: &'a str,
-    pub(crate) signed: &'a SignedAction,
+    commission: &'a Commission,
+    tool: &'a str,
+    signed: &'a SignedAction,
     numbered: bool,
 }
 

@@ -1,5 +1,5 @@
 //! The `marque` binary on a live system: every noun, in each form of output, and the exit codes of EXPERIENCE.md.
-//! What needs no system is tested beside the binary (`services/marque/tests/cli.rs`).
+//! What needs no system is tested beside the binary (`services/marque/tests/cli`).
 
 #![allow(clippy::unwrap_used, reason = "a test says what broke by panicking")]
 

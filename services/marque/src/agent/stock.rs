@@ -59,7 +59,7 @@ pub(crate) struct Stock {
 impl Stock {
     /// The rows of this name.
     pub(crate) fn rows(&self, name: &str) -> impl Iterator<Item = &Value> {
-        self.answer.get(name).and_then(Value::as_array).into_iter().flatten()
+        rows(&self.answer, name).iter()
     }
 }
 
@@ -131,6 +131,16 @@ pub(crate) fn agent(text: &str) -> Result<Did, String> {
     let did = text.parse::<Did>().ok().or_else(|| Did::from_multibase(text).ok());
     let user = || nkey::parse_public(nkey::Kind::User, text).ok().map(|key| key.did());
     did.or_else(user).ok_or_else(|| format!("`{text}` is no agent: write did:key:z6Mk…, z6Mk… or the nkey U…"))
+}
+
+/// A row's member, where it is a text.
+pub(crate) fn text<'v>(row: &'v Value, name: &str) -> Option<&'v str> {
+    row.get(name).and_then(Value::as_str)
+}
+
+/// The rows of this name in an answer.
+pub(crate) fn rows<'v>(answer: &'v Value, name: &str) -> &'v [Value] {
+    answer.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// A row's member as a word for people; `-` where it has none. What came over the wire moves no cursor.

@@ -6,7 +6,7 @@ use clap::Args;
 use marque_identity::{Code, TaskId};
 use serde_json::Value;
 
-use super::stock::{self, Question, ROWS_MAX, ago, due, who, word, words};
+use super::stock::{self, Question, ROWS_MAX, ago, due, text, who, word, words};
 use crate::Failure;
 use crate::cli::Common;
 use crate::output::{Answer, Output, counted};
@@ -130,10 +130,6 @@ fn line(row: &Value, at_ms: i64) -> String {
         said.push(format!("{unused} unused"));
     }
     said.join(", ")
-}
-
-fn text<'v>(row: &'v Value, name: &str) -> Option<&'v str> {
-    row.get(name).and_then(Value::as_str)
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ pub(super) struct Recipe {
     pub log_file: PathBuf,
 }
 
-/// A child process, and what is to be done about it once it has ended. Killed when dropped; [`ask_to_stop`](Self::ask_to_stop) lets
-/// it drain.
+/// A child process, and what is to be done about it once it has ended. Killed when dropped;
+/// [`ask_to_stop`](Self::ask_to_stop) lets it drain.
 pub(super) struct ServiceProcess {
     recipe: Recipe,
     child: Child,

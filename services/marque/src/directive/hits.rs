@@ -15,10 +15,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::agent::stock::{Question, ROWS_MAX, pages};
+use crate::agent::stock::{Question, ROWS_MAX, pages, rows, text};
 use crate::audit::ASK_TIME;
 use crate::cli::Common;
-use crate::output::Output;
+use crate::output::{Output, counted};
 
 /// What the log tells to be hit.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -34,9 +34,8 @@ pub(super) struct Hits {
 
 impl fmt::Display for Hits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
         let least = if self.more { "at least " } else { "" };
-        let (agents, tokens) = (of(self.agents, "agent"), of(self.tokens, "live token"));
+        let (agents, tokens) = (counted(self.agents as u64, "agent"), counted(self.tokens as u64, "live token"));
         write!(f, "{least}{agents} with {tokens} that the log knows")
     }
 }
@@ -58,13 +57,12 @@ async fn search(target: &Target, common: &Common) -> Result<Option<Hits>, Failur
     let timeout = common.connection.timeout.max(ASK_TIME);
     let tokens = Question { view: "tree", agent: None, live: true, limit: Some(ROWS_MAX), ..question.clone() };
     let (answer, more) = pages(&bus, subjects::AUDIT_AGENTS, tokens, "credentials", ROWS_MAX, timeout).await?;
-    let rows = answer.get("credentials").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let (tokens, mut agents) = hit(target, rows);
+    let (tokens, mut agents) = hit(target, rows(&answer, "credentials"));
     // An agent without a token is hit, too.
     if matches!(target, Target::Key(_) | Target::Blueprint(_) | Target::Domain(_)) {
         let named = Question { view: "list", limit: Some(ROWS_MAX), ..question };
         match pages(&bus, subjects::AUDIT_AGENTS, named, "agents", ROWS_MAX, timeout).await {
-            Ok((answer, _)) => agents.extend(members(&answer, "agents", "agent")),
+            Ok((answer, _)) => agents.extend(dids(rows(&answer, "agents"), "agent")),
             Err(failure) if failure.code == Code::NotFound => {}
             Err(failure) => return Err(failure),
         }
@@ -79,9 +77,9 @@ pub(super) async fn is_seen(bus: &Bus, target: &Target, timeout: Duration) -> Op
         return None;
     }
     let asked = Question { limit: Some(1), ..question(target)? };
-    let (view, rows) = if matches!(target, Target::Task(_)) { ("tree", "credentials") } else { ("list", "agents") };
-    match pages(bus, subjects::AUDIT_AGENTS, Question { view, ..asked }, rows, 1, timeout).await {
-        Ok((answer, _)) => Some(answer.get(rows).and_then(Value::as_array).is_some_and(|rows| !rows.is_empty())),
+    let (view, name) = if matches!(target, Target::Task(_)) { ("tree", "credentials") } else { ("list", "agents") };
+    match pages(bus, subjects::AUDIT_AGENTS, Question { view, ..asked }, name, 1, timeout).await {
+        Ok((answer, _)) => Some(!rows(&answer, name).is_empty()),
         Err(failure) if failure.code == Code::NotFound => Some(false),
         Err(_) => None,
     }
@@ -119,16 +117,11 @@ fn hit(target: &Target, rows: &[Value]) -> (usize, HashSet<Did>) {
         }
     }
     let held = rows.iter().filter(|row| text(row, "token").is_some_and(|token| hit.contains(token)));
-    (hit.len(), held.filter_map(|row| text(row, "holder")?.parse().ok()).collect())
+    (hit.len(), dids(held, "holder").collect())
 }
 
-fn members(answer: &Value, rows: &str, name: &str) -> Vec<Did> {
-    let rows = answer.get(rows).and_then(Value::as_array).into_iter().flatten();
-    rows.filter_map(|row| text(row, name)?.parse().ok()).collect()
-}
-
-fn text<'v>(row: &'v Value, name: &str) -> Option<&'v str> {
-    row.get(name).and_then(Value::as_str)
+fn dids<'v>(rows: impl IntoIterator<Item = &'v Value>, name: &str) -> impl Iterator<Item = Did> {
+    rows.into_iter().filter_map(move |row| text(row, name)?.parse().ok())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The binary as a script meets it: exit codes, one document in JSON mode, plumbing that survives any bytes.
 #![allow(clippy::unwrap_used, reason = "a test's helper may")]
 
+mod lost;
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
@@ -15,6 +17,11 @@ fn marque(args: &[&str]) -> Output {
 }
 
 fn fed(args: &[&str], input: &[u8]) -> Output {
+    run(args, Stdio::piped(), input)
+}
+
+/// Runs the binary with this on stdin, on a stdout that is opened in this way, in an environment that says nothing.
+fn run(args: &[&str], stdout: impl Into<Stdio>, input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_marque"))
         .args(args)
         .env_remove("MARQUE_DIR")
@@ -22,7 +29,7 @@ fn fed(args: &[&str], input: &[u8]) -> Output {
         .env_remove("NATS_CONTEXT")
         .env("XDG_CONFIG_HOME", "/nonexistent")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -452,99 +459,6 @@ fn a_context_of_the_nats_tool_is_read() {
     let told = document(&output);
     assert_eq!(exit(&output), 3);
     assert!(told["error"]["message"].as_str().unwrap().contains("127.0.0.1:2"), "{told}");
-}
-
-/// What a command says on a stdout that is opened in this way.
-fn on(args: &[&str], stdout: impl Into<Stdio>, input: &[u8]) -> (i32, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_marque"))
-        .args(args)
-        .env_remove("MARQUE_DIR")
-        .env_remove("NATS_URL")
-        .env_remove("NATS_CONTEXT")
-        .env("XDG_CONFIG_HOME", "/nonexistent")
-        .stdin(Stdio::piped())
-        .stdout(stdout)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let _ = stdin.write_all(input);
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    (exit(&output), String::from_utf8(output.stderr).unwrap())
-}
-
-/// Commands with an answer on stdout, in a bootstrap directory.
-fn answers(dir: &str) -> Vec<(Vec<&str>, &'static [u8])> {
-    let lines: &[u8] = b"{}\n{}\n";
-    let mut all: Vec<(Vec<&str>, &[u8])> = vec![
-        (vec!["verify", "--stdin"], lines),
-        (vec!["log", "verify-proof", "--stdin"], lines),
-        (vec!["--help"], b""),
-        (vec!["--version"], b""),
-    ];
-    for form in ["human", "json", "ndjson"] {
-        for args in [
-            &["explain", "revoked"][..],
-            &["explain", "--all"],
-            &["completions", "bash"],
-            &["nats", "streams", "--dry-run"],
-            &["check", "page", "127.0.0.1:1/"],
-            &["agent", "invite", "--blueprint", "summarizer", "--dir", dir],
-            &["token", "inspect", "-"],
-        ] {
-            all.push(([&["-o", form], args].concat(), b"x"));
-        }
-    }
-    all
-}
-
-#[test]
-fn an_answer_that_can_not_be_written_is_an_error_whatever_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().join("acme").display().to_string();
-    assert_eq!(exit(&marque(&["nats", "bootstrap", &dir])), 0);
-    for (args, input) in answers(&dir) {
-        // A full disk; and a descriptor that takes no writes at all.
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        for stdout in [full, std::fs::File::open("/dev/null").unwrap()] {
-            let (code, said) = on(&args, stdout, input);
-            assert_eq!(code, 3, "{args:?}: {said}");
-            assert!(said.contains("error[output_lost]: stdout can't be written: "), "{args:?}: {said}");
-            assert!(said.contains("hint:") && !said.contains("stdin"), "{args:?}: {said}");
-        }
-    }
-    // In JSON mode the failure is the document: lost, it is told on stderr, and keeps its exit code.
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let (code, said) = on(&["-j", "explain", "nope"], full, b"");
-    assert_eq!(code, 6, "{said}");
-    assert!(said.contains("error[not_found]: ") && said.contains("error[output_lost]: "), "{said}");
-}
-
-#[test]
-fn what_was_changed_before_the_answer_was_lost_may_have_happened() {
-    let folder = tempfile::tempdir().unwrap();
-    let home = folder.path().join("agent").display().to_string();
-    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let (code, said) = on(&["agent", "key", "--home", &home], full(), b"");
-    assert_eq!(code, 4, "{said}");
-    assert!(said.contains(&home) && said.contains("error[output_lost]"), "{said}");
-    // Run again it makes none.
-    assert_eq!(on(&["agent", "key", "--home", &home], full(), b"").0, 3);
-}
-
-#[test]
-fn a_reader_that_went_away_ends_a_command_quietly() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().join("acme").display().to_string();
-    assert_eq!(exit(&marque(&["nats", "bootstrap", &dir])), 0);
-    for (args, input) in answers(&dir) {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let (code, said) = on(&args, writer, input);
-        // The answer's own exit code: `verify` on no question is a no.
-        assert!([0, 1].contains(&code) && !said.contains("error"), "{args:?}: {code} {said}");
-    }
 }
 
 #[test]
