@@ -138,5 +138,11 @@ async fn an_action_that_reached_nobody_leaves_no_gap() {
     let (_, known) = told(&system, &["agent", "info", &agent.did().to_string()]).await;
     assert_eq!(known["agents"][0]["head"]["seq"], 5, "{known}");
     assert!(known["agents"][0]["findings"].as_array().unwrap().iter().all(|kind| kind != "sequence_gap"), "{known}");
+    // What was signed to be carried in another way, and had no answer, is stated by hand.
+    let (actor, tool) = (root.on(&bus), format!("nats:{}", cast::HOSTED));
+    let signed = actor.prove(&tool, b"{}", None, None, Why::default()).unwrap();
+    actor.state(&tool, &signed).await;
+    let (_, known) = told(&system, &["agent", "info", &agent.did().to_string()]).await;
+    assert_eq!(known["agents"][0]["head"]["seq"], 6, "{known}");
     system.stop().await;
 }
