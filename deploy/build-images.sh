@@ -18,9 +18,12 @@ services="issuer verifier revocation-broadcaster audit-sink gatekeeper attestor"
 # 1. Static binaries: the C library is linked in, so that an empty image can run them.
 packages="-p marque"
 for service in $services; do packages="$packages -p marque-$service"; done
+static="-C target-feature=+crt-static"
+# RUSTFLAGS in the environment takes the place of the flags in `.cargo/config.toml`; flags of one target join them.
+if [ -n "${RUSTFLAGS:-}" ]; then export RUSTFLAGS="$RUSTFLAGS $static"; fi
 # shellcheck disable=SC2086 # a list of words
-RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
-  cargo build --manifest-path "$root/Cargo.toml" --profile "$profile" --locked --target "$target" $packages
+(cd "$root" && cargo build --config "target.$target.rustflags=\"$static\"" \
+  --profile "$profile" --locked --target "$target" $packages)
 case "$profile" in dev) folder=debug ;; *) folder=$profile ;; esac
 built="$target_dir/$target/$folder"
 
