@@ -11,7 +11,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
 use marque_ledger::epoch::{Genesis, later_epoch};
-use marque_ledger::{Edge, Entry, FullTile, Hash, LedgerError, Nodes, TileId, TileKind, TileSource, encode_bundle};
+use marque_ledger::{
+    Edge, Entry, FullTile, Hash, LedgerError, Nodes, TILE_WIDTH, TileId, TileKind, TileSource, encode_bundle,
+};
 use marque_runtime::whole::make_whole;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -22,7 +24,8 @@ use upper::Upper;
 
 /// Leaf index → entry.
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
-/// Level and index → the 256 hashes of a full tile.
+/// Level and index → the 256 hashes of a full tile, and its 16 blocks behind them (a log that was begun before they were
+/// kept has tiles without).
 const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles");
 /// Level → the hashes of its open tile.
 const OPEN: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("open");
@@ -37,6 +40,8 @@ const BYTES: &str = "bytes";
 const MENDED: &str = "mended";
 /// Pages that redb may keep: the right edge and the newest entries are what is asked for.
 const CACHE_BYTES: usize = 64 << 20;
+/// The hashes of a full tile.
+const TILE_BYTES: usize = TILE_WIDTH as usize * Hash::BYTES;
 
 /// How far the log reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,9 +165,9 @@ impl LogStore {
                 table.insert(leaf, entry.as_slice())?;
             }
             let mut table = txn.open_table(TILES)?;
-            for FullTile { id, bytes } in &full {
+            for FullTile { id, bytes, blocks } in &full {
                 if let TileKind::Hashes(level) = id.kind {
-                    table.insert((level, id.index), bytes.as_slice())?;
+                    table.insert((level, id.index), [bytes.as_slice(), blocks].concat().as_slice())?;
                 }
             }
             let mut table = txn.open_table(OPEN)?;
@@ -301,7 +306,7 @@ impl LogView {
         if id.kind != TileKind::Entries || entry >= id.width {
             return Err(SinkError::Asked(format!("`{}` has no entry {entry}", id.path())));
         }
-        let first = id.index * marque_ledger::TILE_WIDTH;
+        let first = id.index * TILE_WIDTH;
         let (mut piece, mut skipped) = (Vec::new(), Some(byte));
         self.scan(first + u64::from(entry), first + u64::from(id.width), |_, entry| {
             let coded = encode_bundle([entry])?;
@@ -333,7 +338,7 @@ impl LogView {
                 Ok(bytes)
             }
             TileKind::Entries => {
-                let first = id.index * marque_ledger::TILE_WIDTH;
+                let first = id.index * TILE_WIDTH;
                 let mut entries = Vec::with_capacity(id.width.into());
                 self.scan(first, first + u64::from(id.width), |_, entry| {
                     entries.push(entry.to_vec());
@@ -345,25 +350,39 @@ impl LogView {
     }
 }
 
-impl TileSource for LogView {
-    fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
+impl LogView {
+    /// The hashes of a tile in a row, and its blocks where they are kept, as `of` makes something of them.
+    fn kept<T>(&self, id: TileId, of: impl Fn(&[u8], &[u8]) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         let unreadable = |why: String| LedgerError::TileUnreadable { path: id.path(), why };
         let TileKind::Hashes(level) = id.kind else { return Err(unreadable("not a tile of hashes".into())) };
         // The open tile of a level is that of one place alone.
         if TileId::covering(id.kind, id.index, self.size).is_none_or(|whole| whole.width < id.width) {
             return Err(unreadable(format!("a log of {} leaves has not so much of it", self.size)));
         }
-        let read = || -> Result<Option<Vec<u8>>, SinkError> {
+        let read = || -> Result<Option<Result<T, LedgerError>>, SinkError> {
             if let Some(tile) = self.txn.open_table(TILES)?.get((level, id.index))? {
-                return Ok(Some(tile.value().to_vec()));
+                let (hashes, blocks) = tile.value().split_at_checked(TILE_BYTES).unwrap_or((tile.value(), &[]));
+                return Ok(Some(of(hashes, blocks)));
             }
-            Ok(self.txn.open_table(OPEN)?.get(level)?.map(|tile| tile.value().to_vec()))
+            Ok(self.txn.open_table(OPEN)?.get(level)?.map(|tile| of(tile.value(), &[])))
         };
-        read().map_err(|error| unreadable(error.to_string()))?.ok_or_else(|| unreadable("it is not there".into()))
+        read().map_err(|error| unreadable(error.to_string()))?.ok_or_else(|| unreadable("it is not there".into()))?
+    }
+}
+
+impl TileSource for LogView {
+    fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
+        self.kept(id, |hashes, _| Ok(hashes.to_vec()))
     }
 
     fn nodes(&self, id: TileId) -> Result<Arc<Nodes>, LedgerError> {
-        self.upper.nodes(id, || Nodes::of(id, &self.tile(id)?))
+        self.upper.nodes(id, || {
+            self.kept(id, |hashes, blocks| {
+                // One that is kept has all its nodes; of one that is read for a single proof, few are asked.
+                let once = !Upper::keeps(id) && !blocks.is_empty();
+                if once { Nodes::of_blocks(id, hashes, blocks) } else { Nodes::of(id, hashes) }
+            })
+        })
     }
 }
 

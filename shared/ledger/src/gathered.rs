@@ -52,7 +52,7 @@ mod tests {
     fn tree() -> (HashMap<TileId, Vec<u8>>, Hash) {
         let (mut edge, mut full) = (Edge::new(), Vec::new());
         (0..SIZE).for_each(|leaf| edge.append(Hash::leaf(&leaf.to_be_bytes()), &mut full));
-        let mut tiles: HashMap<_, _> = full.into_iter().map(|FullTile { id, bytes }| (id, bytes)).collect();
+        let mut tiles: HashMap<_, _> = full.into_iter().map(|FullTile { id, bytes, .. }| (id, bytes)).collect();
         for (level, bytes) in edge.open().filter(|(_, bytes)| !bytes.is_empty()) {
             let kind = TileKind::Hashes(level);
             let id = TileId::covering(kind, TileId::count(kind, SIZE) / crate::TILE_WIDTH, SIZE).unwrap();

@@ -1,6 +1,7 @@
 //! The tree's right edge: what is needed to append to it, and nothing more. Source: RFC 6962 §2.1, C2SP `tlog-tiles`.
 
 use crate::hash::fold;
+use crate::nodes::BLOCK_HEIGHT;
 use crate::{Hash, LedgerError, TILE_WIDTH, TileId, TileKind};
 
 /// A tile that an append has filled; it never changes again.
@@ -10,6 +11,8 @@ pub struct FullTile {
     pub id: TileId,
     /// Its 256 hashes in a row.
     pub bytes: Vec<u8>,
+    /// The root over each 16 of them, in a row: with these a node of the tile is soon hashed ([`crate::Nodes::of_blocks`]).
+    pub blocks: Vec<u8>,
 }
 
 /// The open tile of every level.
@@ -73,8 +76,10 @@ impl Edge {
             let hashes = std::mem::take(&mut self.levels[place]);
             let kind = TileKind::Hashes(level);
             let index = TileId::count(kind, self.size) / TILE_WIDTH - 1;
-            full.push(FullTile { id: TileId { kind, index, width: TILE_WIDTH as u16 }, bytes: row(&hashes) });
-            hash = fold(&hashes);
+            let blocks: Vec<Hash> = hashes.chunks(1 << BLOCK_HEIGHT).map(fold).collect();
+            hash = fold(&blocks);
+            let id = TileId { kind, index, width: TILE_WIDTH as u16 };
+            full.push(FullTile { id, bytes: row(&hashes), blocks: row(&blocks) });
         }
     }
 

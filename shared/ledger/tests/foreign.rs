@@ -74,7 +74,7 @@ impl Tree {
         let (mut edge, mut full) = (Edge::new(), Vec::new());
         (0..size).for_each(|index| edge.append(Hash::leaf(&entry(index)), &mut full));
         let mut tiles: BTreeMap<String, Vec<u8>> =
-            full.into_iter().map(|FullTile { id, bytes }| (id.path(), bytes)).collect();
+            full.into_iter().map(|FullTile { id, bytes, .. }| (id.path(), bytes)).collect();
         for (level, bytes) in edge.open().filter(|(_, bytes)| !bytes.is_empty()) {
             let kind = TileKind::Hashes(level);
             let id = TileId::covering(kind, TileId::count(kind, size) / 256, size).unwrap();

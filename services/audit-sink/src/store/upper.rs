@@ -1,4 +1,5 @@
-//! The nodes of upper tiles, kept in memory: a proof then reads one tile, that of its leaf, however tall the tree.
+//! The nodes of upper tiles and of the open one, kept in memory: a proof then reads one tile, that of its leaf, however tall
+//! the tree.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,13 +14,18 @@ const TILES_MAX: usize = 2048;
 pub(super) struct Upper(Mutex<HashMap<TileId, Arc<Nodes>>>);
 
 impl Upper {
-    /// What is kept of this tile, or what `read` gives, which is kept from then on if it lies above the leaves' own.
+    /// All but the full tiles of leaves, of which there are too many.
+    pub(super) fn keeps(id: TileId) -> bool {
+        id.kind != TileKind::Hashes(0) || !id.is_full()
+    }
+
+    /// What is kept of this tile, or what `read` gives, which is kept from then on if it is one to keep.
     pub(super) fn nodes(
         &self,
         id: TileId,
         read: impl FnOnce() -> Result<Nodes, LedgerError>,
     ) -> Result<Arc<Nodes>, LedgerError> {
-        if matches!(id.kind, TileKind::Hashes(0) | TileKind::Entries) {
+        if !Self::keeps(id) {
             return read().map(Arc::new);
         }
         if let Some(kept) = self.kept().get(&id) {
