@@ -3,6 +3,9 @@
 //! ```text
 //!  source ──► [is it exactly the next?] ──► append (one transaction) ──► judge (over the cores) ──► index ──► inventory
 //! ```
+//! The log comes first: what is in it is durable and can be cosigned. It does not wait for the verdicts, which are no part
+//! of it; what comes faster than they are found is read back out of it.
+//!
 //! Killed anywhere: the log reaches as far as its last commit, index and inventory no further than the log. The next
 //! start reads the stream behind its last leaf and judges what those two lack out of the log. Nothing is acknowledged to the
 //! broker, so nothing can be lost between two truths.
@@ -25,7 +28,7 @@ use crate::{Hole, SinkError};
 
 /// Messages in one batch, hence in one transaction: 1,000 is where a commit's cost per record levels off (LOG.md).
 pub const BATCH_MESSAGES_MAX: usize = 2048;
-/// Batches that wait between two stages: what bounds the memory of the pipeline.
+/// Batches that wait between two stages: what bounds the memory of the pipeline. The log's stage waits for none behind it.
 const BATCHES_WAITING_MAX: usize = 2;
 /// How long the log's transaction waits for more. Most of what a small batch costs is the same for one record as for
 /// fifty: without this, three hundred records a second took a quarter of a core.
@@ -34,7 +37,7 @@ const APPEND_LINGER: Duration = Duration::from_millis(20);
 const INDEX_LEAVES_MAX: usize = 8192;
 /// How long the index waits for more; what it lacks meanwhile is read from the log.
 const INDEX_LINGER: Duration = Duration::from_millis(25);
-/// Leaves judged at once while the index catches up out of the log.
+/// Leaves judged at once of those that are read out of the log.
 const CATCH_UP_LEAVES: u64 = INDEX_LEAVES_MAX as u64;
 
 /// Where messages come from, in stream order from where it was begun.
@@ -80,10 +83,11 @@ impl Intake {
         // Each stage ends when the one before it has; an error anywhere ends those before it, too.
         let (indexed_to, indexed) = mpsc::channel::<Told>(BATCHES_WAITING_MAX);
         let fetching = self.fetch(source, fetched_to, stop);
+        let begun = self.store.head().size;
         let (fetched, appended, judged, indexed, folded) = tokio::join!(
             fetching,
             self.append(fetched, appended_to),
-            self.judge(appended, judged_to),
+            self.judge(appended, judged_to, begun),
             self.index(judged, indexed_to),
             self.take_stock(indexed),
         );
@@ -100,7 +104,7 @@ impl Intake {
                 return Ok(());
             }
             let store = Arc::clone(&self.store);
-            let leaves = blocking(move || lacking(&store, from)).await?;
+            let leaves = blocking(move || lacking(&store, from, u64::MAX)).await?;
             let mut batch = self.spread(leaves).collect().await?;
             if self.index.upto() == from {
                 let repeated;
@@ -178,21 +182,48 @@ impl Intake {
             .await?;
             Step::Appended.taken();
             self.metrics.appended(leaves.len(), head.size);
-            if to.send(leaves).await.is_err() {
+            // One for which there is no room is judged out of the log.
+            if matches!(to.try_send(leaves), Err(mpsc::error::TrySendError::Closed(_))) {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// 3. Signatures, over the cores.
-    async fn judge(&self, mut from: mpsc::Receiver<Leaves>, to: mpsc::Sender<Judging>) -> Result<(), SinkError> {
-        while let Some(leaves) = from.recv().await {
-            if to.send(self.spread(leaves)).await.is_err() {
+    /// 3. Signatures, over the cores, from leaf `next` on.
+    async fn judge(
+        &self,
+        mut from: mpsc::Receiver<Leaves>,
+        to: mpsc::Sender<Judging>,
+        mut next: u64,
+    ) -> Result<(), SinkError> {
+        use mpsc::error::TryRecvError::{Disconnected, Empty};
+        let mut waiting: Option<Leaves> = None;
+        loop {
+            if waiting.is_none() {
+                // The log's end is looked at after the hand-over: of what was appended by then nothing is overlooked.
+                waiting = match from.try_recv() {
+                    Ok(leaves) => Some(leaves),
+                    Err(Disconnected) if next == self.store.head().size => return Ok(()),
+                    Err(Empty) if next == self.store.head().size => from.recv().await,
+                    Err(Empty | Disconnected) => None,
+                };
+            }
+            let handed = waiting.as_ref().and_then(|leaves| leaves.first());
+            let first = handed.map_or_else(|| self.store.head().size, |(leaf, _)| *leaf);
+            let leaves = if first > next {
+                let store = Arc::clone(&self.store);
+                blocking(move || lacking(&store, next, first)).await?
+            } else {
+                let mut leaves = waiting.take().unwrap_or_default();
+                leaves.retain(|(leaf, _)| *leaf >= next);
+                leaves
+            };
+            next += leaves.len() as u64;
+            if !leaves.is_empty() && to.send(self.spread(leaves)).await.is_err() {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// 4. The index's transaction.
@@ -253,7 +284,7 @@ impl Intake {
         while !rest.is_empty() {
             let behind = rest.split_off(share.min(rest.len()));
             let (part, judge) = (std::mem::replace(&mut rest, behind), Arc::clone(&self.judge));
-            parts.push(tokio::task::spawn_blocking(move || part.iter().map(|leaf| judged(&judge, leaf)).collect()));
+            parts.push(tokio::task::spawn_blocking(move || judged(&judge, &part)));
         }
         Judging(parts)
     }
@@ -275,15 +306,15 @@ impl Judging {
 /// The index's part of [`Intake::catch_up`] on this thread alone, for a store that nobody serves.
 pub fn catch_up_here(store: &LogStore, index: &Index, judge: &Judge) -> Result<(), SinkError> {
     while index.upto() < store.head().size {
-        let batch: Vec<Indexed> = lacking(store, index.upto())?.iter().map(|leaf| judged(judge, leaf)).collect();
+        let batch = judged(judge, &lacking(store, index.upto(), u64::MAX)?);
         index.apply(&batch, |first, second| same_payload(store, first, second))?;
     }
     Ok(())
 }
 
-/// The next leaves from here on, out of the log.
-fn lacking(store: &LogStore, from: u64) -> Result<Leaves, SinkError> {
-    let until = store.head().size.min(from + CATCH_UP_LEAVES);
+/// The next leaves from here on, out of the log, at most to `until`.
+fn lacking(store: &LogStore, from: u64, until: u64) -> Result<Leaves, SinkError> {
+    let until = until.min(store.head().size).min(from + CATCH_UP_LEAVES);
     let mut leaves = Leaves::new();
     store.view()?.scan(from, until, |leaf, frame| {
         let entry = Entry::decode(frame)?;
@@ -299,8 +330,15 @@ fn lacking(store: &LogStore, from: u64) -> Result<Leaves, SinkError> {
     Ok(leaves)
 }
 
-fn judged(judge: &Judge, (leaf, message): &(u64, Stored)) -> Indexed {
-    Indexed { leaf: *leaf, broker_ts_ns: message.time_ns, verdict: judge.judge(&message.payload) }
+fn judged(judge: &Judge, leaves: &[(u64, Stored)]) -> Vec<Indexed> {
+    let payloads: Vec<&[u8]> = leaves.iter().map(|(_, message)| &message.payload[..]).collect();
+    let verdicts = judge.judge_each(&payloads).into_iter();
+    let indexed = |((leaf, message), verdict): (&(u64, Stored), _)| Indexed {
+        leaf: *leaf,
+        broker_ts_ns: message.time_ns,
+        verdict,
+    };
+    leaves.iter().zip(verdicts).map(indexed).collect()
 }
 
 /// Whether two leaves hold the same bytes: a duplicate, not another record under the same id.
@@ -316,3 +354,6 @@ pub async fn blocking<T: Send + 'static>(
 ) -> Result<T, SinkError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| SinkError::BrokenOff)?
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::encoding::{base64url, base64url_decode, decode_array};
 use crate::key::{PublicKey, SigningKey};
+use crate::many::Signed;
 use crate::sha256;
 
 /// Ours take 40 bytes, with a `kid` 200; room for foreign members that are ignored.
@@ -195,6 +196,11 @@ impl<'a> Compact<'a> {
     /// Checks the signature on the received bytes.
     pub fn check_signature(&self, key: &PublicKey) -> Result<(), JwsError> {
         key.verify(self.signing_input(), &self.signature).map_err(|_| JwsError::SignatureInvalid)
+    }
+
+    /// What [`check_signature`](Self::check_signature) checks, to be checked among others.
+    pub fn signed<'s>(&'s self, key: &'s PublicKey) -> Signed<'s> {
+        Signed { key, message: self.signing_input(), signature: &self.signature }
     }
 
     /// Header, then signature; gives the payload's bytes, not yet parsed.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use curve25519_dalek::edwards::EdwardsPoint;
 use ed25519_dalek::{Signer, Verifier};
 use marque_identity::{Code, Did, Digest};
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,11 @@ fn is_small_order(bytes: &[u8; 32]) -> bool {
     SMALL_ORDER.contains(bytes) || unsigned == SMALL_ORDER[0] || unsigned == SMALL_ORDER[1]
 }
 
+/// Whether the R of a signature that passes the plain check is of small order: there it is canonical.
+pub(crate) fn has_small_order(r: &[u8; 32]) -> bool {
+    SMALL_ORDER.contains(r)
+}
+
 /// RFC 9278 §3, for SHA-256.
 const THUMBPRINT_URI: &str = "urn:ietf:params:oauth:jwk-thumbprint:sha-256:";
 
@@ -128,6 +134,10 @@ impl PublicKey {
     /// The 32 bytes.
     pub fn bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
+    }
+
+    pub(crate) fn point(&self) -> EdwardsPoint {
+        self.0.to_edwards()
     }
 
     /// The DID that names this key.
@@ -176,7 +186,7 @@ impl PublicKey {
     /// cost of `verify_strict`; a test holds the two against each other.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), SignatureError> {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
-        if SMALL_ORDER.contains(signature.r_bytes()) {
+        if has_small_order(signature.r_bytes()) {
             return Err(SignatureError);
         }
         self.0.verify(message, &signature).map_err(|_| SignatureError)

@@ -10,6 +10,7 @@ mod decoded;
 mod encoding;
 pub mod jws;
 mod key;
+mod many;
 pub mod nkey;
 pub mod xkey;
 
@@ -17,6 +18,7 @@ pub use bundle::{Anchor, BundleError, Operator, Role, ServiceKey, TrustBundle};
 pub use encoding::{base64url, base64url_decode};
 pub use jws::{Algorithms, Compact, JwsError};
 pub use key::{Jwk, KeyError, PublicKey, SignatureError, SigningKey, random_32};
+pub use many::{Signed, verify_each};
 
 use marque_identity::Digest;
 use sha2::Digest as _;

@@ -1,0 +1,94 @@
+//! The third stage: each leaf is judged once and in order, whether it was handed over or not.
+
+use marque_identity::UnixSeconds;
+use marque_signing::TrustBundle;
+
+use super::*;
+use crate::files;
+
+fn intake(directory: &std::path::Path) -> Intake {
+    let bundle = TrustBundle {
+        trust_domain: "acme.example".parse().unwrap(),
+        version: 1,
+        issued_at: UnixSeconds(1_700_000_000),
+        issuers: Vec::new(),
+        services: Vec::new(),
+        operators: Vec::new(),
+    };
+    let at = |name: &str| directory.join(name);
+    Intake {
+        store: Arc::new(LogStore::open(&at(files::LOG_FILE), "acme.example/audit").unwrap()),
+        index: Arc::new(Index::open(&at(files::INDEX_FILE), "print", 0).unwrap()),
+        inventory: Arc::new(Inventory::open(&at(files::INVENTORY_FILE), bundle.clone(), "print", 0).unwrap()),
+        judge: Arc::new(Judge::new(bundle)),
+        threads: 2,
+        metrics: Metrics::default(),
+    }
+}
+
+fn leaves(range: std::ops::Range<u64>) -> Leaves {
+    let message = |leaf: u64| Stored {
+        sequence: leaf + 1,
+        time_ns: leaf as i64,
+        subject: "marque.record.noise".into(),
+        payload: leaf.to_be_bytes().to_vec().into(),
+    };
+    range.map(|leaf| (leaf, message(leaf))).collect()
+}
+
+/// Appends these as the second stage does.
+fn append(intake: &Intake, leaves: &Leaves) {
+    let frames: Vec<_> = leaves.iter().map(|(_, message)| frame(message).unwrap()).collect();
+    intake.store.append(leaves[0].0, &frames).unwrap();
+}
+
+/// What comes out of the third stage: of each leaf its number and the broker's time, which is the same.
+async fn judged(mut from: mpsc::Receiver<Judging>) -> Vec<(u64, i64)> {
+    let mut found = Vec::new();
+    while let Some(judging) = from.recv().await {
+        let batch = judging.collect().await.unwrap();
+        found.extend(batch.iter().map(|entry| (entry.leaf, entry.broker_ts_ns)));
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_was_not_handed_over_is_judged_out_of_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let intake = intake(directory.path());
+    append(&intake, &leaves(0..5));
+    let (hand, handed) = mpsc::channel(8);
+    // After the start: some handed over, some not, some that were read out of the log before they came.
+    append(&intake, &leaves(5..9));
+    for (share, handed_over) in [(9..12, true), (12..20, false), (20..21, true), (21..30, false)] {
+        append(&intake, &leaves(share.clone()));
+        if handed_over {
+            hand.send(leaves(share)).await.unwrap();
+        }
+    }
+    hand.send(leaves(18..30)).await.unwrap();
+    drop(hand);
+    let (to, from) = mpsc::channel(1);
+    let (done, found) = tokio::join!(intake.judge(handed, to, 5), judged(from));
+    done.unwrap();
+    assert_eq!(found, (5..30).map(|leaf| (leaf, leaf as i64)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_log_waits_for_no_verdict() {
+    let directory = tempfile::tempdir().unwrap();
+    let intake = intake(directory.path());
+    let (fetch, fetched) = mpsc::channel(8);
+    for first in 0..8 {
+        fetch.send(leaves(first * BATCH_MESSAGES_MAX as u64..(first + 1) * BATCH_MESSAGES_MAX as u64)).await.unwrap();
+    }
+    drop(fetch);
+    // Nobody takes what is appended.
+    let (to, kept) = mpsc::channel(BATCHES_WAITING_MAX);
+    intake.append(fetched, to).await.unwrap();
+    assert_eq!(intake.store.head().size, 8 * BATCH_MESSAGES_MAX as u64);
+    let (to, from) = mpsc::channel(1);
+    let (done, found) = tokio::join!(intake.judge(kept, to, 0), judged(from));
+    done.unwrap();
+    assert!(found.into_iter().map(|(leaf, _)| leaf).eq(0..intake.store.head().size));
+}
