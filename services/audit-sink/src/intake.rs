@@ -79,7 +79,7 @@ impl Intake {
     pub async fn run(&self, source: impl Source, stop: watch::Receiver<bool>) -> Result<(), SinkError> {
         let (appended_to, appended) = mpsc::channel::<Leaves>(BATCHES_WAITING_MAX);
         let (fetched_to, fetched) = mpsc::channel::<Leaves>(BATCHES_WAITING_MAX);
-        let (judged_to, judged) = mpsc::channel::<Judging>(BATCHES_WAITING_MAX);
+        let (judged_to, judged) = mpsc::channel::<Vec<Indexed>>(BATCHES_WAITING_MAX);
         // Each stage ends when the one before it has; an error anywhere ends those before it, too.
         let (indexed_to, indexed) = mpsc::channel::<Told>(BATCHES_WAITING_MAX);
         let fetching = self.fetch(source, fetched_to, stop);
@@ -105,7 +105,7 @@ impl Intake {
             }
             let store = Arc::clone(&self.store);
             let leaves = blocking(move || lacking(&store, from, u64::MAX)).await?;
-            let mut batch = self.spread(leaves).collect().await?;
+            let mut batch = self.spread(leaves).await?;
             if self.index.upto() == from {
                 let repeated;
                 (batch, repeated) = self.index_batch(batch).await?;
@@ -194,7 +194,7 @@ impl Intake {
     async fn judge(
         &self,
         mut from: mpsc::Receiver<Leaves>,
-        to: mpsc::Sender<Judging>,
+        to: mpsc::Sender<Vec<Indexed>>,
         mut next: u64,
     ) -> Result<(), SinkError> {
         use mpsc::error::TryRecvError::{Disconnected, Empty};
@@ -219,22 +219,25 @@ impl Intake {
                 leaves.retain(|(leaf, _)| *leaf >= next);
                 leaves
             };
+            if leaves.is_empty() {
+                continue;
+            }
             next += leaves.len() as u64;
-            if !leaves.is_empty() && to.send(self.spread(leaves)).await.is_err() {
+            // One batch at a time: the cores are the log's first.
+            if to.send(self.spread(leaves).await?).await.is_err() {
                 return Ok(());
             }
         }
     }
 
     /// 4. The index's transaction.
-    async fn index(&self, mut from: mpsc::Receiver<Judging>, to: mpsc::Sender<Told>) -> Result<(), SinkError> {
-        while let Some(judging) = from.recv().await {
-            let mut batch = judging.collect().await?;
+    async fn index(&self, mut from: mpsc::Receiver<Vec<Indexed>>, to: mpsc::Sender<Told>) -> Result<(), SinkError> {
+        while let Some(mut batch) = from.recv().await {
             Step::Judged.taken();
             while batch.len() < INDEX_LEAVES_MAX
                 && let Ok(Some(more)) = tokio::time::timeout(INDEX_LINGER, from.recv()).await
             {
-                batch.extend(more.collect().await?);
+                batch.extend(more);
             }
             if to.send(self.index_batch(batch).await?).await.is_err() {
                 return Ok(());
@@ -277,7 +280,8 @@ impl Intake {
         .await
     }
 
-    fn spread(&self, leaves: Leaves) -> Judging {
+    /// The verdicts of a batch, over the cores.
+    async fn spread(&self, leaves: Leaves) -> Result<Vec<Indexed>, SinkError> {
         let share = leaves.len().div_ceil(self.threads.max(1)).max(1);
         let mut parts = Vec::new();
         let mut rest = leaves;
@@ -286,17 +290,8 @@ impl Intake {
             let (part, judge) = (std::mem::replace(&mut rest, behind), Arc::clone(&self.judge));
             parts.push(tokio::task::spawn_blocking(move || judged(&judge, &part)));
         }
-        Judging(parts)
-    }
-}
-
-/// A batch on the cores.
-struct Judging(Vec<tokio::task::JoinHandle<Vec<Indexed>>>);
-
-impl Judging {
-    async fn collect(self) -> Result<Vec<Indexed>, SinkError> {
         let mut batch = Vec::new();
-        for part in self.0 {
+        for part in parts {
             batch.extend(part.await.map_err(|_| SinkError::BrokenOff)?);
         }
         Ok(batch)

@@ -446,6 +446,34 @@ mod tests {
     }
 
     #[test]
+    fn a_log_whose_tiles_have_no_blocks_yet_gives_the_same_proofs() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LogStore::open(&directory.path().join("audit.redb"), "acme.example/audit").unwrap();
+        let entries: Vec<_> = (0..600_u32).map(|leaf| leaf.to_be_bytes().to_vec()).collect();
+        store.append(0, &entries).unwrap();
+        let proofs = || {
+            let view = store.view().unwrap();
+            (0..600).map(|leaf| marque_ledger::prove_inclusion(&view, leaf, 600).unwrap()).collect::<Vec<_>>()
+        };
+        let root = store.head().root;
+        let before = proofs();
+        for (leaf, (entry, proof)) in (0..).zip(entries.iter().zip(&before)) {
+            marque_ledger::verify_inclusion(leaf, 600, Hash::leaf(entry), proof, root).unwrap();
+        }
+        let txn = begin(&store.db).unwrap();
+        {
+            let mut table = txn.open_table(TILES).unwrap();
+            for index in 0..2 {
+                let tile = table.get((0, index)).unwrap().unwrap().value().to_vec();
+                assert_eq!(tile.len(), TILE_BYTES + TILE_BYTES / 16);
+                table.insert((0, index), &tile[..TILE_BYTES]).unwrap();
+            }
+        }
+        txn.commit().unwrap();
+        assert_eq!(proofs(), before);
+    }
+
+    #[test]
     fn a_tile_of_entries_is_read_in_pieces() {
         let directory = tempfile::tempdir().unwrap();
         let store = LogStore::open(&directory.path().join("audit.redb"), "acme.example/audit").unwrap();

@@ -384,14 +384,24 @@ pub(super) struct VerifyQuestion {
     pop: String,
     /// The time, in seconds.
     now: i64,
-    /// Who is asked.
-    audience: Option<String>,
+    /// Who is asked: by one name, or by any of several.
+    audience: Option<VerifyAudience>,
     /// Refuse a proof without `aat_aud`.
     require_pop_audience: Option<bool>,
     /// Refuse a chain without `aud`.
     require_chain_audience: Option<bool>,
     /// The nonce that is demanded.
     nonce: Option<String>,
+}
+
+/// The names of an enforcement point.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum VerifyAudience {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
 }
 
 /// A trust anchor.

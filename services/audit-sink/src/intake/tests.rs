@@ -43,10 +43,9 @@ fn append(intake: &Intake, leaves: &Leaves) {
 }
 
 /// What comes out of the third stage: of each leaf its number and the broker's time, which is the same.
-async fn judged(mut from: mpsc::Receiver<Judging>) -> Vec<(u64, i64)> {
+async fn judged(mut from: mpsc::Receiver<Vec<Indexed>>) -> Vec<(u64, i64)> {
     let mut found = Vec::new();
-    while let Some(judging) = from.recv().await {
-        let batch = judging.collect().await.unwrap();
+    while let Some(batch) = from.recv().await {
         found.extend(batch.iter().map(|entry| (entry.leaf, entry.broker_ts_ns)));
     }
     found
