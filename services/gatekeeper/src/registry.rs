@@ -2,7 +2,8 @@
 //!
 //! Events are delivered at most once, so that they are hints; the list, looked at again every few seconds, is the truth.
 //! A connection that was let in by another gatekeeper, or before this one started, is found by the name that the server
-//! repeats: it leads to the *connected* record.
+//! repeats: it leads to the *connected* record. A connection that shows something else over the same link (a second
+//! `CONNECT`) has another name from then on, and is looked up by that.
 //!
 //! Nothing is waited for between two events: the list and the look-ups go on beside. Hence two rules on their order.
 //! 1. A connect is taken before the disconnect of the same connection (the server sends them so, and connects are read
@@ -27,7 +28,7 @@ use marque_runtime::Clock;
 use marque_signing::{Role, TrustBundle};
 use tokio::sync::mpsc;
 
-use crate::connections::{CONNECTIONS_MAX, Connections, Held, Roll};
+use crate::connections::{CONNECTIONS_MAX, Connections, Held, NoRoom, Roll};
 use crate::metrics::Metrics;
 use crate::name::ConnectionName;
 use crate::records::Records;
@@ -77,12 +78,21 @@ impl Registry {
         Self { inner: Arc::new(Inner { roster, bus, server, bundle, records, clock, metrics, renewed_after }) }
     }
 
-    /// A client is let in.
-    pub(crate) fn put(&self, connection: Connection, held: Held) -> bool {
+    /// A client is let in. Gives what the same link stood on before.
+    pub(crate) fn put(&self, connection: Connection, held: Held) -> Result<Option<Held>, NoRoom> {
         let mut connections = self.locked();
         let put = connections.put(connection, held);
         self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters(); // it may have been another agent's
         put
+    }
+
+    /// It was not let in after all, with what this record tells.
+    pub(crate) fn take_back(&self, connection: &Connection, sequence: u64, before: Option<Held>) {
+        match before {
+            Some(before) => self.locked().put_back(connection, sequence, before),
+            None => drop(self.remove(connection)),
+        }
     }
 
     /// One is not there, or not there any more.
@@ -129,11 +139,17 @@ impl Registry {
     /// its agent comes back to be judged.
     pub(crate) async fn take_stock(&self) -> Result<(), BusError> {
         let begun = self.inner.clock.monotonic();
-        let (list, servers) = self.inner.server.list().await?;
+        let (mut list, servers) = self.inner.server.list().await?;
+        {
+            // Where a second `CONNECT` is being judged the server says the client's own words for the name. One that is
+            // known is as if it were not listed: the next list tells.
+            let connections = self.locked();
+            list.retain(|entry| sequence(&entry.name).is_some() || !connections.is_known(&entry.connection));
+        }
         let roll = Roll { listed: list.iter().map(|entry| entry.connection.clone()).collect(), servers, begun };
         self.locked().retain(&roll, self.inner.clock.monotonic());
         self.inner.roster.freed.notify_waiters();
-        let unknown = list.into_iter().filter_map(|entry| Some((self.awaited(&entry.connection)?, entry)));
+        let unknown = list.into_iter().filter_map(|entry| Some((self.awaited(&entry.connection, &entry.name)?, entry)));
         let learn =
             |(awaited, entry): (Awaited, Listed)| async move { self.learn(awaited, &entry.name, entry.age).await };
         stream::iter(unknown.map(Ok)).try_for_each_concurrent(LOOKUPS_MAX, learn).await?;
@@ -163,13 +179,13 @@ impl Registry {
         mut disconnects: Subscriber,
         mut ends: Subscriber,
         unknown: mpsc::Sender<(Awaited, Told)>,
-        ended: mpsc::Sender<Told>,
+        ended: mpsc::Sender<(Told, Option<Did>)>,
     ) {
         loop {
             tokio::select! {
                 biased; // a connect before its disconnect
                 Some(message) = connects.next() => if let Some(told) = told(&message.payload)
-                    && let Some(awaited) = self.awaited(&told.connection)
+                    && let Some(awaited) = self.awaited(&told.connection, &told.name)
                     && unknown.try_send((awaited, told)).is_err()
                 {
                     tracing::warn!("connections come faster than they can be looked up: the list will tell");
@@ -177,10 +193,11 @@ impl Registry {
                 Some(message) = disconnects.next() => if let Some(told) = told(&message.payload) {
                     self.remove(&told.connection);
                 },
-                Some(message) = ends.next() => if let Some(told) = told(&message.payload)
-                    && ended.try_send(told).is_err()
-                {
-                    tracing::error!("connections end faster than it can be recorded");
+                Some(message) = ends.next() => if let Some(told) = told(&message.payload) {
+                    let agent = self.locked().agent_of(&told.connection);
+                    if ended.try_send((told, agent)).is_err() {
+                        tracing::error!("connections end faster than it can be recorded");
+                    }
                 },
                 else => return,
             }
@@ -199,10 +216,24 @@ impl Registry {
     }
 
     /// Records ends, one after the other.
-    async fn record(&self, mut to_record: mpsc::Receiver<Told>) {
-        while let Some(Told { connection, name, end }) = to_record.recv().await {
-            if let (Ok(name), Some(end)) = (name.parse::<ConnectionName>(), end) {
-                self.inner.records.disconnected(name.agent, connection, end).await;
+    ///
+    /// Of whose connection is known here, or by the record that its name leads to. Not by the name alone: where a second
+    /// `CONNECT` is refused, the server says whatever the client called itself in it.
+    async fn record(&self, mut to_record: mpsc::Receiver<(Told, Option<Did>)>) {
+        while let Some((Told { connection, name, end }, agent)) = to_record.recv().await {
+            let Some(end) = end else { continue };
+            let agent = match agent {
+                Some(agent) => Some(agent),
+                None => match self.lookup(&connection, &name, Duration::ZERO).await {
+                    Ok(held) => held.map(|held| held.standing.agent),
+                    Err(error) => {
+                        tracing::error!(cid = connection.cid, %error, "whose connection has ended could not be read");
+                        None
+                    }
+                },
+            };
+            if let Some(agent) = agent {
+                self.inner.records.disconnected(agent, connection, end).await;
             }
         }
     }
@@ -219,11 +250,11 @@ impl Registry {
         }
     }
 
-    /// Learns of a connection that somebody else let in, and that has been there for so long. An error: it could not be
-    /// learned now. One that there is no room for nobody here could end: it is closed.
+    /// Learns of a connection that somebody else let in, and whose link has been there for so long. An error: it could not
+    /// be learned now. One that there is no room for nobody here could end: it is closed.
     async fn learn(&self, awaited: Awaited, name: &str, age: Duration) -> Result<(), BusError> {
         let connection = &awaited.connection;
-        if !self.locked().is_awaited(connection) {
+        if !self.locked().is_awaited(connection, awaited.sequence) {
             return Ok(());
         }
         let held = self.lookup(connection, name, age).await?;
@@ -244,16 +275,19 @@ impl Registry {
         Ok(())
     }
 
-    /// The server tells of a connection: to be looked up, if it is neither known nor being looked up.
-    fn awaited(&self, connection: &Connection) -> Option<Awaited> {
-        let is_unknown = self.locked().await_unknown(connection, self.inner.clock.monotonic());
-        is_unknown.then(|| Awaited { registry: self.clone(), connection: connection.clone() })
+    /// The server tells of a connection under this name: to be looked up, if it is neither known by that nor being looked
+    /// up.
+    fn awaited(&self, connection: &Connection, name: &str) -> Option<Awaited> {
+        let sequence = sequence(name);
+        let is_unknown = self.locked().await_unknown(connection, sequence, self.inner.clock.monotonic());
+        is_unknown.then(|| Awaited { registry: self.clone(), connection: connection.clone(), sequence })
     }
 
     fn learned(&self, connection: &Connection, held: Held) -> bool {
         let mut connections = self.locked();
         let settled = connections.learned(connection, held);
         self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters(); // it may have been another agent's
         settled
     }
 
@@ -262,21 +296,27 @@ impl Registry {
         let Ok(ConnectionName { agent, sequence }) = name.parse() else { return Ok(None) };
         let batch = self.inner.bus.read(streams::AUDIT, sequence, 1).await?;
         let stored = batch.messages.first().filter(|stored| stored.sequence == sequence);
-        let held = stored.and_then(|stored| self.held(connection, &agent, &stored.payload, age));
+        let name = ConnectionName { agent, sequence };
+        let held = stored.and_then(|stored| self.held(connection, &name, &stored.payload, age));
         Ok(held)
     }
 
-    fn held(&self, connection: &Connection, agent: &Did, payload: &[u8], age: Duration) -> Option<Held> {
+    fn held(&self, connection: &Connection, name: &ConnectionName, payload: &[u8], age: Duration) -> Option<Held> {
         let trusted = |by: &Did, _: RecordKind| self.inner.bundle.has_role(by, Role::Gatekeeper);
         let record = Record::open(std::str::from_utf8(payload).ok()?, trusted).ok()?;
         let Body::Connected(connected) = &record.body else { return None };
-        if connected.connection != *connection || record.agent.as_ref() != Some(agent) {
+        if connected.connection != *connection || record.agent != Some(name.agent) {
             return None;
         }
         let allowed = Allowed { publish: connected.publish.clone(), subscribe: connected.subscribe.clone() };
         let now = self.inner.clock.monotonic();
+        // Its link may be older than what it shows by now.
+        let recorded = self.inner.clock.unix_millis().0.saturating_sub(record.iat_ms.0);
+        let age = age.min(Duration::from_millis(u64::try_from(recorded).unwrap_or(0)));
         Some(Held {
             standing: Arc::new(Standing::of_record(&record, connected)?),
+            sequence: name.sequence,
+            before: None,
             allowed,
             // Whatever narrows it now may not have when it was let in: it is closed and judged anew.
             narrowings: BTreeSet::new(),
@@ -295,12 +335,18 @@ impl Registry {
 struct Awaited {
     registry: Registry,
     connection: Connection,
+    sequence: Option<u64>,
 }
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        self.registry.locked().await_no_more(&self.connection);
+        self.registry.locked().await_no_more(&self.connection, self.sequence);
     }
+}
+
+/// The record that a name leads to; none: it is not one of ours.
+fn sequence(name: &str) -> Option<u64> {
+    name.parse::<ConnectionName>().ok().map(|name| name.sequence)
 }
 
 /// What comes over a channel, as a stream.
