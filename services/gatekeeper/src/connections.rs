@@ -33,8 +33,6 @@ pub(crate) struct Held {
     pub(crate) standing: Arc<Standing>,
     /// Where the *connected* record of that stands in the audit stream: what was shown later stands further on.
     pub(crate) sequence: u64,
-    /// What it stood on before, until the server tells that it stands on the other: the answer may not have come there.
-    pub(crate) before: Option<Arc<Standing>>,
     /// What it may do.
     pub(crate) allowed: Allowed,
     /// The narrowings that its permissions were drawn under.
@@ -69,10 +67,6 @@ pub(crate) struct Roll {
     /// When it was begun, on the monotonic clock.
     pub(crate) begun: Duration,
 }
-
-/// There are as many connections as there may be.
-#[derive(Debug)]
-pub(crate) struct NoRoom;
 
 /// What has ended lately.
 #[derive(Debug)]
@@ -109,37 +103,21 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// A client is let in: a new one, or one that shows something else over the link that it has. Gives what that stood on
-    /// before.
-    pub(crate) fn put(&mut self, connection: Connection, mut held: Held) -> Result<Option<Held>, NoRoom> {
-        if let Some(before) = self.known.get(&connection) {
-            held.before = Some(before.standing.clone());
-            held.seen_at = before.seen_at;
+    /// A client is let in, or one is found that was: a new one, or one that shows something else over its link. Gives false
+    /// where there is no room.
+    pub(crate) fn put(&mut self, connection: Connection, mut held: Held) -> bool {
+        let before = self.known.get(&connection);
+        if self.known.len() >= CONNECTIONS_MAX && before.is_none() {
+            return false;
         }
-        self.insert(connection, held)
-    }
-
-    /// It was not let in after all, with what this record tells: it stands on what it stood on, until the server has closed
-    /// it.
-    pub(crate) fn put_back(&mut self, connection: &Connection, sequence: u64, before: Held) {
-        if self.known.get(connection).is_some_and(|held| held.sequence == sequence) {
-            // There is room: it takes the place of the other.
-            let _ = self.insert(connection.clone(), before);
-        }
-    }
-
-    fn insert(&mut self, connection: Connection, held: Held) -> Result<Option<Held>, NoRoom> {
-        if self.known.len() >= CONNECTIONS_MAX && !self.known.contains_key(&connection) {
-            return Err(NoRoom);
-        }
+        held.seen_at = held.seen_at.or(before.and_then(|before| before.seen_at));
         if held.counts() {
             self.taken.take(held.standing.agent);
         }
-        let before = self.known.insert(connection, held);
-        if let Some(before) = &before {
-            self.forget(before);
+        if let Some(before) = self.known.insert(connection, held) {
+            self.forget(&before);
         }
-        Ok(before)
+        true
     }
 
     /// Whether a connection counts already as one of this agent's: to be let in again it needs no other seat.
@@ -193,9 +171,6 @@ impl Connections {
             held.misses = 0;
             self.taken.take(held.standing.agent);
         }
-        if sequence == held.sequence {
-            held.before = None;
-        }
         sequence <= held.sequence
     }
 
@@ -228,7 +203,7 @@ impl Connections {
     pub(crate) fn learned(&mut self, connection: &Connection, held: Held) -> bool {
         let is_news = self.known.get(connection).is_none_or(|known| known.sequence < held.sequence);
         let is_awaited = self.await_no_more(connection, Some(held.sequence));
-        !is_awaited || !is_news || self.insert(connection.clone(), held).is_ok()
+        !is_awaited || !is_news || self.put(connection.clone(), held)
     }
 
     /// One has ended.
@@ -242,6 +217,13 @@ impl Connections {
         }
         self.forget(removed.as_ref()?);
         removed
+    }
+
+    /// Somebody has ended while not let in: one of these, if it was known, as it was about to show something else.
+    pub(crate) fn remove_known(&mut self, connection: &Connection, now: Duration) {
+        if self.known.contains_key(connection) || self.awaited.contains_key(connection) {
+            self.remove(connection, now);
+        }
     }
 
     /// The server does not know it: gone, unless it has not been seen yet.
@@ -278,13 +260,8 @@ impl Connections {
         redraw: impl Fn(&VerifiedChain) -> Allowed,
     ) -> Vec<Doomed> {
         let judge = |(connection, held): (&Connection, &Held)| {
-            let as_it_is = held.standing.ended(domain, view, now).or_else(|| changed(held, domain, view, &redraw));
-            let (standing, ended) = match (as_it_is, &held.before) {
-                (Some(ended), _) => (&held.standing, ended),
-                (None, Some(before)) => (before, before.ended(domain, view, now)?),
-                (None, None) => return None,
-            };
-            Some(Doomed { connection: connection.clone(), standing: standing.clone(), ended })
+            let ended = held.standing.ended(domain, view, now).or_else(|| changed(held, domain, view, &redraw))?;
+            Some(Doomed { connection: connection.clone(), standing: held.standing.clone(), ended })
         };
         self.known.iter().filter_map(judge).collect()
     }

@@ -123,7 +123,6 @@ impl Door {
         let held = Held {
             standing: standing.clone(),
             sequence: recorded.sequence,
-            before: None,
             allowed: allowed.clone(),
             narrowings: drawn.narrowings.clone(),
             chain: chain.clone(),
@@ -132,8 +131,9 @@ impl Door {
             seen_at: None,
             misses: 0,
         };
-        let full = |_| Refusal::new(Code::Unavailable, "there are as many connections as there may be");
-        let before = self.registry.put(connection.clone(), held).map_err(full)?;
+        if !self.registry.put(connection.clone(), held) {
+            return Err(Refusal::new(Code::Unavailable, "there are as many connections as there may be"));
+        }
         drop(seat); // it counts itself now
         // 9
         let again = self.draw(&standing, chain.as_deref(), self.clock.unix());
@@ -143,7 +143,7 @@ impl Door {
             Err(refusal) => Some(refusal),
         };
         if let Some(refusal) = refusal {
-            self.registry.take_back(&connection, recorded.sequence, before);
+            self.registry.remove(&connection);
             return Err(refusal);
         }
         let name = ConnectionName { agent: standing.agent, sequence: recorded.sequence };

@@ -3,7 +3,9 @@
 //! Events are delivered at most once, so that they are hints; the list, looked at again every few seconds, is the truth.
 //! A connection that was let in by another gatekeeper, or before this one started, is found by the name that the server
 //! repeats: it leads to the *connected* record. A connection that shows something else over the same link (a second
-//! `CONNECT`) has another name from then on, and is looked up by that.
+//! `CONNECT`) has another name from then on, and is looked up by that. While that is judged it is no agent's for the broker
+//! (2.15.1): it stands in the account of those who are not let in, has no subscription, and is not read from. Where it is
+//! refused, it ends there.
 //!
 //! Nothing is waited for between two events: the list and the look-ups go on beside. Hence two rules on their order.
 //! 1. A connect is taken before the disconnect of the same connection (the server sends them so, and connects are read
@@ -28,16 +30,18 @@ use marque_runtime::Clock;
 use marque_signing::{Role, TrustBundle};
 use tokio::sync::mpsc;
 
-use crate::connections::{CONNECTIONS_MAX, Connections, Held, NoRoom, Roll};
+use crate::connections::{CONNECTIONS_MAX, Connections, Held, Roll};
 use crate::metrics::Metrics;
 use crate::name::ConnectionName;
 use crate::records::Records;
 use crate::roster::Roster;
-use crate::server::{KickOutcome, Listed, Server, Told, told};
+use crate::server::{Events, KickOutcome, Listed, Server, Told, told};
 use crate::standing::{Ended, Standing};
 
 /// Between two looks at the server's list.
 const LIST_EVERY: Duration = Duration::from_secs(5);
+/// Of the gatekeepers one records the end of a client that was refused over the link that it had.
+const REFUSED_GROUP: &str = "marque-gatekeeper-refused";
 /// Ends that wait to be recorded: more at once are told of in telemetry.
 const ENDS_MAX: usize = 32_768;
 /// Connections of others that wait to be looked up: as many as there may be. More at once wait for the list.
@@ -78,21 +82,13 @@ impl Registry {
         Self { inner: Arc::new(Inner { roster, bus, server, bundle, records, clock, metrics, renewed_after }) }
     }
 
-    /// A client is let in. Gives what the same link stood on before.
-    pub(crate) fn put(&self, connection: Connection, held: Held) -> Result<Option<Held>, NoRoom> {
+    /// A client is let in.
+    pub(crate) fn put(&self, connection: Connection, held: Held) -> bool {
         let mut connections = self.locked();
         let put = connections.put(connection, held);
         self.inner.metrics.connections(connections.len());
         self.inner.roster.freed.notify_waiters(); // it may have been another agent's
         put
-    }
-
-    /// It was not let in after all, with what this record tells.
-    pub(crate) fn take_back(&self, connection: &Connection, sequence: u64, before: Option<Held>) {
-        match before {
-            Some(before) => self.locked().put_back(connection, sequence, before),
-            None => drop(self.remove(connection)),
-        }
     }
 
     /// One is not there, or not there any more.
@@ -102,6 +98,14 @@ impl Registry {
         self.inner.metrics.connections(connections.len());
         self.inner.roster.freed.notify_waiters();
         removed
+    }
+
+    /// One has ended that was not let in: one of these, if it was about to show something else.
+    fn remove_known(&self, connection: &Connection) {
+        let mut connections = self.locked();
+        connections.remove_known(connection, self.inner.clock.monotonic());
+        self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters();
     }
 
     /// The server does not know it: gone, unless it is just coming.
@@ -141,8 +145,8 @@ impl Registry {
         let begun = self.inner.clock.monotonic();
         let (mut list, servers) = self.inner.server.list().await?;
         {
-            // Where a second `CONNECT` is being judged the server says the client's own words for the name. One that is
-            // known is as if it were not listed: the next list tells.
+            // A name that is none of ours is of a client that is just being judged anew. One that is known is as if it were
+            // not listed: the next list tells.
             let connections = self.locked();
             list.retain(|entry| sequence(&entry.name).is_some() || !connections.is_known(&entry.connection));
         }
@@ -159,12 +163,13 @@ impl Registry {
 
     /// Follows the server for ever: its events as they come, its list every few seconds.
     pub(crate) async fn follow(&self) -> Result<(), BusError> {
-        let (connects, disconnects) = self.inner.server.events().await?;
+        let events = self.inner.server.events().await?;
         let ends = self.inner.server.shared_disconnects(QUEUE_GROUP).await?;
+        let refused = self.inner.server.strangers(REFUSED_GROUP).await?;
         let (unknown, to_learn) = mpsc::channel(UNKNOWN_MAX);
         let (ended, to_record) = mpsc::channel(ENDS_MAX);
         tokio::select! {
-            () = self.hear(connects, disconnects, ends, unknown, ended) => {}
+            () = self.hear(events, (ends, refused), unknown, ended) => {}
             () = self.look_up(to_learn) => {}
             () = self.record(to_record) => {}
             never = self.look() => match never {},
@@ -175,9 +180,8 @@ impl Registry {
     /// Takes events as they come: nothing is waited for in between.
     async fn hear(
         &self,
-        mut connects: Subscriber,
-        mut disconnects: Subscriber,
-        mut ends: Subscriber,
+        Events { mut connects, mut disconnects, mut strangers }: Events,
+        (mut ends, mut refused): (Subscriber, Subscriber),
         unknown: mpsc::Sender<(Awaited, Told)>,
         ended: mpsc::Sender<(Told, Option<Did>)>,
     ) {
@@ -193,11 +197,20 @@ impl Registry {
                 Some(message) = disconnects.next() => if let Some(told) = told(&message.payload) {
                     self.remove(&told.connection);
                 },
+                Some(message) = strangers.next() => if let Some(told) = told(&message.payload) {
+                    self.remove_known(&told.connection);
+                },
                 Some(message) = ends.next() => if let Some(told) = told(&message.payload) {
                     let agent = self.locked().agent_of(&told.connection);
                     if ended.try_send((told, agent)).is_err() {
                         tracing::error!("connections end faster than it can be recorded");
                     }
+                },
+                Some(message) = refused.next() => if let Some(told) = told(&message.payload)
+                    && let Some(agent) = self.locked().agent_of(&told.connection)
+                    && ended.try_send((told, Some(agent))).is_err()
+                {
+                    tracing::error!("connections end faster than it can be recorded");
                 },
                 else => return,
             }
@@ -217,8 +230,8 @@ impl Registry {
 
     /// Records ends, one after the other.
     ///
-    /// Of whose connection is known here, or by the record that its name leads to. Not by the name alone: where a second
-    /// `CONNECT` is refused, the server says whatever the client called itself in it.
+    /// Whose it was is known here, or by the record that its name leads to. Not by the name alone: of a client that is being
+    /// judged the server repeats whatever it calls itself.
     async fn record(&self, mut to_record: mpsc::Receiver<(Told, Option<Did>)>) {
         while let Some((Told { connection, name, end }, agent)) = to_record.recv().await {
             let Some(end) = end else { continue };
@@ -316,7 +329,6 @@ impl Registry {
         Some(Held {
             standing: Arc::new(Standing::of_record(&record, connected)?),
             sequence: name.sequence,
-            before: None,
             allowed,
             // Whatever narrows it now may not have when it was let in: it is closed and judged anew.
             narrowings: BTreeSet::new(),

@@ -109,7 +109,6 @@ mod tests {
         let held = Held {
             standing: Arc::new(Standing::of_key(agent(1))),
             sequence: cid,
-            before: None,
             allowed: Allowed::default(),
             narrowings: BTreeSet::new(),
             chain: None,
@@ -118,7 +117,7 @@ mod tests {
             seen_at: Some(Duration::ZERO),
             misses: 0,
         };
-        assert!(seats.roster.locked().put(connection.clone(), held).is_ok());
+        assert!(seats.roster.locked().put(connection.clone(), held));
         connection
     }
 

@@ -42,7 +42,6 @@ fn held(seen: bool) -> Held {
     Held {
         standing: Arc::new(standing()),
         sequence: RECORD,
-        before: None,
         allowed: Allowed::default(),
         narrowings: BTreeSet::new(),
         chain: None,
@@ -75,7 +74,7 @@ fn view_of(op: Op, target: Target) -> View {
 
 fn doomed(view: &View, now: UnixSeconds) -> Vec<Code> {
     let mut connections = Connections::default();
-    assert!(connections.put(connection(1), held(true)).is_ok());
+    assert!(connections.put(connection(1), held(true)));
     let doomed = connections.doomed(&domain(), view, now, |_| Allowed::default());
     doomed.into_iter().map(|doomed| doomed.ended.code).collect()
 }
@@ -92,7 +91,7 @@ fn those_that_are_due_are_renewed_the_longest_due_first_and_no_others() {
         (4, Held { renew_at: at(1), ..held(false) }),
         (5, Held { renew_at: at(1), standing: Arc::new(Standing::of_key(did(4))), ..held(true) }),
     ] {
-        assert!(connections.put(connection(cid), held).is_ok());
+        assert!(connections.put(connection(cid), held));
     }
     let due = |now| connections.due(now).into_iter().map(|(connection, _)| connection).collect::<Vec<_>>();
     assert_eq!(due(at(12)), [connection(2), connection(1)]);
@@ -143,9 +142,9 @@ fn its_time_ends_it_to_the_second() {
 #[test]
 fn a_list_forgets_what_is_gone_and_keeps_what_is_coming() {
     let mut connections = Connections::default();
-    assert!(connections.put(connection(1), held(true)).is_ok());
-    assert!(connections.put(connection(2), held(true)).is_ok());
-    assert!(connections.put(connection(3), held(false)).is_ok());
+    assert!(connections.put(connection(1), held(true)));
+    assert!(connections.put(connection(2), held(true)));
+    assert!(connections.put(connection(3), held(false)));
     let roll = |seconds| Roll {
         listed: [connection(1)].into(),
         servers: ["N".to_owned()].into(),
@@ -199,7 +198,7 @@ fn what_ends_while_it_is_looked_up_is_not_put_in() {
 fn what_ended_while_a_list_came_is_not_looked_up_by_that_list() {
     let mut connections = Connections::default();
     let at = Duration::from_secs;
-    assert!(connections.put(connection(1), held(true)).is_ok());
+    assert!(connections.put(connection(1), held(true)));
     // A list is begun, reads of it, and comes; meanwhile it ends.
     connections.remove(&connection(1), at(2));
     let roll = |begun| Roll { listed: [connection(1)].into(), servers: ["N".to_owned()].into(), begun: at(begun) };
@@ -213,7 +212,7 @@ fn what_ended_while_a_list_came_is_not_looked_up_by_that_list() {
 #[test]
 fn those_of_a_server_that_does_not_answer_stay_for_a_while() {
     let mut connections = Connections::default();
-    assert!(connections.put(connection(1), held(true)).is_ok());
+    assert!(connections.put(connection(1), held(true)));
     let silent = |n: u32| Roll { begun: Duration::from_secs(n.into()), ..Roll::default() };
     for n in 1..SILENT_MISSES_MAX {
         connections.retain(&silent(n), Duration::from_secs(n.into()));
@@ -227,18 +226,18 @@ fn those_of_a_server_that_does_not_answer_stay_for_a_while() {
 fn there_is_room_for_as_many_as_the_account_has() {
     let mut connections = Connections::default();
     for cid in 0..CONNECTIONS_MAX as u64 {
-        assert!(connections.put(connection(cid), held(true)).is_ok());
+        assert!(connections.put(connection(cid), held(true)));
     }
-    assert!(connections.put(connection(u64::MAX), held(true)).is_err());
-    assert!(connections.put(connection(0), held(true)).is_ok(), "one that is there already is only renewed");
+    assert!(!connections.put(connection(u64::MAX), held(true)));
+    assert!(connections.put(connection(0), held(true)), "one that is there already is only renewed");
 }
 
 #[test]
 fn an_agent_takes_as_many_seats_as_it_may_and_another_is_not_hindered() {
     let mut connections = Connections::default();
     // One that is just coming counts like one that is there.
-    assert!(connections.put(connection(1), held(true)).is_ok());
-    assert!(connections.put(connection(2), held(false)).is_ok());
+    assert!(connections.put(connection(1), held(true)));
+    assert!(connections.put(connection(2), held(false)));
     let (agent, other) = (did(3), did(4));
     assert!(connections.take_seat(agent, 3));
     assert!(!connections.take_seat(agent, 3) && connections.take_seat(other, 1) && !connections.take_seat(other, 1));
@@ -252,7 +251,7 @@ fn an_agent_takes_as_many_seats_as_it_may_and_another_is_not_hindered() {
 #[test]
 fn what_a_killed_server_had_does_not_count_once_a_list_has_come_without_it() {
     let mut connections = Connections::default();
-    assert!(connections.put(connection(1), held(true)).is_ok());
+    assert!(connections.put(connection(1), held(true)));
     assert!(!connections.take_seat(did(3), 1));
     let of_others = Roll { servers: ["M".to_owned()].into(), begun: Duration::from_secs(1), ..Roll::default() };
     connections.retain(&of_others, Duration::from_secs(1));
@@ -276,7 +275,7 @@ fn agent(connections: &Connections) -> Option<Did> {
 #[test]
 fn what_a_link_shows_later_takes_the_place_of_what_it_showed_and_never_the_other_way_round() {
     let (mut connections, now) = (Connections::default(), Duration::ZERO);
-    assert!(connections.put(connection(1), held(true)).is_ok());
+    assert!(connections.put(connection(1), held(true)));
     // The word of an earlier record, or of its own, is no news; that of a later one is, once.
     assert!(!connections.await_unknown(&connection(1), Some(RECORD - 1), now));
     assert!(!connections.await_unknown(&connection(1), Some(RECORD), now));
@@ -300,53 +299,27 @@ fn what_a_link_shows_later_takes_the_place_of_what_it_showed_and_never_the_other
 }
 
 #[test]
-fn until_the_server_tells_of_what_is_shown_now_a_link_ends_by_what_it_showed_before_too() {
-    let mut connections = Connections::default();
-    let (first, second) = (view_of(Op::Revoke, Target::Key(did(2))), view_of(Op::Revoke, Target::Key(did(4))));
-    let ended = |connections: &Connections, view: &View| {
-        connections
-            .doomed(&domain(), view, NOW, |_| Allowed::default())
-            .into_iter()
-            .map(|one| one.standing.agent)
-            .next()
-    };
-    assert!(connections.put(connection(1), held(true)).is_ok());
-    assert!(connections.put(connection(1), other(RECORD + 1)).is_ok());
-    assert_eq!((ended(&connections, &first), ended(&connections, &second)), (Some(did(3)), Some(did(4))));
-    // The word of the first record may be late, and is not that of the second.
-    assert!(connections.see(&connection(1), Some(RECORD), Duration::ZERO));
-    assert_eq!(ended(&connections, &first), Some(did(3)));
-    assert!(connections.see(&connection(1), Some(RECORD + 1), Duration::ZERO));
-    assert_eq!((ended(&connections, &first), ended(&connections, &second)), (None, Some(did(4))));
-}
-
-#[test]
-fn what_is_taken_back_leaves_a_link_on_what_it_stood_on() {
-    let mut connections = Connections::default();
-    assert!(connections.put(connection(1), held(true)).is_ok());
-    let before = connections.put(connection(1), other(RECORD + 1)).unwrap().unwrap();
-    connections.put_back(&connection(1), RECORD + 1, before.clone());
-    assert_eq!(agent(&connections), Some(did(3)));
-    assert_eq!((connections.taken.by(&did(3)), connections.taken.by(&did(4))), (1, 0));
-    // Nothing that has ended, or is shown since, is put in its place.
-    connections.put_back(&connection(1), RECORD + 1, other(RECORD));
-    assert_eq!(agent(&connections), Some(did(3)));
-    connections.remove(&connection(1), Duration::ZERO);
-    connections.put_back(&connection(1), RECORD, before);
-    assert_eq!(connections.len(), 0);
+fn the_end_of_a_stranger_is_of_no_account_and_that_of_one_who_is_known_is() {
+    let (mut connections, now) = (Connections::default(), Duration::ZERO);
+    assert!(connections.put(connection(1), held(true)));
+    assert!(connections.await_unknown(&connection(2), Some(RECORD), now));
+    (1..4).for_each(|cid| connections.remove_known(&connection(cid), now));
+    assert_eq!((connections.len(), connections.ended.len()), (0, 2), "strangers take no room");
+    assert!(connections.learned(&connection(2), held(true)));
+    assert_eq!((connections.len(), agent(&connections)), (0, Some(did(3))));
 }
 
 #[test]
 fn a_link_that_shows_something_anew_begins_its_life_anew() {
     let at = Duration::from_secs;
     let mut connections = Connections::default();
-    assert!(connections.put(connection(1), Held { renew_at: at(1), ..held(true) }).is_ok());
+    assert!(connections.put(connection(1), Held { renew_at: at(1), ..held(true) }));
     let due = connections.due(at(1));
     assert_eq!(due.len(), 1);
     assert!(connections.stands_on(&due[0].0, &due[0].1));
     // As the door puts it: not seen by this gatekeeper yet, but its link was.
     let anew = Held { sequence: RECORD + 1, renew_at: at(9), ..held(false) };
-    assert!(connections.put(connection(1), anew).is_ok());
+    assert!(connections.put(connection(1), anew));
     assert!(!connections.stands_on(&due[0].0, &due[0].1), "what was due is not any more");
     assert_eq!((connections.due(at(8)).len(), connections.due(at(9)).len()), (0, 1));
 }
@@ -355,10 +328,10 @@ fn a_link_that_shows_something_anew_begins_its_life_anew() {
 #[derive(Debug, Clone)]
 enum Happening {
     Put { cid: u64, agent: u8, sequence: u64, seen: bool },
-    PutBack { cid: u64, agent: u8 },
     Seen(u64),
     Removed(u64),
     RemovedSeen(u64),
+    RemovedKnown(u64),
     Learned { cid: u64, agent: u8, sequence: u64 },
     Listed { cids: BTreeSet<u64>, answered: bool },
 }
@@ -368,10 +341,10 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         (cid.clone(), agent.clone(), sequence.clone(), any::<bool>())
             .prop_map(|(cid, agent, sequence, seen)| Happening::Put { cid, agent, sequence, seen }),
-        (cid.clone(), agent.clone()).prop_map(|(cid, agent)| Happening::PutBack { cid, agent }),
         cid.clone().prop_map(Happening::Seen),
         cid.clone().prop_map(Happening::Removed),
         cid.clone().prop_map(Happening::RemovedSeen),
+        cid.clone().prop_map(Happening::RemovedKnown),
         (cid.clone(), agent, sequence).prop_map(|(cid, agent, sequence)| Happening::Learned { cid, agent, sequence }),
         (proptest::collection::btree_set(cid, 0..6), any::<bool>())
             .prop_map(|(cids, answered)| Happening::Listed { cids, answered }),
@@ -390,16 +363,14 @@ proptest! {
             let now = Duration::from_secs(second);
             match happening {
                 Happening::Put { cid, agent, sequence, seen } => {
-                    prop_assert!(connections.put(connection(cid), of(agent, sequence, seen)).is_ok());
-                }
-                Happening::PutBack { cid, agent } => {
-                    connections.put_back(&connection(cid), RECORD, of(agent, RECORD - 1, true));
+                    prop_assert!(connections.put(connection(cid), of(agent, sequence, seen)));
                 }
                 Happening::Seen(cid) => {
                     connections.see(&connection(cid), Some(RECORD), now);
                 }
                 Happening::Removed(cid) => drop(connections.remove(&connection(cid), now)),
                 Happening::RemovedSeen(cid) => connections.remove_seen(&connection(cid), now),
+                Happening::RemovedKnown(cid) => connections.remove_known(&connection(cid), now),
                 Happening::Learned { cid, agent, sequence } => {
                     connections.await_unknown(&connection(cid), Some(sequence), now);
                     prop_assert!(connections.learned(&connection(cid), of(agent, sequence, true)));
