@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  CMD ── JSON lines, MARQUE_AGENT_SOCKET ──► Desk ──► Holding: the commission, renewed before it ends ──► broker
-//!   └──── NATS, NATS_URL (--nats-port) ─────► Proxy ── signs the nonce, presents the chain ──────────────► broker
+//!   └──── NATS, NATS_URL (--nats-port) ─────► Proxy ── signs the nonce, presents the chain, each later one ► broker
 //! ```
 //!
 //! The command's arguments and environment hold no secret, and nothing that the sidecar answers does: a chain is of no
