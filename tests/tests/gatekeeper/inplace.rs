@@ -98,8 +98,8 @@ async fn listed(system: &TestSystem, link: &Connection) -> Option<Value> {
     let operator = system.bus(BusRole::Operator).await.unwrap();
     let asked = operator.request(subjects::GATEKEEPER_CONNECTIONS, Default::default(), "", DEADLINE).await.unwrap();
     let listed: Value = serde_json::from_slice(&asked.payload).unwrap();
-    let entries = listed["connections"].as_array().unwrap().iter();
-    entries.cloned().find(|entry| entry["cid"] == link.cid && entry["server"] == link.server)
+    let mut entries = listed["connections"].as_array().unwrap().iter();
+    entries.find(|entry| entry["cid"] == link.cid && entry["server"] == link.server).cloned()
 }
 
 /// Whoever shows a chain anew before its connection's life is over keeps the link: same number, no end between. Its

@@ -2,7 +2,10 @@
 //!
 //! Reads the one spelling that clients write, and nothing of what the broker would take besides: other case, tabs, more
 //! than one space, a number with a leading zero, a line that ends without `\r`. Whatever it does not know exactly makes it
-//! know nothing any more, for good.
+//! know nothing any more, for good; but for one thing.
+//!
+//! A `CONNECT` of the client's own is told of, in any case, and where nothing is known any more wherever a line might begin
+//! with it: the broker (2.15.1) keeps the signature of the first one, and would take another chain by it.
 //!
 //! INVARIANT: a boundary that it tells is one for the broker too. What is sent there of ours is never part of a payload.
 
@@ -12,6 +15,8 @@ use std::collections::HashMap;
 const LINE_BYTES_MAX: usize = 4096;
 /// Digits of a size: the broker reads as many.
 const SIZE_DIGITS_MAX: usize = 9;
+/// An end of line, and the verb behind it.
+const CONNECT: &[u8; 8] = b"\nCONNECT";
 /// What ends a line, and a payload.
 const END: &[u8; 2] = b"\r\n";
 /// The lines of the subscriptions that stand at once, together with what it costs to keep each.
@@ -35,8 +40,10 @@ enum Place {
     Payload(usize),
     /// In the end of a payload, of which so many have come.
     End(usize),
-    /// Nobody knows.
-    Lost,
+    /// Nobody knows. So much has come of an end of line with `CONNECT` behind it.
+    Lost(usize),
+    /// In a `CONNECT` of the client's own, or what may be one.
+    Connect,
 }
 
 impl Default for Place {
@@ -50,6 +57,8 @@ enum Command<'a> {
     Message(usize),
     Subscribe(&'a [u8]),
     Unsubscribe(&'a [u8]),
+    /// It ends after so many messages, which are not counted here.
+    UnsubscribeLater,
     Heartbeat,
 }
 
@@ -60,6 +69,8 @@ struct Subscriptions {
     by_id: HashMap<Vec<u8>, (u64, Vec<u8>)>,
     next: u64,
     bytes: usize,
+    /// Which stand is not known any more.
+    is_unknown: bool,
 }
 
 impl Frames {
@@ -82,14 +93,27 @@ impl Frames {
 
     /// Whether it will never tell a boundary again.
     pub(super) fn is_lost(&self) -> bool {
-        matches!(self.place, Place::Lost)
+        matches!(self.place, Place::Lost(_) | Place::Connect)
     }
 
-    /// The lines that make the subscriptions which stand, in their order.
-    pub(super) fn subscriptions(&self) -> Vec<u8> {
+    /// Whether the client sends a `CONNECT` of its own, or what may be one.
+    pub(super) fn connects(&self) -> bool {
+        matches!(self.place, Place::Connect)
+    }
+
+    /// Whether it knows which subscriptions stand.
+    pub(super) fn knows_subscriptions(&self) -> bool {
+        !self.is_lost() && !self.subscriptions.is_unknown
+    }
+
+    /// The lines that make the subscriptions which stand, in their order; none where that is not known.
+    pub(super) fn subscriptions(&self) -> Option<Vec<u8>> {
+        if !self.knows_subscriptions() {
+            return None;
+        }
         let mut lines: Vec<_> = self.subscriptions.by_id.values().collect();
         lines.sort_unstable_by_key(|(number, _)| *number);
-        lines.into_iter().flat_map(|(_, line)| line).copied().collect()
+        Some(lines.into_iter().flat_map(|(_, line)| line).copied().collect())
     }
 
     /// Takes some of these bytes, of which there is one at least: no further than the place reaches.
@@ -98,15 +122,17 @@ impl Frames {
             Place::Line(begun) => {
                 let end = bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
                 let taken = end.unwrap_or(bytes.len());
-                if begun.len() + taken > LINE_BYTES_MAX {
-                    (taken, Place::Lost)
+                let lost = Place::Lost(usize::from(end.is_some()));
+                begun.extend_from_slice(bytes.get(..taken.min(LINE_BYTES_MAX)).unwrap_or_default());
+                if begun.get(..CONNECT.len() - 1).is_some_and(|verb| verb.eq_ignore_ascii_case(&CONNECT[1..])) {
+                    (taken, Place::Connect)
+                } else if begun.len() > LINE_BYTES_MAX || taken > LINE_BYTES_MAX {
+                    (taken, lost)
+                } else if end.is_none() {
+                    return taken;
                 } else {
-                    begun.extend_from_slice(&bytes[..taken]);
-                    if end.is_none() {
-                        return taken;
-                    }
                     let line = std::mem::take(begun);
-                    (taken, self.subscriptions.after(&line).unwrap_or(Place::Lost))
+                    (taken, self.subscriptions.after(&line).unwrap_or(lost))
                 }
             }
             Place::Payload(left) => {
@@ -120,14 +146,30 @@ impl Frames {
             Place::End(come) => match (bytes.first() == END.get(*come), *come + 1 == END.len()) {
                 (true, true) => (1, Place::default()),
                 (true, false) => (1, Place::End(*come + 1)),
-                (false, _) => (bytes.len(), Place::Lost),
+                (false, _) => (0, Place::Lost(0)),
             },
-            Place::Lost => return bytes.len(),
+            Place::Lost(come) => {
+                for byte in bytes {
+                    *come = match *byte {
+                        b'\n' => 1,
+                        byte if *come > 0 && CONNECT.get(*come).is_some_and(|next| byte.eq_ignore_ascii_case(next)) => {
+                            *come + 1
+                        }
+                        _ => 0,
+                    };
+                    if *come == CONNECT.len() {
+                        self.place = Place::Connect;
+                        break;
+                    }
+                }
+                return bytes.len();
+            }
+            Place::Connect => return bytes.len(),
         };
-        if matches!(next, Place::Lost) {
+        self.place = next;
+        if self.is_lost() {
             self.subscriptions = Subscriptions::default(); // of no use any more
         }
-        self.place = next;
         taken
     }
 }
@@ -139,6 +181,7 @@ impl Subscriptions {
             Command::Message(0) => return Some(Place::End(0)),
             Command::Message(size) => return Some(Place::Payload(size)),
             Command::Heartbeat => {}
+            Command::UnsubscribeLater => self.forget(),
             Command::Unsubscribe(id) => {
                 if let Some((_, line)) = self.by_id.remove(id) {
                     self.bytes -= line.len() + SUBSCRIPTION_BYTES;
@@ -149,12 +192,16 @@ impl Subscriptions {
                 self.next += 1;
                 // An id that is in use: whether the broker took the first or the second depends on what it permits.
                 let is_taken = self.by_id.insert(id.to_owned(), (self.next, line.to_owned())).is_some();
-                if is_taken || self.bytes > SUBSCRIBED_BYTES_MAX {
-                    return None;
+                if is_taken || self.is_unknown || self.bytes > SUBSCRIBED_BYTES_MAX {
+                    self.forget();
                 }
             }
         }
         Some(Place::default())
+    }
+
+    fn forget(&mut self) {
+        *self = Self { is_unknown: true, ..Self::default() };
     }
 }
 
@@ -172,8 +219,8 @@ fn command(line: &[u8]) -> Option<Command<'_>> {
             (number(headers)? <= size).then_some(Command::Message(size))
         }
         [b"SUB", _, id] | [b"SUB", _, _, id] => Some(Command::Subscribe(id)),
-        // `UNSUB id max` ends after so many messages, which are not counted here: that one is not known.
         [b"UNSUB", id] => Some(Command::Unsubscribe(id)),
+        [b"UNSUB", _, most] => number(most).map(|_| Command::UnsubscribeLater),
         [b"PING"] | [b"PONG"] => Some(Command::Heartbeat),
         _ => None,
     }

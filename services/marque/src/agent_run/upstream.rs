@@ -2,7 +2,8 @@
 //!
 //! The broker takes another `CONNECT` over the same link, by the nonce it gave at first: it has the new chain judged, and
 //! the link lives on under that. It forgets the link's subscriptions (2.15.1), so that they are sent again behind it. A
-//! client whose bytes are not understood, or whom the broker would answer, is left alone: its link ends in its time.
+//! client whose bytes are not understood, or whom the broker would answer, is left alone: its link ends in its time. One that
+//! sends a `CONNECT` of its own is cut off: it holds no key, and what it shows is not the sidecar's.
 
 use std::io;
 use std::sync::Arc;
@@ -75,10 +76,10 @@ impl Upstream {
     }
 
     fn is_understood(&self) -> bool {
-        self.is_quiet && !self.frames.is_lost()
+        self.is_quiet && self.frames.knows_subscriptions()
     }
 
-    /// Passes bytes on; at the first boundary, where one is due, what the broker is to be shown.
+    /// Passes bytes on, unless the client introduces itself anew; at the first boundary, where one is due, what the broker is to be shown.
     async fn pass(&mut self, bytes: &[u8], broker: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut rest = bytes;
         let mut taken = 0;
@@ -88,6 +89,9 @@ impl Upstream {
                 broker.write_all(before).await?;
                 (rest, taken) = (behind, 0);
                 self.present(broker).await?;
+            }
+            if self.frames.connects() {
+                return Err(io::Error::other("a CONNECT of the client's own"));
             }
             match rest.get(taken..) {
                 Some(more) if !more.is_empty() => taken += self.frames.take(more),
@@ -100,11 +104,12 @@ impl Upstream {
     async fn present(&mut self, broker: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         self.is_due = false;
         let Introduction { line, nkey, signature } = &self.introduction;
+        let Some(subscriptions) = self.frames.subscriptions() else { return Ok(()) };
         let chain = self.chains.borrow().clone();
         let connect = handshake::connect(line, &Shown { nkey, signature, chain: &chain });
         // One that is too long for the broker's line would end the link.
         if let Some(connect) = connect.ok().filter(|connect| connect.len() <= LINE_BYTES_MAX) {
-            broker.write_all(&[connect.as_bytes(), &self.frames.subscriptions()].concat()).await?;
+            broker.write_all(&[connect.as_bytes(), &subscriptions].concat()).await?;
             self.shown = chain;
         }
         Ok(())

@@ -59,6 +59,18 @@ async fn a_client_that_is_not_understood_or_would_be_answered_is_left_alone() {
     assert_eq!(relayed(LINE, &plain, 1).await, [plain[0], &shown("second"), plain[1]].concat());
 }
 
+/// The broker keeps the first signature: by it a client without the key could have another chain of that key judged.
+#[tokio::test]
+async fn a_client_that_introduces_itself_anew_is_cut_off() {
+    for bytes in [&b"PING\r\nCONNECT {\"nkey\":\"U1\"}\r\n"[..], b"ping\r\nconnect {}\r\n"] {
+        let (_renew, chains) = watch::channel(Arc::<str>::from("first"));
+        let upstream = Upstream::new(introduction(LINE), chains, "first".into());
+        let mut broker = Vec::new();
+        assert!(upstream.relay(bytes, &mut tokio::io::empty(), &mut broker).await.is_err());
+        assert!(!broker.to_ascii_uppercase().windows(7).any(|word| word == b"CONNECT"));
+    }
+}
+
 /// Over pipes, as in a relay: an idle client's link is renewed, once for each chain, and its end is passed on.
 #[tokio::test]
 async fn an_idle_link_is_renewed_for_each_chain_and_ends_with_its_client() {
