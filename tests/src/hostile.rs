@@ -32,7 +32,7 @@ pub use doors::{
     status_request, token_inspect, vkey,
 };
 pub use lines::{index_lines, policy, sidecar_line, trace_context};
-pub use peers::{health_answer, http_answer, proxy_connect, proxy_greeting};
+pub use peers::{health_answer, http_answer, proxy_connect, proxy_frames, proxy_greeting};
 pub use proofs::{add_checkpoint, genesis, tlog_policy, tlog_proof};
 
 pub use gatekeeper::{connections_question, server_event, server_kick, server_page, statement_subject};
@@ -96,6 +96,7 @@ pub const TARGETS: &[Target] = &[
     ("trace_context", trace_context),
     ("proxy_greeting", proxy_greeting),
     ("proxy_connect", proxy_connect),
+    ("proxy_frames", proxy_frames),
     ("http_answer", http_answer),
     ("health_answer", health_answer),
 ];
@@ -430,7 +431,7 @@ pub fn sample(target: &str) -> Vec<u8> {
         "did" => key().did().url().into_bytes(),
         "subjects" => b"marque.gate.tools.crm.query".to_vec(),
         "sidecar_line" | "index_lines" | "policy" | "trace_context" => lines::sample(target),
-        "proxy_greeting" | "proxy_connect" | "http_answer" | "health_answer" => peers::sample(target),
+        "proxy_greeting" | "proxy_connect" | "proxy_frames" | "http_answer" | "health_answer" => peers::sample(target),
         "tlog_proof" | "tlog_policy" | "add_checkpoint" | "genesis" => proofs::sample(target),
         at_a_door => gatekeeper::sample(at_a_door).unwrap_or_else(|| doors::sample(at_a_door)),
     }

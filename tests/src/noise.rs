@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use marque_bus::permissions::BusRole;
 use marque_signing::{SigningKey, base64url, nkey};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -60,9 +61,14 @@ pub fn bodies() -> Vec<Vec<u8>> {
     bodies
 }
 
+fn user(key: &SigningKey) -> String {
+    nkey::user_public(&key.public())
+}
+
 /// A connection in a role, below any client library.
 pub struct RawClient {
     stream: TcpStream,
+    nonce: String,
     /// The server's id, and this connection's number there.
     pub place: (String, u64),
 }
@@ -76,9 +82,9 @@ impl RawClient {
 
     /// Connects by this key, presenting this, and waits for the broker's first answer.
     pub async fn connect_by(system: &TestSystem, key: &SigningKey, presents: Option<&str>) -> Result<Self, String> {
-        let (client, nonce) = Self::greeted(system).await?;
-        let signature = nkey::sign_nonce(key, nonce.as_bytes()).map_err(|error| error.to_string())?;
-        client.introduced(key, Some(&signature), presents).await
+        let mut client = Self::greeted(system).await?;
+        client.present(key, presents).await?;
+        Ok(client)
     }
 
     /// The same with this signature, whatever the nonce; or with none.
@@ -88,35 +94,45 @@ impl RawClient {
         signature: Option<&[u8; 64]>,
         presents: Option<&str>,
     ) -> Result<Self, String> {
-        Self::greeted(system).await?.0.introduced(key, signature, presents).await
+        let mut client = Self::greeted(system).await?;
+        client
+            .present_with(
+                json!({ "nkey": user(key), "sig": signature.map(|sig| base64url(sig)), "auth_token": presents }),
+            )
+            .await?;
+        Ok(client)
     }
 
     /// The broker's greeting: its nonce.
-    async fn greeted(system: &TestSystem) -> Result<(Self, String), String> {
+    async fn greeted(system: &TestSystem) -> Result<Self, String> {
         let stream = TcpStream::connect(system.address()).await.map_err(|error| error.to_string())?;
-        let mut client = Self { stream, place: Default::default() };
+        let mut client = Self { stream, nonce: String::new(), place: Default::default() };
         let info = client.line().await?;
         let info: serde_json::Value =
             serde_json::from_str(info.trim_start_matches("INFO ")).map_err(|e| e.to_string())?;
         let text = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
         client.place = (text("server_id"), info["client_id"].as_u64().unwrap_or_default());
-        let nonce = info["nonce"].as_str().ok_or("the broker sends no nonce")?.to_owned();
-        Ok((client, nonce))
+        client.nonce = info["nonce"].as_str().ok_or("the broker sends no nonce")?.to_owned();
+        Ok(client)
     }
 
-    async fn introduced(
-        mut self,
-        key: &SigningKey,
-        signature: Option<&[u8; 64]>,
-        presents: Option<&str>,
-    ) -> Result<Self, String> {
-        let options = serde_json::json!({
+    /// Presents this by this key, at first or over the link that it has. Gives what the broker said until it had judged
+    /// that.
+    pub async fn present(&mut self, key: &SigningKey, presents: Option<&str>) -> Result<String, String> {
+        let signature = nkey::sign_nonce(key, self.nonce.as_bytes()).map_err(|error| error.to_string())?;
+        self.present_with(json!({ "nkey": user(key), "sig": base64url(&signature), "auth_token": presents })).await
+    }
+
+    /// Presents these options, beside those that any client has.
+    pub async fn present_with(&mut self, more: Value) -> Result<String, String> {
+        let mut options = json!({
             "verbose": false, "pedantic": false, "headers": true, "no_responders": true, "protocol": 1,
-            "nkey": nkey::user_public(&key.public()), "sig": signature.map(|signature| base64url(signature)), "auth_token": presents,
         });
+        if let (Value::Object(options), Value::Object(more)) = (&mut options, more) {
+            options.extend(more);
+        }
         self.send(format!("CONNECT {options}\r\n").as_bytes()).await?;
-        self.settle().await?;
-        Ok(self)
+        self.settle().await
     }
 
     /// Waits until the broker has closed the connection; answers its pings meanwhile.

@@ -2,7 +2,7 @@
 
 mod taken;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ const SILENT_MISSES_MAX: u32 = 24;
 pub(crate) struct Held {
     /// What it stands on.
     pub(crate) standing: Arc<Standing>,
+    /// Where the *connected* record of that stands in the audit stream: what was shown later stands further on.
+    pub(crate) sequence: u64,
     /// What it may do.
     pub(crate) allowed: Allowed,
     /// The narrowings that its permissions were drawn under.
@@ -66,6 +68,14 @@ pub(crate) struct Roll {
     pub(crate) begun: Duration,
 }
 
+/// What has ended lately.
+#[derive(Debug)]
+struct Gone {
+    at: Duration,
+    /// Whose it was, where it was known.
+    agent: Option<Did>,
+}
+
 /// What has to be closed, and why.
 #[derive(Debug, Clone)]
 pub(crate) struct Doomed {
@@ -81,23 +91,26 @@ pub(crate) struct Doomed {
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     known: HashMap<Connection, Held>,
-    /// Those that are being looked up. One that ends meanwhile leaves, and what the look-up finds is not put in: it would
-    /// stand for a connection that is no more.
-    awaited: HashSet<Connection>,
+    /// Those that are being looked up, and by which record: none where the server's name for it is not ours. One that ends
+    /// meanwhile leaves, and what the look-up finds is not put in: it would stand for a connection that is no more.
+    awaited: HashMap<Connection, BTreeSet<Option<u64>>>,
     /// Those that have ended since the last list was begun, and when: it, or an event that is late, may tell of one that
     /// is no more. A server gives no number twice.
-    ended: HashMap<Connection, Duration>,
+    ended: HashMap<Connection, Gone>,
     /// What each agent has taken: connections that count, and seats of those that are about to be let in. Kept as they
     /// come and go.
     taken: Taken,
 }
 
 impl Connections {
-    /// A client is let in, or one is found that was. Gives false where there is no room.
-    pub(crate) fn put(&mut self, connection: Connection, held: Held) -> bool {
-        if self.known.len() >= CONNECTIONS_MAX && !self.known.contains_key(&connection) {
+    /// A client is let in, or one is found that was: a new one, or one that shows something else over its link. Gives false
+    /// where there is no room.
+    pub(crate) fn put(&mut self, connection: Connection, mut held: Held) -> bool {
+        let before = self.known.get(&connection);
+        if self.known.len() >= CONNECTIONS_MAX && before.is_none() {
             return false;
         }
+        held.seen_at = held.seen_at.or(before.and_then(|before| before.seen_at));
         if held.counts() {
             self.taken.take(held.standing.agent);
         }
@@ -105,6 +118,27 @@ impl Connections {
             self.forget(&before);
         }
         true
+    }
+
+    /// Whether a connection counts already as one of this agent's: to be let in again it needs no other seat.
+    pub(crate) fn has_seat(&self, agent: &Did, connection: &Connection) -> bool {
+        self.known.get(connection).is_some_and(|held| held.counts() && held.standing.agent == *agent)
+    }
+
+    /// Whose a connection is, or was a moment ago.
+    pub(crate) fn agent_of(&self, connection: &Connection) -> Option<Did> {
+        let known = self.known.get(connection).map(|held| held.standing.agent);
+        known.or_else(|| self.ended.get(connection)?.agent)
+    }
+
+    /// Whether it is known, by whatever it showed.
+    pub(crate) fn is_known(&self, connection: &Connection) -> bool {
+        self.known.contains_key(connection)
+    }
+
+    /// Whether it still stands on this: nothing else has been shown over it.
+    pub(crate) fn stands_on(&self, connection: &Connection, standing: &Arc<Standing>) -> bool {
+        self.known.get(connection).is_some_and(|held| Arc::ptr_eq(&held.standing, standing))
     }
 
     /// Takes a seat for a connection that is about to be put in, where the agent has fewer than `max`. Gives whether it
@@ -128,48 +162,68 @@ impl Connections {
         }
     }
 
-    /// The server tells of one that is known. Gives whether it is.
-    pub(crate) fn see(&mut self, connection: &Connection, now: Duration) -> bool {
-        let Some(held) = self.known.get_mut(connection) else { return false };
+    /// The server tells of one under the name that leads to this record; none: its name is not ours. Gives whether it is
+    /// known by that record, or by a later one: the word of an earlier one may be late.
+    pub(crate) fn see(&mut self, connection: &Connection, sequence: Option<u64>, now: Duration) -> bool {
+        let (Some(held), Some(sequence)) = (self.known.get_mut(connection), sequence) else { return false };
         held.seen_at = Some(now);
         if !held.counts() {
             held.misses = 0;
             self.taken.take(held.standing.agent);
         }
-        true
+        sequence <= held.sequence
     }
 
-    /// The server tells of one: whether it is to be looked up. Not if it is known, is being looked up already, or has just
-    /// ended.
-    pub(crate) fn await_unknown(&mut self, connection: &Connection, now: Duration) -> bool {
-        !self.see(connection, now) && !self.ended.contains_key(connection) && self.awaited.insert(connection.clone())
+    /// The server tells of one: whether it is to be looked up. Not if it is known by what it is named after, is being looked
+    /// up by that already, or has just ended.
+    pub(crate) fn await_unknown(&mut self, connection: &Connection, sequence: Option<u64>, now: Duration) -> bool {
+        if self.see(connection, sequence, now) || self.ended.contains_key(connection) {
+            return false;
+        }
+        self.awaited.entry(connection.clone()).or_default().insert(sequence)
     }
 
     /// Whether one is being looked up, and has not ended meanwhile.
-    pub(crate) fn is_awaited(&self, connection: &Connection) -> bool {
-        self.awaited.contains(connection)
+    pub(crate) fn is_awaited(&self, connection: &Connection, sequence: Option<u64>) -> bool {
+        self.awaited.get(connection).is_some_and(|awaited| awaited.contains(&sequence))
     }
 
-    /// A look-up is over, whatever it found.
-    pub(crate) fn await_no_more(&mut self, connection: &Connection) {
-        self.awaited.remove(connection);
+    /// A look-up is over, whatever it found. Gives whether it was awaited still.
+    pub(crate) fn await_no_more(&mut self, connection: &Connection, sequence: Option<u64>) -> bool {
+        let Some(awaited) = self.awaited.get_mut(connection) else { return false };
+        let was_awaited = awaited.remove(&sequence);
+        if awaited.is_empty() {
+            self.awaited.remove(connection);
+        }
+        was_awaited
     }
 
-    /// What a look-up has found. One that ended meanwhile is passed over. Gives false where there is no room.
+    /// What a look-up has found. One that ended meanwhile is passed over, as is what was shown before what it is known by.
+    /// Gives false where there is no room.
     pub(crate) fn learned(&mut self, connection: &Connection, held: Held) -> bool {
-        !self.awaited.remove(connection) || self.put(connection.clone(), held)
+        let is_news = self.known.get(connection).is_none_or(|known| known.sequence < held.sequence);
+        let is_awaited = self.await_no_more(connection, Some(held.sequence));
+        !is_awaited || !is_news || self.put(connection.clone(), held)
     }
 
     /// One has ended.
     pub(crate) fn remove(&mut self, connection: &Connection, now: Duration) -> Option<Held> {
         self.awaited.remove(connection);
         // Without room a list may bring one back, which the next ones take out.
+        let removed = self.known.remove(connection);
+        let agent = removed.as_ref().map(|held| held.standing.agent).or_else(|| self.ended.get(connection)?.agent);
         if self.ended.len() < CONNECTIONS_MAX {
-            self.ended.insert(connection.clone(), now);
+            self.ended.insert(connection.clone(), Gone { at: now, agent });
         }
-        let removed = self.known.remove(connection)?;
-        self.forget(&removed);
-        Some(removed)
+        self.forget(removed.as_ref()?);
+        removed
+    }
+
+    /// Somebody has ended while not let in: one of these, if it was known, as it was about to show something else.
+    pub(crate) fn remove_known(&mut self, connection: &Connection, now: Duration) {
+        if self.known.contains_key(connection) || self.awaited.contains_key(connection) {
+            self.remove(connection, now);
+        }
     }
 
     /// The server does not know it: gone, unless it has not been seen yet.
@@ -181,7 +235,7 @@ impl Connections {
 
     /// A list of what is there: what lists in a row do not have, and is not just coming, is gone.
     pub(crate) fn retain(&mut self, roll: &Roll, now: Duration) {
-        self.ended.retain(|_, at| *at >= roll.begun);
+        self.ended.retain(|_, gone| gone.at >= roll.begun);
         let taken = &mut self.taken;
         self.known.retain(|connection, held| {
             let counted = held.counts();

@@ -85,7 +85,8 @@ impl Door {
         answer.map_err(|error| tracing::error!(%error, "an answer could not be written")).ok()
     }
 
-    /// Lets a client in, or says why not.
+    /// Lets a client in, or says why not. One that is in already may show something else over its link, by another
+    /// `CONNECT`: it is judged like any other, and stands on that alone from then on. Refused, it is closed.
     ///
     /// 1. possession: its signature over this server's nonce
     /// 2. what it shows holds: a chain (AAT §8 steps 1 to 5, 6a), an identity credential, or nothing but the key
@@ -112,15 +113,16 @@ impl Door {
         };
         let allowed = drawn.grant.allowed();
         // 6
-        let seat = self.seats.take(standing.agent).await?;
-        // 7
         let connection = Connection { server: question.server.clone(), cid: question.cid };
+        let seat = self.seats.take(standing.agent, &connection).await?;
+        // 7
         let connected = self.connected(&connection, &standing, &allowed, question);
         let recorded = self.records.connected(&standing, connected).await?;
         // 8
         let standing = Arc::new(standing);
         let held = Held {
             standing: standing.clone(),
+            sequence: recorded.sequence,
             allowed: allowed.clone(),
             narrowings: drawn.narrowings.clone(),
             chain: chain.clone(),
@@ -135,16 +137,14 @@ impl Door {
         drop(seat); // it counts itself now
         // 9
         let again = self.draw(&standing, chain.as_deref(), self.clock.unix());
-        match again {
-            Ok(again) if again.narrowings == drawn.narrowings => {}
-            Ok(_) => {
-                self.registry.remove(&connection);
-                return Err(Refusal::new(Code::Narrowed, "a narrowing came while the connection was recorded"));
-            }
-            Err(refusal) => {
-                self.registry.remove(&connection);
-                return Err(refusal);
-            }
+        let refusal = match again {
+            Ok(again) if again.narrowings == drawn.narrowings => None,
+            Ok(_) => Some(Refusal::new(Code::Narrowed, "a narrowing came while the connection was recorded")),
+            Err(refusal) => Some(refusal),
+        };
+        if let Some(refusal) = refusal {
+            self.registry.remove(&connection);
+            return Err(refusal);
         }
         let name = ConnectionName { agent: standing.agent, sequence: recorded.sequence };
         Ok(Admission {

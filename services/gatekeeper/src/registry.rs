@@ -2,7 +2,10 @@
 //!
 //! Events are delivered at most once, so that they are hints; the list, looked at again every few seconds, is the truth.
 //! A connection that was let in by another gatekeeper, or before this one started, is found by the name that the server
-//! repeats: it leads to the *connected* record.
+//! repeats: it leads to the *connected* record. A connection that shows something else over the same link (a second
+//! `CONNECT`) has another name from then on, and is looked up by that. While that is judged it is no agent's for the broker
+//! (2.15.1): it stands in the account of those who are not let in, has no subscription, and is not read from. Where it is
+//! refused, it ends there.
 //!
 //! Nothing is waited for between two events: the list and the look-ups go on beside. Hence two rules on their order.
 //! 1. A connect is taken before the disconnect of the same connection (the server sends them so, and connects are read
@@ -32,11 +35,13 @@ use crate::metrics::Metrics;
 use crate::name::ConnectionName;
 use crate::records::Records;
 use crate::roster::Roster;
-use crate::server::{KickOutcome, Listed, Server, Told, told};
+use crate::server::{Events, KickOutcome, Listed, Server, Told, told};
 use crate::standing::{Ended, Standing};
 
 /// Between two looks at the server's list.
 const LIST_EVERY: Duration = Duration::from_secs(5);
+/// Of the gatekeepers one records the end of a client that was refused over the link that it had.
+const REFUSED_GROUP: &str = "marque-gatekeeper-refused";
 /// Ends that wait to be recorded: more at once are told of in telemetry.
 const ENDS_MAX: usize = 32_768;
 /// Connections of others that wait to be looked up: as many as there may be. More at once wait for the list.
@@ -82,6 +87,7 @@ impl Registry {
         let mut connections = self.locked();
         let put = connections.put(connection, held);
         self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters(); // it may have been another agent's
         put
     }
 
@@ -92,6 +98,14 @@ impl Registry {
         self.inner.metrics.connections(connections.len());
         self.inner.roster.freed.notify_waiters();
         removed
+    }
+
+    /// One has ended that was not let in: one of these, if it was about to show something else.
+    fn remove_known(&self, connection: &Connection) {
+        let mut connections = self.locked();
+        connections.remove_known(connection, self.inner.clock.monotonic());
+        self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters();
     }
 
     /// The server does not know it: gone, unless it is just coming.
@@ -129,11 +143,17 @@ impl Registry {
     /// its agent comes back to be judged.
     pub(crate) async fn take_stock(&self) -> Result<(), BusError> {
         let begun = self.inner.clock.monotonic();
-        let (list, servers) = self.inner.server.list().await?;
+        let (mut list, servers) = self.inner.server.list().await?;
+        {
+            // A name that is none of ours is of a client that is just being judged anew. One that is known is as if it were
+            // not listed: the next list tells.
+            let connections = self.locked();
+            list.retain(|entry| sequence(&entry.name).is_some() || !connections.is_known(&entry.connection));
+        }
         let roll = Roll { listed: list.iter().map(|entry| entry.connection.clone()).collect(), servers, begun };
         self.locked().retain(&roll, self.inner.clock.monotonic());
         self.inner.roster.freed.notify_waiters();
-        let unknown = list.into_iter().filter_map(|entry| Some((self.awaited(&entry.connection)?, entry)));
+        let unknown = list.into_iter().filter_map(|entry| Some((self.awaited(&entry.connection, &entry.name)?, entry)));
         let learn =
             |(awaited, entry): (Awaited, Listed)| async move { self.learn(awaited, &entry.name, entry.age).await };
         stream::iter(unknown.map(Ok)).try_for_each_concurrent(LOOKUPS_MAX, learn).await?;
@@ -143,12 +163,13 @@ impl Registry {
 
     /// Follows the server for ever: its events as they come, its list every few seconds.
     pub(crate) async fn follow(&self) -> Result<(), BusError> {
-        let (connects, disconnects) = self.inner.server.events().await?;
+        let events = self.inner.server.events().await?;
         let ends = self.inner.server.shared_disconnects(QUEUE_GROUP).await?;
+        let refused = self.inner.server.strangers(REFUSED_GROUP).await?;
         let (unknown, to_learn) = mpsc::channel(UNKNOWN_MAX);
         let (ended, to_record) = mpsc::channel(ENDS_MAX);
         tokio::select! {
-            () = self.hear(connects, disconnects, ends, unknown, ended) => {}
+            () = self.hear(events, (ends, refused), unknown, ended) => {}
             () = self.look_up(to_learn) => {}
             () = self.record(to_record) => {}
             never = self.look() => match never {},
@@ -159,17 +180,16 @@ impl Registry {
     /// Takes events as they come: nothing is waited for in between.
     async fn hear(
         &self,
-        mut connects: Subscriber,
-        mut disconnects: Subscriber,
-        mut ends: Subscriber,
+        Events { mut connects, mut disconnects, mut strangers }: Events,
+        (mut ends, mut refused): (Subscriber, Subscriber),
         unknown: mpsc::Sender<(Awaited, Told)>,
-        ended: mpsc::Sender<Told>,
+        ended: mpsc::Sender<(Told, Option<Did>)>,
     ) {
         loop {
             tokio::select! {
                 biased; // a connect before its disconnect
                 Some(message) = connects.next() => if let Some(told) = told(&message.payload)
-                    && let Some(awaited) = self.awaited(&told.connection)
+                    && let Some(awaited) = self.awaited(&told.connection, &told.name)
                     && unknown.try_send((awaited, told)).is_err()
                 {
                     tracing::warn!("connections come faster than they can be looked up: the list will tell");
@@ -177,8 +197,18 @@ impl Registry {
                 Some(message) = disconnects.next() => if let Some(told) = told(&message.payload) {
                     self.remove(&told.connection);
                 },
-                Some(message) = ends.next() => if let Some(told) = told(&message.payload)
-                    && ended.try_send(told).is_err()
+                Some(message) = strangers.next() => if let Some(told) = told(&message.payload) {
+                    self.remove_known(&told.connection);
+                },
+                Some(message) = ends.next() => if let Some(told) = told(&message.payload) {
+                    let agent = self.locked().agent_of(&told.connection);
+                    if ended.try_send((told, agent)).is_err() {
+                        tracing::error!("connections end faster than it can be recorded");
+                    }
+                },
+                Some(message) = refused.next() => if let Some(told) = told(&message.payload)
+                    && let Some(agent) = self.locked().agent_of(&told.connection)
+                    && ended.try_send((told, Some(agent))).is_err()
                 {
                     tracing::error!("connections end faster than it can be recorded");
                 },
@@ -199,10 +229,24 @@ impl Registry {
     }
 
     /// Records ends, one after the other.
-    async fn record(&self, mut to_record: mpsc::Receiver<Told>) {
-        while let Some(Told { connection, name, end }) = to_record.recv().await {
-            if let (Ok(name), Some(end)) = (name.parse::<ConnectionName>(), end) {
-                self.inner.records.disconnected(name.agent, connection, end).await;
+    ///
+    /// Whose it was is known here, or by the record that its name leads to. Not by the name alone: of a client that is being
+    /// judged the server repeats whatever it calls itself.
+    async fn record(&self, mut to_record: mpsc::Receiver<(Told, Option<Did>)>) {
+        while let Some((Told { connection, name, end }, agent)) = to_record.recv().await {
+            let Some(end) = end else { continue };
+            let agent = match agent {
+                Some(agent) => Some(agent),
+                None => match self.lookup(&connection, &name, Duration::ZERO).await {
+                    Ok(held) => held.map(|held| held.standing.agent),
+                    Err(error) => {
+                        tracing::error!(cid = connection.cid, %error, "whose connection has ended could not be read");
+                        None
+                    }
+                },
+            };
+            if let Some(agent) = agent {
+                self.inner.records.disconnected(agent, connection, end).await;
             }
         }
     }
@@ -219,11 +263,11 @@ impl Registry {
         }
     }
 
-    /// Learns of a connection that somebody else let in, and that has been there for so long. An error: it could not be
-    /// learned now. One that there is no room for nobody here could end: it is closed.
+    /// Learns of a connection that somebody else let in, and whose link has been there for so long. An error: it could not
+    /// be learned now. One that there is no room for nobody here could end: it is closed.
     async fn learn(&self, awaited: Awaited, name: &str, age: Duration) -> Result<(), BusError> {
         let connection = &awaited.connection;
-        if !self.locked().is_awaited(connection) {
+        if !self.locked().is_awaited(connection, awaited.sequence) {
             return Ok(());
         }
         let held = self.lookup(connection, name, age).await?;
@@ -244,16 +288,19 @@ impl Registry {
         Ok(())
     }
 
-    /// The server tells of a connection: to be looked up, if it is neither known nor being looked up.
-    fn awaited(&self, connection: &Connection) -> Option<Awaited> {
-        let is_unknown = self.locked().await_unknown(connection, self.inner.clock.monotonic());
-        is_unknown.then(|| Awaited { registry: self.clone(), connection: connection.clone() })
+    /// The server tells of a connection under this name: to be looked up, if it is neither known by that nor being looked
+    /// up.
+    fn awaited(&self, connection: &Connection, name: &str) -> Option<Awaited> {
+        let sequence = sequence(name);
+        let is_unknown = self.locked().await_unknown(connection, sequence, self.inner.clock.monotonic());
+        is_unknown.then(|| Awaited { registry: self.clone(), connection: connection.clone(), sequence })
     }
 
     fn learned(&self, connection: &Connection, held: Held) -> bool {
         let mut connections = self.locked();
         let settled = connections.learned(connection, held);
         self.inner.metrics.connections(connections.len());
+        self.inner.roster.freed.notify_waiters(); // it may have been another agent's
         settled
     }
 
@@ -262,21 +309,26 @@ impl Registry {
         let Ok(ConnectionName { agent, sequence }) = name.parse() else { return Ok(None) };
         let batch = self.inner.bus.read(streams::AUDIT, sequence, 1).await?;
         let stored = batch.messages.first().filter(|stored| stored.sequence == sequence);
-        let held = stored.and_then(|stored| self.held(connection, &agent, &stored.payload, age));
+        let name = ConnectionName { agent, sequence };
+        let held = stored.and_then(|stored| self.held(connection, &name, &stored.payload, age));
         Ok(held)
     }
 
-    fn held(&self, connection: &Connection, agent: &Did, payload: &[u8], age: Duration) -> Option<Held> {
+    fn held(&self, connection: &Connection, name: &ConnectionName, payload: &[u8], age: Duration) -> Option<Held> {
         let trusted = |by: &Did, _: RecordKind| self.inner.bundle.has_role(by, Role::Gatekeeper);
         let record = Record::open(std::str::from_utf8(payload).ok()?, trusted).ok()?;
         let Body::Connected(connected) = &record.body else { return None };
-        if connected.connection != *connection || record.agent.as_ref() != Some(agent) {
+        if connected.connection != *connection || record.agent != Some(name.agent) {
             return None;
         }
         let allowed = Allowed { publish: connected.publish.clone(), subscribe: connected.subscribe.clone() };
         let now = self.inner.clock.monotonic();
+        // Its link may be older than what it shows by now.
+        let recorded = self.inner.clock.unix_millis().0.saturating_sub(record.iat_ms.0);
+        let age = age.min(Duration::from_millis(u64::try_from(recorded).unwrap_or(0)));
         Some(Held {
             standing: Arc::new(Standing::of_record(&record, connected)?),
+            sequence: name.sequence,
             allowed,
             // Whatever narrows it now may not have when it was let in: it is closed and judged anew.
             narrowings: BTreeSet::new(),
@@ -295,12 +347,18 @@ impl Registry {
 struct Awaited {
     registry: Registry,
     connection: Connection,
+    sequence: Option<u64>,
 }
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        self.registry.locked().await_no_more(&self.connection);
+        self.registry.locked().await_no_more(&self.connection, self.sequence);
     }
+}
+
+/// The record that a name leads to; none: it is not one of ours.
+fn sequence(name: &str) -> Option<u64> {
+    name.parse::<ConnectionName>().ok().map(|name| name.sequence)
 }
 
 /// What comes over a channel, as a stream.

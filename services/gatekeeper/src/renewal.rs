@@ -2,6 +2,9 @@
 //!
 //! The broker would end it too, a little later, and say why. Stock clients take that for an end: nats-py 2.16 gives up
 //! at the first expiry, nats.go at the second in a row. A connection that is merely closed each of them makes anew.
+//!
+//! A client that sends another `CONNECT` over the link before that is judged anew there, and its life begins again: the
+//! link is not closed. Its subscriptions are to be sent again behind it: the broker (2.15.1) forgets them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -57,6 +60,9 @@ impl Renewal {
     /// Nothing is recorded but what the broker tells of every end: nobody took anything away. Unless a directive, or its
     /// time, has ended it at this very moment: then whoever carries that out finds it gone, and it is recorded here.
     async fn close(&self, connection: Connection, standing: Arc<Standing>) {
+        if !self.registry.locked().stands_on(&connection, &standing) {
+            return; // renewed by its client meanwhile
+        }
         match self.registry.close(&connection).await {
             Ok(KickOutcome::Closed) => {
                 let ended = standing.ended(&self.domain, &self.feed.view(), self.clock.unix());

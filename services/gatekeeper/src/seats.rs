@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marque_identity::{Code, Did, Refusal};
+use marque_judgement::record::Connection;
 use tokio::sync::Semaphore;
 
 use crate::roster::Roster;
@@ -24,7 +25,8 @@ pub(crate) struct Seats {
 /// A seat that is taken; free again when this is dropped, which is done once its connection is in the registry.
 pub(crate) struct Seat {
     roster: Arc<Roster>,
-    agent: Did,
+    /// None: the seat is the connection's own already.
+    agent: Option<Did>,
 }
 
 impl Seats {
@@ -33,10 +35,14 @@ impl Seats {
         Self { roster, of_agent_max, waiting: Semaphore::new(requests_max / WAITING_SHARE) }
     }
 
-    /// Takes one for this agent, and waits a little for it where all are taken.
+    /// Takes one for this agent, and waits a little for it where all are taken. A connection that counts as this agent's
+    /// already, and is let in again over its link, keeps the one it has.
     ///
     /// Refuses as `too_many_connections`.
-    pub(crate) async fn take(&self, agent: Did) -> Result<Seat, Refusal> {
+    pub(crate) async fn take(&self, agent: Did, connection: &Connection) -> Result<Seat, Refusal> {
+        if self.roster.locked().has_seat(&agent, connection) {
+            return Ok(Seat { roster: self.roster.clone(), agent: None });
+        }
         if let Some(seat) = self.try_take(agent) {
             return Ok(seat);
         }
@@ -62,14 +68,16 @@ impl Seats {
 
     fn try_take(&self, agent: Did) -> Option<Seat> {
         let taken = self.roster.locked().take_seat(agent, self.of_agent_max);
-        taken.then(|| Seat { roster: self.roster.clone(), agent })
+        taken.then(|| Seat { roster: self.roster.clone(), agent: Some(agent) })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.roster.locked().leave_seat(&self.agent);
-        self.roster.freed.notify_waiters();
+        if let Some(agent) = &self.agent {
+            self.roster.locked().leave_seat(agent);
+            self.roster.freed.notify_waiters();
+        }
     }
 }
 
@@ -79,7 +87,6 @@ mod tests {
 
     use futures::FutureExt;
     use marque_bus::permissions::Allowed;
-    use marque_judgement::record::Connection;
 
     use super::*;
     use crate::connections::Held;
@@ -101,6 +108,7 @@ mod tests {
         let connection = Connection { server: "N".into(), cid };
         let held = Held {
             standing: Arc::new(Standing::of_key(agent(1))),
+            sequence: cid,
             allowed: Allowed::default(),
             narrowings: BTreeSet::new(),
             chain: None,
@@ -113,6 +121,11 @@ mod tests {
         connection
     }
 
+    /// One that is about to be let in.
+    fn new() -> Connection {
+        Connection { server: "N".into(), cid: u64::MAX }
+    }
+
     fn code(outcome: Option<Result<Seat, Refusal>>) -> Option<Code> {
         outcome.and_then(Result::err).map(|refusal| refusal.code)
     }
@@ -121,11 +134,11 @@ mod tests {
     async fn seats_and_connections_count_together_and_each_agent_for_itself() {
         let seats = seats();
         put(&seats, 1);
-        let seat = seats.take(agent(1)).await.unwrap();
-        assert!(seats.take(agent(1)).now_or_never().is_none(), "it waits");
-        let others = [seats.take(agent(2)).await.unwrap(), seats.take(agent(2)).await.unwrap()];
+        let seat = seats.take(agent(1), &new()).await.unwrap();
+        assert!(seats.take(agent(1), &new()).now_or_never().is_none(), "it waits");
+        let others = [seats.take(agent(2), &new()).await.unwrap(), seats.take(agent(2), &new()).await.unwrap()];
         drop(seat);
-        assert!(seats.take(agent(1)).now_or_never().is_some_and(|outcome| outcome.is_ok()));
+        assert!(seats.take(agent(1), &new()).now_or_never().is_some_and(|outcome| outcome.is_ok()));
         drop(others);
     }
 
@@ -133,7 +146,8 @@ mod tests {
     async fn whoever_comes_back_before_its_end_is_heard_of_is_let_in() {
         let seats = seats();
         let (first, _second) = (put(&seats, 1), put(&seats, 2));
-        let mut back = std::pin::pin!(seats.take(agent(1)));
+        let new = new();
+        let mut back = std::pin::pin!(seats.take(agent(1), &new));
         assert!(back.as_mut().now_or_never().is_none());
         seats.roster.locked().remove(&first, Duration::ZERO);
         seats.roster.freed.notify_waiters();
@@ -141,14 +155,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_counts_already_needs_no_other_seat_and_gives_none_free() {
+        let seats = seats();
+        let (first, _second) = (put(&seats, 1), put(&seats, 2));
+        for _ in 0..OF_AGENT_MAX + 1 {
+            assert!(seats.take(agent(1), &first).now_or_never().is_some_and(|outcome| outcome.is_ok()));
+        }
+        assert!(seats.take(agent(1), &new()).now_or_never().is_none(), "another one does");
+        // Over the same link another agent needs one of its own.
+        let others = [seats.take(agent(2), &first).await.unwrap(), seats.take(agent(2), &first).await.unwrap()];
+        assert!(seats.take(agent(2), &first).now_or_never().is_none());
+        drop(others);
+    }
+
+    #[tokio::test]
     async fn only_some_wait_and_the_others_are_refused_at_once() {
         let seats = seats();
         put(&seats, 1);
         put(&seats, 2);
-        let mut waits = std::pin::pin!(seats.take(agent(1)));
+        let new = new();
+        let mut waits = std::pin::pin!(seats.take(agent(1), &new));
         assert!(waits.as_mut().now_or_never().is_none());
-        assert_eq!(code(seats.take(agent(1)).now_or_never()), Some(Code::TooManyConnections));
-        assert!(seats.take(agent(2)).now_or_never().is_some(), "another has seats, and needs no turn");
+        assert_eq!(code(seats.take(agent(1), &new).now_or_never()), Some(Code::TooManyConnections));
+        assert!(seats.take(agent(2), &new).now_or_never().is_some(), "another has seats, and needs no turn");
         assert_eq!(waits.await.err().map(|refusal| refusal.code), Some(Code::TooManyConnections), "in the end");
     }
 }

@@ -38,6 +38,16 @@ const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Server(Bus);
 
+/// What the server tells as it happens.
+pub(crate) struct Events {
+    /// Every agent's connect.
+    pub(crate) connects: Subscriber,
+    /// Every agent's disconnect.
+    pub(crate) disconnects: Subscriber,
+    /// Every disconnect of a client that was not let in: an agent's, too, where it was being judged once more.
+    pub(crate) strangers: Subscriber,
+}
+
 /// What came of a kick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KickOutcome {
@@ -164,13 +174,17 @@ impl Server {
         Self(bus)
     }
 
-    /// Every agent's connects, and every disconnect.
-    pub(crate) async fn events(&self) -> Result<(Subscriber, Subscriber), BusError> {
+    /// All that every gatekeeper hears.
+    pub(crate) async fn events(&self) -> Result<Events, BusError> {
         let subscribe = async |subject: &'static str| {
             let subscribed = self.0.client().subscribe(subject).await;
             subscribed.map_err(|error| BusError::Unavailable(format!("{subject}: {error}")))
         };
-        Ok((subscribe(system::CONNECT).await?, subscribe(system::DISCONNECT).await?))
+        Ok(Events {
+            connects: subscribe(system::CONNECT).await?,
+            disconnects: subscribe(system::DISCONNECT).await?,
+            strangers: subscribe(system::STRANGER_DISCONNECT).await?,
+        })
     }
 
     /// Every disconnect once for all gatekeepers: for whoever records it.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  CMD ── JSON lines, MARQUE_AGENT_SOCKET ──► Desk ──► Holding: the commission, renewed before it ends ──► broker
-//!   └──── NATS, NATS_URL (--nats-port) ─────► Proxy ── signs the nonce, presents the chain ──────────────► broker
+//!   └──── NATS, NATS_URL (--nats-port) ─────► Proxy ── signs the nonce, presents the chain, each later one ► broker
 //! ```
 //!
 //! The command's arguments and environment hold no secret, and nothing that the sidecar answers does: a chain is of no
@@ -12,10 +12,12 @@
 
 mod child;
 mod desk;
+mod frames;
 mod handshake;
 mod holding;
 mod line;
 mod proxy;
+mod upstream;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,6 +60,19 @@ pub fn connects(client: &[u8]) -> Option<Vec<u8>> {
     let shown = handshake::Shown { nkey: "nkey", signature: "sig", chain: "chain" };
     let connect = handshake::connect(&line, &shown).ok()?;
     Some([connect.as_bytes(), &behind].concat())
+}
+
+/// Where a client's bytes, which come in pieces that end at `cuts` at the latest, have a command's end behind which the
+/// sidecar may show the broker another chain.
+pub fn boundaries(client: &[u8], cuts: &[usize]) -> Vec<usize> {
+    let (mut frames, mut told, mut at) = (frames::Frames::default(), Vec::new(), 0);
+    for end in cuts.iter().copied().chain([client.len()]) {
+        while let Some(piece) = client.get(at..end).filter(|piece| !piece.is_empty()) {
+            at += frames.take(piece);
+            told.extend(frames.at_boundary().then_some(at));
+        }
+    }
+    told
 }
 
 /// The owner's alone.

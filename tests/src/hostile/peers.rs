@@ -40,6 +40,36 @@ pub fn proxy_connect(data: &[u8]) {
     assert!(["user", "pass", "jwt"].iter().all(|name| options.keys().all(|key| key.to_lowercase() != *name)));
 }
 
+/// What a client says over that port once it is let through, in pieces of whatever length: behind each command that ends
+/// the sidecar may show another chain, and nowhere else. A message's end is the broker's to find by the length that stands
+/// in its line: whatever the pieces, it is the same, and is one byte behind an end of line.
+pub fn proxy_frames(data: &[u8]) {
+    let whole = agent_run::boundaries(data, &[]);
+    let cuts: Vec<usize> = data
+        .iter()
+        .scan(0, |at, byte| {
+            Some({
+                *at += usize::from(*byte) + 1;
+                *at
+            })
+        })
+        .collect();
+    assert_eq!(agent_run::boundaries(data, &cuts), whole, "by how it came");
+    let mut begin = 0;
+    for end in whole {
+        let frame = &data[begin..end];
+        let line = frame.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
+        let text = std::str::from_utf8(&frame[..line]).expect("a line is UTF-8").strip_suffix("\r\n").expect("its end");
+        let payload = if text.starts_with("PUB ") || text.starts_with("HPUB ") {
+            text.rsplit(' ').next().and_then(|size| size.parse::<usize>().ok()).expect("a size") + 2
+        } else {
+            0
+        };
+        assert!(frame.len() == line + payload && frame.ends_with(b"\r\n"), "a boundary within a message");
+        begin = end;
+    }
+}
+
 /// An answer to a GET, of a sink or of anybody at its address.
 pub fn http_answer(data: &[u8]) {
     if let Some((status, body)) = http::parse(data) {
@@ -66,6 +96,9 @@ pub(super) fn sample(target: &str) -> Vec<u8> {
         "proxy_connect" => {
             b"CONNECT {\"verbose\":false,\"user\":\"\",\"jwt\":null,\"lang\":\"go\",\"headers\":true}\r\nPING\r\n"
         }
+        "proxy_frames" => {
+            b"PING\r\nSUB a.> q 1\r\nPUB a.b 12\r\n\r\nPING\r\nPONG\r\nHPUB a _INBOX.x 12 14\r\nNATS/1.0\r\n\r\nhi\r\nUNSUB 1\r\n"
+        }
         "http_answer" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
         _ => b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 20\r\n\r\nnats: not connected\n",
     };
@@ -80,6 +113,8 @@ mod tests {
     fn the_samples_are_taken() {
         assert!(agent_run::greets(&sample("proxy_greeting")).is_some());
         assert!(agent_run::connects(&sample("proxy_connect")).is_some_and(|relayed| relayed.ends_with(b"PING\r\n")));
+        let frames = sample("proxy_frames");
+        assert_eq!(agent_run::boundaries(&frames, &[]), [6, 21, 47, 84, 93]);
         assert_eq!(http::parse(&sample("http_answer")), Some((200, b"abcde".to_vec())));
         assert_eq!(run::page_says(&sample("health_answer")), Err("nats: not connected".into()));
     }

@@ -10,6 +10,7 @@ mod crowd;
 mod directives;
 mod drains;
 mod hangs;
+mod inplace;
 mod kills;
 mod life;
 mod limits;

@@ -31,6 +31,9 @@ fn standing() -> Standing {
     }
 }
 
+/// Where its record stands.
+const RECORD: u64 = 10;
+
 fn connection(cid: u64) -> Connection {
     Connection { server: "N".into(), cid }
 }
@@ -38,6 +41,7 @@ fn connection(cid: u64) -> Connection {
 fn held(seen: bool) -> Held {
     Held {
         standing: Arc::new(standing()),
+        sequence: RECORD,
         allowed: Allowed::default(),
         narrowings: BTreeSet::new(),
         chain: None,
@@ -138,9 +142,9 @@ fn its_time_ends_it_to_the_second() {
 #[test]
 fn a_list_forgets_what_is_gone_and_keeps_what_is_coming() {
     let mut connections = Connections::default();
-    connections.put(connection(1), held(true));
-    connections.put(connection(2), held(true));
-    connections.put(connection(3), held(false));
+    assert!(connections.put(connection(1), held(true)));
+    assert!(connections.put(connection(2), held(true)));
+    assert!(connections.put(connection(3), held(false)));
     let roll = |seconds| Roll {
         listed: [connection(1)].into(),
         servers: ["N".to_owned()].into(),
@@ -154,7 +158,7 @@ fn a_list_forgets_what_is_gone_and_keeps_what_is_coming() {
     // Once is no proof: it may have been passed over between two pages. Nor is a list that was begun before it was seen.
     connections.retain(&roll(1), Duration::from_secs(1));
     assert_eq!(left(&connections), [1, 2, 3]);
-    connections.see(&connection(2), Duration::from_secs(2));
+    connections.see(&connection(2), Some(RECORD), Duration::from_secs(2));
     for begun in [2, 2, 3] {
         connections.retain(&roll(begun), Duration::from_secs(3));
         assert_eq!(left(&connections), [1, 2, 3]);
@@ -173,42 +177,42 @@ fn what_ends_while_it_is_looked_up_is_not_put_in() {
     let mut connections = Connections::default();
     let now = Duration::ZERO;
     for cid in [1, 2] {
-        assert!(connections.await_unknown(&connection(cid), now));
-        assert!(!connections.await_unknown(&connection(cid), now), "one look-up at a time");
+        assert!(connections.await_unknown(&connection(cid), Some(RECORD), now));
+        assert!(!connections.await_unknown(&connection(cid), Some(RECORD), now), "one look-up at a time");
     }
     assert!(connections.remove(&connection(1), now).is_none());
-    assert_eq!([1, 2].map(|cid| connections.is_awaited(&connection(cid))), [false, true]);
+    assert_eq!([1, 2].map(|cid| connections.is_awaited(&connection(cid), Some(RECORD))), [false, true]);
     for cid in [1, 2] {
         assert!(connections.learned(&connection(cid), held(true)));
-        connections.await_no_more(&connection(cid));
+        connections.await_no_more(&connection(cid), Some(RECORD));
     }
     assert_eq!(connections.iter().map(|(connection, _)| connection.cid).collect::<Vec<_>>(), [2]);
-    assert!(!connections.await_unknown(&connection(2), now), "it is known");
+    assert!(!connections.await_unknown(&connection(2), Some(RECORD), now), "it is known");
     // A look-up that came to nothing is made again.
-    assert!(connections.await_unknown(&connection(3), now));
-    connections.await_no_more(&connection(3));
-    assert!(connections.await_unknown(&connection(3), now));
+    assert!(connections.await_unknown(&connection(3), Some(RECORD), now));
+    connections.await_no_more(&connection(3), Some(RECORD));
+    assert!(connections.await_unknown(&connection(3), Some(RECORD), now));
 }
 
 #[test]
 fn what_ended_while_a_list_came_is_not_looked_up_by_that_list() {
     let mut connections = Connections::default();
     let at = Duration::from_secs;
-    connections.put(connection(1), held(true));
+    assert!(connections.put(connection(1), held(true)));
     // A list is begun, reads of it, and comes; meanwhile it ends.
     connections.remove(&connection(1), at(2));
     let roll = |begun| Roll { listed: [connection(1)].into(), servers: ["N".to_owned()].into(), begun: at(begun) };
     connections.retain(&roll(1), at(3));
-    assert!(!connections.await_unknown(&connection(1), at(3)));
+    assert!(!connections.await_unknown(&connection(1), Some(RECORD), at(3)));
     // A list that is begun later has it only if it is there.
     connections.retain(&roll(4), at(5));
-    assert!(connections.await_unknown(&connection(1), at(5)));
+    assert!(connections.await_unknown(&connection(1), Some(RECORD), at(5)));
 }
 
 #[test]
 fn those_of_a_server_that_does_not_answer_stay_for_a_while() {
     let mut connections = Connections::default();
-    connections.put(connection(1), held(true));
+    assert!(connections.put(connection(1), held(true)));
     let silent = |n: u32| Roll { begun: Duration::from_secs(n.into()), ..Roll::default() };
     for n in 1..SILENT_MISSES_MAX {
         connections.retain(&silent(n), Duration::from_secs(n.into()));
@@ -232,8 +236,8 @@ fn there_is_room_for_as_many_as_the_account_has() {
 fn an_agent_takes_as_many_seats_as_it_may_and_another_is_not_hindered() {
     let mut connections = Connections::default();
     // One that is just coming counts like one that is there.
-    connections.put(connection(1), held(true));
-    connections.put(connection(2), held(false));
+    assert!(connections.put(connection(1), held(true)));
+    assert!(connections.put(connection(2), held(false)));
     let (agent, other) = (did(3), did(4));
     assert!(connections.take_seat(agent, 3));
     assert!(!connections.take_seat(agent, 3) && connections.take_seat(other, 1) && !connections.take_seat(other, 1));
@@ -247,37 +251,101 @@ fn an_agent_takes_as_many_seats_as_it_may_and_another_is_not_hindered() {
 #[test]
 fn what_a_killed_server_had_does_not_count_once_a_list_has_come_without_it() {
     let mut connections = Connections::default();
-    connections.put(connection(1), held(true));
+    assert!(connections.put(connection(1), held(true)));
     assert!(!connections.take_seat(did(3), 1));
     let of_others = Roll { servers: ["M".to_owned()].into(), begun: Duration::from_secs(1), ..Roll::default() };
     connections.retain(&of_others, Duration::from_secs(1));
     assert_eq!(connections.len(), 1, "a directive closes it all the same");
     assert!(connections.take_seat(did(3), 1));
     // It was there after all: it counts again, and nobody is closed for that.
-    assert!(connections.see(&connection(1), Duration::from_secs(2)));
+    assert!(connections.see(&connection(1), Some(RECORD), Duration::from_secs(2)));
     connections.leave_seat(&did(3));
     assert!(!connections.take_seat(did(3), 1));
+}
+
+/// What agent 4 shows over the link of agent 3, by a record of this sequence.
+fn other(sequence: u64) -> Held {
+    Held { standing: Arc::new(Standing::of_key(did(4))), sequence, ..held(true) }
+}
+
+fn agent(connections: &Connections) -> Option<Did> {
+    connections.agent_of(&connection(1))
+}
+
+#[test]
+fn what_a_link_shows_later_takes_the_place_of_what_it_showed_and_never_the_other_way_round() {
+    let (mut connections, now) = (Connections::default(), Duration::ZERO);
+    assert!(connections.put(connection(1), held(true)));
+    // The word of an earlier record, or of its own, is no news; that of a later one is, once.
+    assert!(!connections.await_unknown(&connection(1), Some(RECORD - 1), now));
+    assert!(!connections.await_unknown(&connection(1), Some(RECORD), now));
+    assert!(connections.await_unknown(&connection(1), Some(RECORD + 1), now));
+    assert!(!connections.await_unknown(&connection(1), Some(RECORD + 1), now));
+    // Two at once, of which the later one is found first.
+    assert!(connections.await_unknown(&connection(1), Some(RECORD + 2), now));
+    assert_eq!(agent(&connections), Some(did(3)), "until it is found it stands on what is known");
+    assert!(connections.learned(&connection(1), other(RECORD + 2)));
+    assert!(connections.learned(&connection(1), Held { sequence: RECORD + 1, ..held(true) }));
+    assert_eq!(agent(&connections), Some(did(4)));
+    assert!(connections.has_seat(&did(4), &connection(1)) && !connections.has_seat(&did(3), &connection(1)));
+    assert_eq!((connections.taken.by(&did(3)), connections.taken.by(&did(4))), (0, 1));
+    // A name that is not ours is no word of what is known.
+    assert!(connections.await_unknown(&connection(1), None, now));
+    // What ends while both are looked up is put in by neither; whose it was is known for a moment.
+    assert!(connections.await_unknown(&connection(1), Some(RECORD + 3), now));
+    assert!(connections.remove(&connection(1), now).is_some());
+    assert!(connections.learned(&connection(1), held(true)) && connections.learned(&connection(1), other(RECORD + 3)));
+    assert_eq!((connections.len(), agent(&connections)), (0, Some(did(4))));
+}
+
+#[test]
+fn the_end_of_a_stranger_is_of_no_account_and_that_of_one_who_is_known_is() {
+    let (mut connections, now) = (Connections::default(), Duration::ZERO);
+    assert!(connections.put(connection(1), held(true)));
+    assert!(connections.await_unknown(&connection(2), Some(RECORD), now));
+    (1..4).for_each(|cid| connections.remove_known(&connection(cid), now));
+    assert_eq!((connections.len(), connections.ended.len()), (0, 2), "strangers take no room");
+    assert!(connections.learned(&connection(2), held(true)));
+    assert_eq!((connections.len(), agent(&connections)), (0, Some(did(3))));
+}
+
+#[test]
+fn a_link_that_shows_something_anew_begins_its_life_anew() {
+    let at = Duration::from_secs;
+    let mut connections = Connections::default();
+    assert!(connections.put(connection(1), Held { renew_at: at(1), ..held(true) }));
+    let due = connections.due(at(1));
+    assert_eq!(due.len(), 1);
+    assert!(connections.stands_on(&due[0].0, &due[0].1));
+    // As the door puts it: not seen by this gatekeeper yet, but its link was.
+    let anew = Held { sequence: RECORD + 1, renew_at: at(9), ..held(false) };
+    assert!(connections.put(connection(1), anew));
+    assert!(!connections.stands_on(&due[0].0, &due[0].1), "what was due is not any more");
+    assert_eq!((connections.due(at(8)).len(), connections.due(at(9)).len()), (0, 1));
 }
 
 /// What may happen to a connection.
 #[derive(Debug, Clone)]
 enum Happening {
-    Put { cid: u64, agent: u8, seen: bool },
+    Put { cid: u64, agent: u8, sequence: u64, seen: bool },
     Seen(u64),
     Removed(u64),
     RemovedSeen(u64),
-    Learned { cid: u64, agent: u8 },
+    RemovedKnown(u64),
+    Learned { cid: u64, agent: u8, sequence: u64 },
     Listed { cids: BTreeSet<u64>, answered: bool },
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
-    let (cid, agent) = (0..6_u64, 1..4_u8);
+    let (cid, agent, sequence) = (0..6_u64, 1..4_u8, RECORD - 1..RECORD + 2);
     prop_oneof![
-        (cid.clone(), agent.clone(), any::<bool>()).prop_map(|(cid, agent, seen)| Happening::Put { cid, agent, seen }),
+        (cid.clone(), agent.clone(), sequence.clone(), any::<bool>())
+            .prop_map(|(cid, agent, sequence, seen)| Happening::Put { cid, agent, sequence, seen }),
         cid.clone().prop_map(Happening::Seen),
         cid.clone().prop_map(Happening::Removed),
         cid.clone().prop_map(Happening::RemovedSeen),
-        (cid.clone(), agent).prop_map(|(cid, agent)| Happening::Learned { cid, agent }),
+        cid.clone().prop_map(Happening::RemovedKnown),
+        (cid.clone(), agent, sequence).prop_map(|(cid, agent, sequence)| Happening::Learned { cid, agent, sequence }),
         (proptest::collection::btree_set(cid, 0..6), any::<bool>())
             .prop_map(|(cids, answered)| Happening::Listed { cids, answered }),
     ]
@@ -288,19 +356,24 @@ proptest! {
     #[test]
     fn what_is_counted_is_what_is_there(happenings in proptest::collection::vec(happening(), 0..64)) {
         let mut connections = Connections::default();
-        let of = |agent: u8, seen: bool| Held { standing: Arc::new(Standing::of_key(did(agent))), ..held(seen) };
+        let of = |agent: u8, sequence: u64, seen: bool| {
+            Held { standing: Arc::new(Standing::of_key(did(agent))), sequence, ..held(seen) }
+        };
         for (second, happening) in (1..).zip(happenings) {
             let now = Duration::from_secs(second);
             match happening {
-                Happening::Put { cid, agent, seen } => prop_assert!(connections.put(connection(cid), of(agent, seen))),
+                Happening::Put { cid, agent, sequence, seen } => {
+                    prop_assert!(connections.put(connection(cid), of(agent, sequence, seen)));
+                }
                 Happening::Seen(cid) => {
-                    connections.see(&connection(cid), now);
+                    connections.see(&connection(cid), Some(RECORD), now);
                 }
                 Happening::Removed(cid) => drop(connections.remove(&connection(cid), now)),
                 Happening::RemovedSeen(cid) => connections.remove_seen(&connection(cid), now),
-                Happening::Learned { cid, agent } => {
-                    connections.await_unknown(&connection(cid), now);
-                    prop_assert!(connections.learned(&connection(cid), of(agent, true)));
+                Happening::RemovedKnown(cid) => connections.remove_known(&connection(cid), now),
+                Happening::Learned { cid, agent, sequence } => {
+                    connections.await_unknown(&connection(cid), Some(sequence), now);
+                    prop_assert!(connections.learned(&connection(cid), of(agent, sequence, true)));
                 }
                 Happening::Listed { cids, answered } => {
                     let listed = cids.into_iter().map(connection).collect();

@@ -13,6 +13,7 @@ const CREDENTIALS: [&str; 6] = ["user", "pass", "auth_token", "jwt", "nkey", "si
 const NOT_TOLD: [&str; 7] =
     ["nonce", "connect_urls", "ws_connect_urls", "xkey", "tls_required", "tls_available", "tls_verify"];
 const TLS_REQUIRED: &str = "tls_required";
+const VERBOSE: &str = "verbose";
 
 /// Why a client is not connected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +88,13 @@ pub(super) fn connect(line: &[u8], shown: &Shown<'_>) -> Result<String, Refused>
     Ok(format!("CONNECT {}\r\n", Value::Object(options)))
 }
 
+/// Whether this `CONNECT` says that it is not to be answered. One that says nothing of it is: that is the broker's default.
+pub(super) fn is_quiet(line: &[u8]) -> bool {
+    let options = object(line, "CONNECT").unwrap_or_default();
+    let mut said = options.iter().filter(|(name, _)| is_named(name, VERBOSE)).map(|(_, value)| value);
+    said.next() == Some(&Value::Bool(false)) && said.next().is_none()
+}
+
 /// Whether the broker reads a member of this name as `known`: Go's `encoding/json` takes any case, as Unicode folds it
 /// (`ſ` is an s, the Kelvin sign a k).
 fn is_named(name: &str, known: &str) -> bool {
@@ -138,6 +146,14 @@ mod tests {
         assert_eq!(greeting.told, "INFO {\"auth_required\":false,\"max_payload\":9}\r\n");
         for line in [&b"INFO {}"[..], br#"INFO {"nonce":1}"#, br#"INFO {"nonce":"n","tls_required":true}"#] {
             assert_eq!(super::greeting(line).unwrap_err(), Refused::NoBroker);
+        }
+    }
+
+    #[test]
+    fn a_client_is_quiet_that_says_so_once_and_plainly() {
+        assert!(is_quiet(br#"CONNECT {"verbose":false,"lang":"go"}"#));
+        for other in ["{}", r#"{"verbose":true}"#, r#"{"verbose":null}"#, r#"{"verbose":false,"VERBOSE":true}"#, "["] {
+            assert!(!is_quiet(format!("CONNECT {other}").as_bytes()), "{other}");
         }
     }
 

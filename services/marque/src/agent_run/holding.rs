@@ -11,7 +11,7 @@ use marque_bus::{Bus, subjects};
 use marque_identity::{Code, UnixSeconds};
 use marque_runtime::Clock;
 use marque_signing::PublicKey;
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Notify, RwLock, watch};
 
 use crate::agent::resume;
 use crate::agent_home::{AgentHome, HeldKey};
@@ -35,6 +35,8 @@ pub(super) struct Holding {
     writing: Mutex<()>,
     /// Read by calls, written by a renewal: it connects anew, and so waits for the calls in hand.
     live: RwLock<Live>,
+    /// The chain as it is, for the links that have shown an earlier one.
+    chains: watch::Sender<Arc<str>>,
     connection: ConnectionFlags,
     renewal: Renewal,
     /// The connection has ended for good: it is opened anew at once, whenever the next renewal is due.
@@ -88,9 +90,10 @@ impl Holding {
 
     fn of(held: HeldKey, bus: Bus, commission: Commission, common: &Common, renewal: Renewal) -> Self {
         let lost = Arc::new(Notify::new());
-        watch(&bus, &lost);
+        notify_when_lost(&bus, &lost);
+        let chains = watch::Sender::new(commission.chain().into());
         let live = RwLock::new(Live { bus, commission: Arc::new(commission), since: Clock::new().unix() });
-        Self { held, writing: Mutex::default(), live, connection: common.connection.clone(), renewal, lost }
+        Self { held, writing: Mutex::default(), live, chains, connection: common.connection.clone(), renewal, lost }
     }
 
     /// The key.
@@ -101,6 +104,11 @@ impl Holding {
     /// The commission as it is now.
     pub(super) async fn commission(&self) -> Arc<Commission> {
         self.live.read().await.commission.clone()
+    }
+
+    /// The chain, and each later one once it is presented here.
+    pub(super) fn chains(&self) -> watch::Receiver<Arc<str>> {
+        self.chains.subscribe()
     }
 
     /// The inboxes that the broker lets this agent read.
@@ -170,7 +178,7 @@ impl Holding {
     }
 
     /// 1. The next commission, over the connection that there is or, where that has ended, over a new one.
-    /// 2. It is presented, once the calls in hand are answered.
+    /// 2. It is presented, once the calls in hand are answered; then over the links of the NATS port.
     async fn renew(&self) -> Result<(), Failure> {
         let (bus, shown) = {
             let live = self.live.read().await;
@@ -203,6 +211,7 @@ impl Holding {
         // 2.
         let mut live = self.live.write().await;
         bus.present(commission.chain(), ADMISSION_TIME).await.map_err(bus_failure)?;
+        self.chains.send_replace(commission.chain().into());
         *live = Live { bus, commission: Arc::new(commission), since: now };
         Ok(())
     }
@@ -218,7 +227,7 @@ impl Holding {
     /// A new connection in place of one that has ended.
     async fn open(&self, presented: impl Into<Arc<str>>) -> Result<Bus, Failure> {
         let bus = connect(&self.connection, self.key(), presented).await?;
-        watch(&bus, &self.lost);
+        notify_when_lost(&bus, &self.lost);
         Ok(bus)
     }
 
@@ -234,7 +243,7 @@ async fn connect(flags: &ConnectionFlags, key: &AgentKey, presented: impl Into<A
 }
 
 /// Says so when nobody drives this connection any more.
-fn watch(bus: &Bus, lost: &Arc<Notify>) {
+fn notify_when_lost(bus: &Bus, lost: &Arc<Notify>) {
     let lost = lost.clone();
     bus.when_lost(move || lost.notify_one());
 }

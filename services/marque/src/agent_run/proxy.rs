@@ -1,8 +1,9 @@
 //! A NATS port for any client: the sidecar opens the broker's door with the key, then passes bytes.
 //!
 //! It answers the client's `CONNECT` with its own: the key, the signature over the broker's nonce, the chain. What the
-//! client may do is what the broker grants the chain; the connection lives as long as the broker lets it, and the next
-//! one presents the chain as it is then.
+//! client may do is what the broker grants the chain. When that is renewed, it is shown over the links that there are (see
+//! `upstream`); one that can't be renewed so lives as long as the broker lets it, and the next one presents the chain as it
+//! is then.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::handshake::{self, LINE_BYTES_MAX, Refused, Shown};
 use super::holding::Holding;
+use super::upstream::{Introduction, Upstream};
 use crate::Failure;
 
 /// Connections at once: one or two for each client, of a handful of clients.
@@ -92,9 +94,9 @@ async fn pass(
         open(&mut client, upstream, holding).await
     };
     match tokio::time::timeout(HANDSHAKE_TIME, opening).await.unwrap_or(Err(Refused::NoConnect)) {
-        Ok(mut broker) => {
+        Ok(opened) => {
             // Either side ends it when it likes.
-            let _ = tokio::io::copy_bidirectional(&mut client, &mut broker).await;
+            let _ = relay(client, opened).await;
         }
         Err(refused) => {
             let _ = tokio::time::timeout(HANDSHAKE_TIME, async {
@@ -106,11 +108,32 @@ async fn pass(
     }
 }
 
+/// A client that the broker is told of.
+struct Opened {
+    broker: TcpStream,
+    upstream: Upstream,
+    /// What the client has sent behind its `CONNECT`.
+    behind: Vec<u8>,
+}
+
+/// Passes bytes until both sides have ended, or one has broken off.
+async fn relay(mut client: TcpStream, opened: Opened) -> std::io::Result<()> {
+    let Opened { mut broker, upstream, behind } = opened;
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_broker, mut to_broker) = broker.split();
+    let downstream = async {
+        tokio::io::copy(&mut from_broker, &mut to_client).await?;
+        to_client.shutdown().await
+    };
+    tokio::try_join!(upstream.relay(&behind, &mut from_client, &mut to_broker), downstream)?;
+    Ok(())
+}
+
 /// 1. The broker greets.
 /// 2. The client is greeted, without what is ours.
 /// 3. It answers with a `CONNECT` that carries no credentials.
-/// 4. The broker gets it with the key, the signature over its nonce and the chain, and all that came behind it.
-async fn open(client: &mut TcpStream, upstream: &[String], holding: &Holding) -> Result<TcpStream, Refused> {
+/// 4. The broker gets it with the key, the signature over its nonce and the chain.
+async fn open(client: &mut TcpStream, upstream: &[String], holding: &Holding) -> Result<Opened, Refused> {
     // 1.
     let mut broker = reach(upstream).await.ok_or(Refused::NoBroker)?;
     let (line, behind) = read_line(&mut broker).await.ok_or(Refused::NoBroker)?;
@@ -123,22 +146,15 @@ async fn open(client: &mut TcpStream, upstream: &[String], holding: &Holding) ->
     client.write_all(greeting.told.as_bytes()).await.map_err(|_| Refused::NoConnect)?;
     // 3.
     let (line, behind) = read_line(client).await.ok_or(Refused::NoConnect)?;
-    let commission = holding.commission().await;
-    let connect = handshake::connect(
-        &line,
-        &Shown {
-            nkey: &nkey::user_public(&holding.key().public()),
-            signature: &base64url(&signature),
-            chain: commission.chain(),
-        },
-    )?;
+    let chains = holding.chains(); // before the chain is read: none is missed in between
+    let chain: Arc<str> = holding.commission().await.chain().into();
+    let (nkey, signature) = (nkey::user_public(&holding.key().public()), base64url(&signature));
+    let shown = Shown { nkey: &nkey, signature: &signature, chain: &chain };
+    let connect = handshake::connect(&line, &shown)?;
     // 4.
-    let sent = async {
-        broker.write_all(connect.as_bytes()).await?;
-        broker.write_all(&behind).await
-    };
-    sent.await.map_err(|_| Refused::NoBroker)?;
-    Ok(broker)
+    broker.write_all(connect.as_bytes()).await.map_err(|_| Refused::NoBroker)?;
+    let upstream = Upstream::new(Introduction { line, nkey, signature }, chains, chain);
+    Ok(Opened { broker, upstream, behind })
 }
 
 async fn reach(upstream: &[String]) -> Option<TcpStream> {
