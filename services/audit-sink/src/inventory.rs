@@ -35,7 +35,7 @@ use draft::Draft;
 use fold::Folding;
 
 /// Layout of the tables and meaning of the rows: another one is rebuilt.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 const CACHE_BYTES: usize = 32 << 20;
 /// Leaves in one transaction: a leaf touches at most 65 credentials of some 500 bytes, so that a batch of the worst
 /// kind takes 32 MB.

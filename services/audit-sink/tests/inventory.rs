@@ -11,7 +11,7 @@ use marque_audit_sink::agents::ALIKE_HOLDERS_MIN;
 use marque_audit_sink::inventory::FORKS_RAISED_MAX;
 use marque_audit_sink::{SinkError, files};
 use marque_bus::Stored;
-use marque_identity::Digest;
+use marque_identity::{Did, Digest};
 use marque_judgement::record::{Record, Verb};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -288,6 +288,30 @@ async fn connections_open_end_and_are_closed() {
     assert_eq!(open(vec![on(1)], BASE_MS + 9_001_000).await, 0);
     // An end of what never began says nothing, and the same number again is the same connection.
     assert_eq!(open(vec![on(1), disconnected(agent, 7, 3), kicked(agent, 8), on(1)], LATE_MS).await, 1);
+}
+
+/// What is shown over a link that stands is what counts from then on, and it is whoever's showed it.
+#[tokio::test]
+async fn a_link_is_what_it_showed_last() {
+    let [agent, other] = [20, 21].map(|seed| key(seed).did());
+    let [first, second] = [1, 2].map(|n| Digest([n; 32]));
+    let records = [
+        connected(agent, 1, &[first], &[agent]),
+        connected(agent, 1, &[second], &[agent]),
+        connected(agent, 2, &[], &[]),
+    ];
+    let (_directory, house) = house_of(&of(&records)).await;
+    let shown = |house: &House, agent: Did| {
+        let view = house.intake.inventory.view().unwrap();
+        let rows = view.connections(&agent, 9).unwrap();
+        rows.into_iter().map(|(_, row)| (row.since.leaf, row.credential, row.crowded)).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&house, agent), [(2, None, false), (0, Some(second), false)]);
+    // Another key's: theirs, and what the broker counts on it is nobody's alone.
+    let taken = records.into_iter().chain([connected(other, 1, &[first], &[other])]).collect::<Vec<_>>();
+    let (_directory, house) = house_of(&by_gatekeeper(&taken)).await;
+    assert_eq!(shown(&house, agent), [(2, None, false)]);
+    assert_eq!(shown(&house, other), [(3, Some(first), true)]);
 }
 
 /// Everything that can be asked, as one text.

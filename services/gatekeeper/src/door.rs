@@ -12,7 +12,7 @@ use marque_bus::{Feed, Presented};
 use marque_credential::{IdentityCredential, limits};
 use marque_identity::refusal::quoted;
 use marque_identity::{Code, Did, Refusal, TrustDomain, UnixSeconds};
-use marque_judgement::record::{Connected, Connection, Shown};
+use marque_judgement::record::{Connected, Connection, NARROWED_BY_MAX, Shown};
 use marque_judgement::{VerifiedChain, check_standing, check_view};
 use marque_revocation::{DirectiveId, View};
 use marque_runtime::Clock;
@@ -116,7 +116,7 @@ impl Door {
         let connection = Connection { server: question.server.clone(), cid: question.cid };
         let seat = self.seats.take(standing.agent, &connection).await?;
         // 7
-        let connected = self.connected(&connection, &standing, &allowed, question);
+        let connected = self.connected(&connection, &standing, &allowed, &drawn.narrowings, question);
         let recorded = self.records.connected(&standing, connected).await?;
         // 8
         let standing = Arc::new(standing);
@@ -208,6 +208,7 @@ impl Door {
         connection: &Connection,
         standing: &Standing,
         allowed: &Allowed,
+        narrowings: &BTreeSet<DirectiveId>,
         question: &Question,
     ) -> Connected {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -222,6 +223,7 @@ impl Door {
             publish: allowed.publish.clone(),
             subscribe: allowed.subscribe.clone(),
             epoch: self.feed.view().epoch(),
+            narrowed_by: narrowings.iter().take(NARROWED_BY_MAX).map(ToString::to_string).collect(),
             host: text(&question.host),
             client: text(&question.client),
         }

@@ -14,7 +14,6 @@
 //!    not looked up. Where two lists overlap one may be all the same, and is put in, dead. The next two lists don't have
 //!    it, and take it out; until then a kick finds nobody, and no ack names it.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -330,8 +329,8 @@ impl Registry {
             standing: Arc::new(Standing::of_record(&record, connected)?),
             sequence: name.sequence,
             allowed,
-            // Whatever narrows it now may not have when it was let in: it is closed and judged anew.
-            narrowings: BTreeSet::new(),
+            // What narrows it now and did not when it was let in changes what it may do: it is closed and judged anew.
+            narrowings: connected.narrowed_by.iter().filter_map(|id| id.parse().ok()).collect(),
             chain: None,
             since: now,
             // It may have come long before this process did.

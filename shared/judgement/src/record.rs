@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use body::{
     Body, Completed, Connected, Connection, Decided, Delegated, DirectiveIssued, Disconnected, Erased, HEADS_MAX,
-    Heads, InputDigest, Issued, KeyHead, Kicked, MANIFEST_CHANGED, Outcome, Receipt, Refused, Requested, Risk, Sealed,
-    Shown, Verb, What,
+    Heads, InputDigest, Issued, KeyHead, Kicked, MANIFEST_CHANGED, NARROWED_BY_MAX, Outcome, Receipt, Refused,
+    Requested, Risk, Sealed, Shown, Verb, What,
 };
 pub use histories::{Broken, BrokenRule, Chains, FINDINGS_MAX, Histories, SETTLED_MS, Step};
 pub use judge::{Judged, VALID, judge, may_sign};

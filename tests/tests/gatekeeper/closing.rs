@@ -19,7 +19,7 @@ use marque_tests::system::{DEADLINE, TestSystem};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{Stream, blueprint, closed, commission, connect, enrol, grant, records, revoke};
+use super::{Stream, blueprint, closed, commission, complaints, connect, enrol, grant, pattern, records, revoke};
 
 /// Shorter than a gatekeeper waits for one server more.
 const ANSWER_EVERY: Duration = Duration::from_millis(50);
@@ -84,6 +84,35 @@ async fn both_know(pages: &[&str; 2], wanted: usize) {
         if counts == [wanted; 2] { Ok(()) } else { Err(format!("{counts:?}, not {wanted}")) }
     })
     .await;
+}
+
+/// Under a narrowing an agent is let in with what that leaves, and neither of two gatekeepers closes what the other let in
+/// so, whatever else is directed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_gatekeepers_neither_closes_a_narrowed_link_of_the_other() {
+    let mut system = TestSystem::start(&[blueprint()]).await.unwrap();
+    let second = system.start_second_gatekeeper().await.unwrap();
+    let first = system.address_of(Service::Gatekeeper).to_owned();
+    let pages = [first.as_str(), second.as_str()];
+    let agent = enrol(&system).await;
+    let (root, other) = (commission(&agent).await, commission(&agent).await);
+    let narrow = json!({ "nats:publish": pattern("team.open.>") }).to_string();
+    let token = root.root_digest().to_string();
+    let (code, reply) = system.marque(&["narrow", "token", &token, "--tools", &narrow, "--reason", "test"]);
+    assert_eq!(code, 0, "{reply}");
+    let mut buses = Vec::new();
+    for _ in 0..4 {
+        buses.push(connect(&system, &cast::delegate(&root, tools(grant()), 0)).await.unwrap());
+    }
+    both_know(&pages, buses.len() + 1).await;
+    // Whoever obeys a directive looks at every connection, and says which it closed.
+    let told = revoke(&system, &["token", &other.root_digest().to_string()]);
+    assert_eq!(told["receipt"]["closed"]["count"].as_u64().unwrap_or(0), 0, "{told}");
+    for bus in &buses {
+        assert!(bus.is_connected());
+        assert_eq!(complaints(bus, &[(false, "team.a".to_owned())]).await, [""; 0]);
+    }
+    system.stop().await;
 }
 
 /// While the broker's list does not come, directives are carried out, and every gatekeeper learns who comes and goes.

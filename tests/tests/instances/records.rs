@@ -144,6 +144,7 @@ fn connected() -> Vec<Body> {
             publish: vec!["tools.crm.query".into()],
             subscribe: vec!["_INBOX.>".into()],
             epoch: Epoch(5),
+            narrowed_by: vec!["01a20ed6-7ebd-74c4-ba7b-6d3d3727502e".into()],
             host: Some("127.0.0.1".into()),
             client: Some("rust 0.51".into()),
         })),

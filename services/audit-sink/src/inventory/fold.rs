@@ -369,9 +369,13 @@ impl Folding<'_, '_> {
     fn connected(&mut self, record: &Record, connected: &Connected) -> Result<(), SinkError> {
         let Some(agent) = &record.agent else { return Ok(()) };
         let name = tables::connection(&connected.connection);
-        if self.draft.connection(&name)?.is_some() {
+        // A link over which something else is shown has a second record: what it shows counts from then on.
+        let before = self.draft.connection(&name)?;
+        if before.as_ref().is_some_and(|before| before.ended.is_some()) {
             return Ok(());
         }
+        let own = before.as_ref().filter(|before| before.agent == *agent);
+        let foreign = before.is_some() && own.is_none();
         self.links(record, &connected.holders)?;
         let at = self.at;
         let row = self.draft.agent(agent)?;
@@ -385,17 +389,21 @@ impl Folding<'_, '_> {
             agent: *agent,
             shown: connected.shown,
             credential: record.token,
-            since: at,
+            since: own.map_or(at, |own| own.since),
             expires_at: connected.expires_at.map(|at| at.0),
-            known_before,
+            known_before: own.map_or(known_before, |own| own.known_before),
             known_after: None,
             kicked: None,
             ended: None,
             messages_sent: None,
-            crowded: false,
+            // The broker counts what both sent as one.
+            crowded: foreign || own.is_some_and(|own| own.crowded),
         };
+        let known = own.is_some();
         self.draft.set_connection(&name, &connection)?;
-        self.draft.connected(agent, at.leaf, &name)?;
+        if !known {
+            self.draft.connected(agent, at.leaf, &name)?;
+        }
         let shown = match record.links.as_slice() {
             [] => record.token.into_iter().collect(),
             links => links.to_vec(),

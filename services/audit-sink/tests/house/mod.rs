@@ -310,6 +310,7 @@ pub fn connected(agent: Did, cid: u64, links: &[Digest], holders: &[Did]) -> Rec
         publish: vec![],
         subscribe: vec![],
         epoch: Epoch(5),
+        narrowed_by: vec![],
         host: None,
         client: None,
     };

@@ -377,6 +377,10 @@ pub enum Shown {
     Chain,
 }
 
+/// Narrowings that a *connected* record names: 256 ids take a sixth of a record. A connection under more of them is judged
+/// anew by each gatekeeper that learns of it.
+pub const NARROWED_BY_MAX: usize = 256;
+
 /// An agent was let in at the broker. The record's `links` are its chain's; with what stands here a gatekeeper that
 /// starts anew finds every directive that the connection must end by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -414,6 +418,9 @@ pub struct Connected {
     /// The sequence up to which the directives were known.
     #[schemars(with = "u64")]
     pub epoch: Epoch,
+    /// The narrowings that these subjects were drawn under, by their ids; at most [`NARROWED_BY_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub narrowed_by: Vec<String>,
     /// Where it connected from, as the server says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
