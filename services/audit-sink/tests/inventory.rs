@@ -295,10 +295,10 @@ async fn connections_open_end_and_are_closed() {
 async fn a_link_is_what_it_showed_last() {
     let [agent, other] = [20, 21].map(|seed| key(seed).did());
     let [first, second] = [1, 2].map(|n| Digest([n; 32]));
-    let records = [
-        connected(agent, 1, &[first], &[agent]),
-        connected(agent, 1, &[second], &[agent]),
-        connected(agent, 2, &[], &[]),
+    let records = vec![
+        (connected(agent, 1, &[first], &[agent]), 4),
+        (connected(agent, 1, &[second], &[agent]), 4),
+        (connected(agent, 2, &[], &[]), 4),
     ];
     let (_directory, house) = house_of(&of(&records)).await;
     let shown = |house: &House, agent: Did| {
@@ -308,8 +308,8 @@ async fn a_link_is_what_it_showed_last() {
     };
     assert_eq!(shown(&house, agent), [(2, None, false), (0, Some(second), false)]);
     // Another key's: theirs, and what the broker counts on it is nobody's alone.
-    let taken = records.into_iter().chain([connected(other, 1, &[first], &[other])]).collect::<Vec<_>>();
-    let (_directory, house) = house_of(&by_gatekeeper(&taken)).await;
+    let taken = [records, vec![(connected(other, 1, &[first], &[other]), 4)]].concat();
+    let (_directory, house) = house_of(&of(&taken)).await;
     assert_eq!(shown(&house, agent), [(2, None, false)]);
     assert_eq!(shown(&house, other), [(3, Some(first), true)]);
 }
