@@ -11,7 +11,7 @@ here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 root=$(dirname -- "$here")
 tag=${1:-${MARQUE_TAG:-dev}}
 target=$(rustc -vV | sed -n 's/^host: //p')
-target_dir=${CARGO_TARGET_DIR:-$root/target}
+target_dir=$(mkdir -p "${CARGO_TARGET_DIR:-$root/target}" && cd "${CARGO_TARGET_DIR:-$root/target}" && pwd)
 profile=${MARQUE_PROFILE:-release}
 services="issuer verifier revocation-broadcaster audit-sink gatekeeper attestor"
 
@@ -20,9 +20,9 @@ packages="-p marque"
 for service in $services; do packages="$packages -p marque-$service"; done
 static="-C target-feature=+crt-static"
 # RUSTFLAGS in the environment takes the place of the flags in `.cargo/config.toml`; flags of one target join them.
-if [ -n "${RUSTFLAGS:-}" ]; then export RUSTFLAGS="$RUSTFLAGS $static"; fi
+if [ -n "${RUSTFLAGS:-}" ]; then export RUSTFLAGS="$RUSTFLAGS $static"; else unset RUSTFLAGS; fi
 # shellcheck disable=SC2086 # a list of words
-(cd "$root" && cargo build --config "target.$target.rustflags=\"$static\"" \
+(cd "$root" && cargo build --target-dir "$target_dir" --config "target.$target.rustflags=\"$static\"" \
   --profile "$profile" --locked --target "$target" $packages)
 case "$profile" in dev) folder=debug ;; *) folder=$profile ;; esac
 built="$target_dir/$target/$folder"

@@ -311,8 +311,11 @@ impl Looking<'_> {
     fn unsigned(&self, did: &Did, name: &str, connection: &Connection) -> Option<Finding> {
         let (ended, sent) = (connection.ended?, connection.messages_sent?);
         let known = connection.known_after?.saturating_sub(connection.known_before);
-        let at_least =
-            if connection.crowded { 0 } else { sent.saturating_sub(known).saturating_sub(SETTLING_MESSAGES) };
+        let at_least = if connection.crowded {
+            0
+        } else {
+            sent.saturating_sub(known + connection.sent_before + SETTLING_MESSAGES)
+        };
         if at_least == 0 || ended.ms < self.since_ms {
             return None;
         }

@@ -83,7 +83,8 @@ impl Intake {
         // Each stage ends when the one before it has; an error anywhere ends those before it, too.
         let (indexed_to, indexed) = mpsc::channel::<Told>(BATCHES_WAITING_MAX);
         let fetching = self.fetch(source, fetched_to, stop);
-        let begun = self.store.head().size;
+        // Leaves that a run before this one left behind unjudged are judged beside what comes.
+        let begun = self.index.upto();
         let (fetched, appended, judged, indexed, folded) = tokio::join!(
             fetching,
             self.append(fetched, appended_to),
@@ -98,20 +99,19 @@ impl Intake {
 
     /// Judges and indexes what the log has and the index or the inventory lacks.
     pub async fn catch_up(&self) -> Result<(), SinkError> {
-        loop {
-            let from = self.index.upto().min(self.inventory.upto());
-            if from >= self.store.head().size {
-                return Ok(());
-            }
-            let store = Arc::clone(&self.store);
-            let leaves = blocking(move || lacking(&store, from, u64::MAX)).await?;
-            let mut batch = self.spread(leaves).await?;
-            if self.index.upto() == from {
-                let repeated;
-                (batch, repeated) = self.index_batch(batch).await?;
-                self.take_stock_of((batch, repeated)).await?;
-                continue;
-            }
+        self.level().await?;
+        while self.index.upto() < self.store.head().size {
+            let batch = self.judged_from(self.index.upto()).await?;
+            let told = self.index_batch(batch).await?;
+            self.take_stock_of(told).await?;
+        }
+        Ok(())
+    }
+
+    /// Folds into the inventory what the index has and it lacks: where it was deleted, or was killed before its turn.
+    pub async fn level(&self) -> Result<(), SinkError> {
+        while self.inventory.upto() < self.index.upto() {
+            let mut batch = self.judged_from(self.inventory.upto()).await?;
             // The index has these already, and knows which repeat an id.
             let (index, upto) = (Arc::clone(&self.index), self.index.upto());
             batch.retain(|entry| entry.leaf < upto);
@@ -125,6 +125,14 @@ impl Intake {
             });
             self.take_stock_of(told.await?).await?;
         }
+        Ok(())
+    }
+
+    /// The next leaves from here on, out of the log, judged.
+    async fn judged_from(&self, from: u64) -> Result<Vec<Indexed>, SinkError> {
+        let store = Arc::clone(&self.store);
+        let leaves = blocking(move || lacking(&store, from, from + CATCH_UP_LEAVES)).await?;
+        self.spread(leaves).await
     }
 
     /// 1. Each message must be exactly the next sequence. One that is behind is passed over (it is in the log); one
@@ -190,7 +198,8 @@ impl Intake {
         Ok(())
     }
 
-    /// 3. Signatures, over the cores, from leaf `next` on.
+    /// 3. Signatures, over the cores, from leaf `next` on. Ends with the stage before it: what was not handed over by then
+    ///    the next run finds in the log.
     async fn judge(
         &self,
         mut from: mpsc::Receiver<Leaves>,
@@ -204,16 +213,19 @@ impl Intake {
                 // The log's end is looked at after the hand-over: of what was appended by then nothing is overlooked.
                 waiting = match from.try_recv() {
                     Ok(leaves) => Some(leaves),
-                    Err(Disconnected) if next == self.store.head().size => return Ok(()),
+                    Err(Disconnected) => return Ok(()),
                     Err(Empty) if next == self.store.head().size => from.recv().await,
-                    Err(Empty | Disconnected) => None,
+                    Err(Empty) => None,
                 };
             }
             let handed = waiting.as_ref().and_then(|leaves| leaves.first());
             let first = handed.map_or_else(|| self.store.head().size, |(leaf, _)| *leaf);
             let leaves = if first > next {
+                if from.is_closed() {
+                    return Ok(());
+                }
                 let store = Arc::clone(&self.store);
-                blocking(move || lacking(&store, next, first)).await?
+                blocking(move || lacking(&store, next, first.min(next + BATCH_MESSAGES_MAX as u64))).await?
             } else {
                 let mut leaves = waiting.take().unwrap_or_default();
                 leaves.retain(|(leaf, _)| *leaf >= next);
@@ -234,7 +246,8 @@ impl Intake {
     async fn index(&self, mut from: mpsc::Receiver<Vec<Indexed>>, to: mpsc::Sender<Told>) -> Result<(), SinkError> {
         while let Some(mut batch) = from.recv().await {
             Step::Judged.taken();
-            while batch.len() < INDEX_LEAVES_MAX
+            // None has more than two deliveries.
+            while batch.len() + 2 * BATCH_MESSAGES_MAX <= INDEX_LEAVES_MAX
                 && let Ok(Some(more)) = tokio::time::timeout(INDEX_LINGER, from.recv()).await
             {
                 batch.extend(more);
@@ -301,15 +314,15 @@ impl Intake {
 /// The index's part of [`Intake::catch_up`] on this thread alone, for a store that nobody serves.
 pub fn catch_up_here(store: &LogStore, index: &Index, judge: &Judge) -> Result<(), SinkError> {
     while index.upto() < store.head().size {
-        let batch = judged(judge, &lacking(store, index.upto(), u64::MAX)?);
+        let batch = judged(judge, &lacking(store, index.upto(), index.upto() + CATCH_UP_LEAVES)?);
         index.apply(&batch, |first, second| same_payload(store, first, second))?;
     }
     Ok(())
 }
 
-/// The next leaves from here on, out of the log, at most to `until`.
+/// The leaves `from..until` out of the log, as far as it reaches.
 fn lacking(store: &LogStore, from: u64, until: u64) -> Result<Leaves, SinkError> {
-    let until = until.min(store.head().size).min(from + CATCH_UP_LEAVES);
+    let until = until.min(store.head().size);
     let mut leaves = Leaves::new();
     store.view()?.scan(from, until, |leaf, frame| {
         let entry = Entry::decode(frame)?;

@@ -290,7 +290,7 @@ impl Sink {
     }
 
     async fn take_in_to_a_hole(&self, bus: &Bus, mut stopped: watch::Receiver<bool>) -> Result<(), SinkError> {
-        self.intake.catch_up().await?;
+        self.intake.level().await?;
         let begun = async {
             self.examine(bus).await?;
             let next = self.intake.store.last_sequence() + 1;

@@ -304,14 +304,17 @@ async fn a_link_is_what_it_showed_last() {
     let shown = |house: &House, agent: Did| {
         let view = house.intake.inventory.view().unwrap();
         let rows = view.connections(&agent, 9).unwrap();
-        rows.into_iter().map(|(_, row)| (row.since.leaf, row.credential, row.crowded)).collect::<Vec<_>>()
+        rows.into_iter()
+            .map(|(_, row)| (row.since.leaf, row.credential, row.ended.map(|end| end.leaf)))
+            .collect::<Vec<_>>()
     };
-    assert_eq!(shown(&house, agent), [(2, None, false), (0, Some(second), false)]);
-    // Another key's: theirs, and what the broker counts on it is nobody's alone.
-    let taken = [records, vec![(connected(other, 1, &[first], &[other]), 4)]].concat();
+    assert_eq!(shown(&house, agent), [(2, None, None), (0, Some(second), None)]);
+    // Another key's from then on, and the first one's once more.
+    let again = vec![(connected(other, 1, &[first], &[other]), 4), (connected(agent, 1, &[first], &[agent]), 4)];
+    let taken = [records, again].concat();
     let (_directory, house) = house_of(&of(&taken)).await;
-    assert_eq!(shown(&house, agent), [(2, None, false)]);
-    assert_eq!(shown(&house, other), [(3, Some(first), true)]);
+    assert_eq!(shown(&house, agent), [(4, Some(first), None), (2, None, None), (0, Some(second), Some(3))]);
+    assert_eq!(shown(&house, other), [(3, Some(first), Some(4))]);
 }
 
 /// Everything that can be asked, as one text.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marque_bus::permissions::Allowed;
-use marque_identity::{Code, Did, TrustDomain, UnixSeconds};
+use marque_identity::{Code, Did, Epoch, TrustDomain, UnixSeconds};
 use marque_judgement::VerifiedChain;
 use marque_judgement::record::{Connection, Shown};
 use marque_revocation::{DirectiveId, View};
@@ -37,6 +37,8 @@ pub(crate) struct Held {
     pub(crate) allowed: Allowed,
     /// The narrowings that its permissions were drawn under.
     pub(crate) narrowings: BTreeSet<DirectiveId>,
+    /// How far the directives were known then: a view that does not reach so far says nothing of them.
+    pub(crate) epoch: Epoch,
     /// Its chain, where this gatekeeper let it in: its permissions can be drawn again.
     pub(crate) chain: Option<Arc<VerifiedChain>>,
     /// When it was let in here, or learned of, on the monotonic clock.
@@ -312,7 +314,7 @@ fn changed(
     redraw: impl Fn(&VerifiedChain) -> Allowed,
 ) -> Option<Ended> {
     let narrowings = held.standing.narrowings(domain, view);
-    if narrowings == held.narrowings {
+    if narrowings == held.narrowings || view.epoch() < held.epoch {
         return None;
     }
     if held.chain.as_ref().is_some_and(|chain| redraw(chain) == held.allowed) {

@@ -11,7 +11,7 @@ use marque_bus::permissions::Allowed;
 use marque_bus::{Feed, Presented};
 use marque_credential::{IdentityCredential, limits};
 use marque_identity::refusal::quoted;
-use marque_identity::{Code, Did, Refusal, TrustDomain, UnixSeconds};
+use marque_identity::{Code, Did, Epoch, Refusal, TrustDomain, UnixSeconds};
 use marque_judgement::record::{Connected, Connection, NARROWED_BY_MAX, Shown};
 use marque_judgement::{VerifiedChain, check_standing, check_view};
 use marque_revocation::{DirectiveId, View};
@@ -125,6 +125,7 @@ impl Door {
             sequence: recorded.sequence,
             allowed: allowed.clone(),
             narrowings: drawn.narrowings.clone(),
+            epoch: Epoch(0), // drawn here: this view knew it
             chain: chain.clone(),
             since: self.clock.monotonic(),
             renew_at: self.clock.monotonic() + self.bounds.renewed_after(),

@@ -331,6 +331,7 @@ impl Registry {
             allowed,
             // What narrows it now and did not when it was let in changes what it may do: it is closed and judged anew.
             narrowings: connected.narrowed_by.iter().filter_map(|id| id.parse().ok()).collect(),
+            epoch: connected.epoch,
             chain: None,
             since: now,
             // It may have come long before this process did.

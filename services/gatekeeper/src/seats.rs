@@ -111,6 +111,7 @@ mod tests {
             sequence: cid,
             allowed: Allowed::default(),
             narrowings: BTreeSet::new(),
+            epoch: marque_identity::Epoch(0),
             chain: None,
             since: Duration::ZERO,
             renew_at: Duration::MAX,

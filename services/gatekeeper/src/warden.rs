@@ -164,9 +164,12 @@ impl Warden {
         round
     }
 
-    /// Closes one: gives it back if it was there. Where the broker does not answer it is an error, it stays in the
-    /// registry, and is tried again.
+    /// Closes one: gives it back if it was there, and stood on the same still: what it shows now is looked at in the next
+    /// round. Where the broker does not answer it is an error, it stays in the registry, and is tried again.
     async fn close(&self, doomed: Doomed) -> Result<Option<Doomed>, Doomed> {
+        if !self.registry.locked().stands_on(&doomed.connection, &doomed.standing) {
+            return Ok(None);
+        }
         match self.registry.close(&doomed.connection).await {
             Ok(KickOutcome::Closed) => Ok(Some(doomed)),
             Ok(KickOutcome::Gone) => Ok(None),

@@ -110,7 +110,7 @@ async fn of_two_gatekeepers_neither_closes_a_narrowed_link_of_the_other() {
     assert_eq!(told["receipt"]["closed"]["count"].as_u64().unwrap_or(0), 0, "{told}");
     for bus in &buses {
         assert!(bus.is_connected());
-        assert_eq!(complaints(bus, &[(false, "team.a".to_owned())]).await, [""; 0]);
+        assert_eq!(complaints(bus, &[(true, "team.open.a".to_owned()), (false, "team.a".to_owned())]).await, [""; 0]);
     }
     system.stop().await;
 }

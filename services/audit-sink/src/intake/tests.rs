@@ -42,12 +42,29 @@ fn append(intake: &Intake, leaves: &Leaves) {
     intake.store.append(leaves[0].0, &frames).unwrap();
 }
 
-/// What comes out of the third stage: of each leaf its number and the broker's time, which is the same.
-async fn judged(mut from: mpsc::Receiver<Vec<Indexed>>) -> Vec<(u64, i64)> {
-    let mut found = Vec::new();
-    while let Some(batch) = from.recv().await {
-        found.extend(batch.iter().map(|entry| (entry.leaf, entry.broker_ts_ns)));
-    }
+/// What the third stage makes of what is handed over, from this leaf on, until it has judged so many or ends by itself: of
+/// each leaf its number and the broker's time, which is the same.
+async fn judged(
+    intake: &Intake,
+    hand: Option<mpsc::Sender<Leaves>>,
+    handed: mpsc::Receiver<Leaves>,
+    from: u64,
+    count: usize,
+) -> Vec<(u64, i64)> {
+    let (to, mut come) = mpsc::channel::<Vec<Indexed>>(1);
+    let mut hand = hand;
+    let found = async {
+        let mut found = Vec::new();
+        while let Some(batch) = come.recv().await {
+            found.extend(batch.iter().map(|entry| (entry.leaf, entry.broker_ts_ns)));
+            if found.len() >= count {
+                hand.take();
+            }
+        }
+        found
+    };
+    let (done, found) = tokio::join!(intake.judge(handed, to, from), found);
+    done.unwrap();
     found
 }
 
@@ -55,10 +72,9 @@ async fn judged(mut from: mpsc::Receiver<Vec<Indexed>>) -> Vec<(u64, i64)> {
 async fn what_was_not_handed_over_is_judged_out_of_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let intake = intake(directory.path());
-    append(&intake, &leaves(0..5));
+    append(&intake, &leaves(0..9));
     let (hand, handed) = mpsc::channel(8);
-    // After the start: some handed over, some not, some that were read out of the log before they came.
-    append(&intake, &leaves(5..9));
+    // Some are handed over, some not, and some come that were read out of the log before.
     for (share, handed_over) in [(9..12, true), (12..20, false), (20..21, true), (21..30, false)] {
         append(&intake, &leaves(share.clone()));
         if handed_over {
@@ -66,28 +82,29 @@ async fn what_was_not_handed_over_is_judged_out_of_the_log() {
         }
     }
     hand.send(leaves(18..30)).await.unwrap();
-    drop(hand);
-    let (to, from) = mpsc::channel(1);
-    let (done, found) = tokio::join!(intake.judge(handed, to, 5), judged(from));
-    done.unwrap();
+    let found = judged(&intake, Some(hand), handed, 5, 25).await;
     assert_eq!(found, (5..30).map(|leaf| (leaf, leaf as i64)).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn the_log_waits_for_no_verdict() {
+async fn the_log_waits_for_no_verdict_nor_does_its_end() {
+    const SHARE: u64 = BATCH_MESSAGES_MAX as u64;
     let directory = tempfile::tempdir().unwrap();
     let intake = intake(directory.path());
     let (fetch, fetched) = mpsc::channel(8);
     for first in 0..8 {
-        fetch.send(leaves(first * BATCH_MESSAGES_MAX as u64..(first + 1) * BATCH_MESSAGES_MAX as u64)).await.unwrap();
+        fetch.send(leaves(first * SHARE..(first + 1) * SHARE)).await.unwrap();
     }
     drop(fetch);
     // Nobody takes what is appended.
     let (to, kept) = mpsc::channel(BATCHES_WAITING_MAX);
     intake.append(fetched, to).await.unwrap();
-    assert_eq!(intake.store.head().size, 8 * BATCH_MESSAGES_MAX as u64);
-    let (to, from) = mpsc::channel(1);
-    let (done, found) = tokio::join!(intake.judge(kept, to, 0), judged(from));
-    done.unwrap();
-    assert!(found.into_iter().map(|(leaf, _)| leaf).eq(0..intake.store.head().size));
+    assert_eq!(intake.store.head().size, 8 * SHARE);
+    // What was handed over is judged to the end, and the rest by whoever begins there.
+    let first = judged(&intake, None, kept, 0, 0).await;
+    assert!(!first.is_empty() && first.len() < 8 * BATCH_MESSAGES_MAX, "{}", first.len());
+    let (hand, handed) = mpsc::channel(1);
+    let left = 8 * BATCH_MESSAGES_MAX - first.len();
+    let rest = judged(&intake, Some(hand), handed, first.len() as u64, left).await;
+    assert!(first.into_iter().chain(rest).map(|(leaf, _)| leaf).eq(0..8 * SHARE));
 }

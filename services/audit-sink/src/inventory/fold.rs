@@ -374,8 +374,11 @@ impl Folding<'_, '_> {
         if before.as_ref().is_some_and(|before| before.ended.is_some()) {
             return Ok(());
         }
-        let own = before.as_ref().filter(|before| before.agent == *agent);
-        let foreign = before.is_some() && own.is_none();
+        let sent_before = match before.as_ref().filter(|before| before.agent != *agent) {
+            Some(former) => self.handed_over(&name, former)?,
+            None => 0,
+        };
+        let own = before.filter(|before| before.agent == *agent);
         self.links(record, &connected.holders)?;
         let at = self.at;
         let row = self.draft.agent(agent)?;
@@ -389,15 +392,15 @@ impl Folding<'_, '_> {
             agent: *agent,
             shown: connected.shown,
             credential: record.token,
-            since: own.map_or(at, |own| own.since),
+            since: own.as_ref().map_or(at, |own| own.since),
             expires_at: connected.expires_at.map(|at| at.0),
-            known_before: own.map_or(known_before, |own| own.known_before),
+            known_before: own.as_ref().map_or(known_before, |own| own.known_before),
+            sent_before: own.as_ref().map_or(sent_before, |own| own.sent_before),
             known_after: None,
             kicked: None,
             ended: None,
             messages_sent: None,
-            // The broker counts what both sent as one.
-            crowded: foreign || own.is_some_and(|own| own.crowded),
+            crowded: own.as_ref().is_some_and(|own| own.crowded),
         };
         let known = own.is_some();
         self.draft.set_connection(&name, &connection)?;
@@ -415,6 +418,17 @@ impl Folding<'_, '_> {
             self.touch(link, |row| row.connects += 1)?;
         }
         Ok(())
+    }
+
+    /// Another key shows something over a link: what its former holder had of it has ended, and keeps a row of its own.
+    /// Gives how many messages over this link are known to be of those before.
+    fn handed_over(&mut self, name: &str, former: &Connection) -> Result<u64, SinkError> {
+        let known_after = self.draft.agent(&former.agent)?.known;
+        let ended = Connection { ended: Some(self.at), known_after: Some(known_after), ..former.clone() };
+        let kept = tables::handed_over(name, former.since.leaf);
+        self.draft.set_connection(&kept, &ended)?;
+        self.draft.connected(&former.agent, former.since.leaf, &kept)?;
+        Ok(former.sent_before.saturating_add(known_after.saturating_sub(former.known_before)))
     }
 
     fn disconnected(&mut self, disconnected: &Disconnected) -> Result<(), SinkError> {

@@ -4,6 +4,8 @@ use marque_identity::{Did, Digest};
 use marque_judgement::record::Shown;
 use serde::{Deserialize, Serialize};
 
+use crate::tiles::is_zero;
+
 /// Runs of missing numbers that are remembered one by one; how many are missing is exact whatever their number. An
 /// agent that loses an action now and then has a handful.
 pub const GAPS_MAX: usize = 32;
@@ -217,18 +219,21 @@ impl Credential {
 pub struct Connection {
     /// Whose.
     pub agent: Did,
-    /// What it showed.
+    /// What it showed last.
     pub shown: Shown,
-    /// The credential that it showed: of a chain, the last link.
+    /// The credential that it showed last: of a chain, the last link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<Digest>,
-    /// Its *connected* record.
+    /// The first *connected* record of this agent on it.
     pub since: Mark,
     /// When it must end, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
     /// Messages of the key that were known when it began.
     pub known_before: u64,
+    /// Messages of other keys, which had the link before, that are known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sent_before: u64,
     /// And when it had ended, with those that came late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_after: Option<u64>,

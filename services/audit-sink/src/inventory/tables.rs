@@ -77,9 +77,22 @@ pub(super) fn scope(scope: &Digest, expires_at: i64, holder: &[u8; 32]) -> [u8; 
     key
 }
 
+/// Stands in no server's name.
+const HANDED_OVER: char = '\0';
+
 /// A connection by the server's names for it.
 pub(super) fn connection(connection: &marque_judgement::record::Connection) -> String {
     format!("{}/{}", connection.server, connection.cid)
+}
+
+/// The part of a connection that its former holder had, since this leaf.
+pub(super) fn handed_over(name: &str, since: u64) -> String {
+    format!("{name}{HANDED_OVER}{since}")
+}
+
+/// The server's name for a connection, whoever's part of it the row is.
+pub(super) fn server_name(row: &str) -> &str {
+    row.split(HANDED_OVER).next().unwrap_or(row)
 }
 
 /// A directive by its target and id. No name has a null character.

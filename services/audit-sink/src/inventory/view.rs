@@ -150,9 +150,8 @@ impl InventoryView {
         let mut found = Vec::new();
         for row in names.range(low.as_slice()..=high.as_slice())?.rev().take(count_max) {
             let (_, name) = row?;
-            // One that another agent has taken over since is that one's.
-            if let Some(connection) = read(&rows, name.value())?.filter(|row: &Connection| row.agent == *agent) {
-                found.push((name.value().to_owned(), connection));
+            if let Some(connection) = read(&rows, name.value())? {
+                found.push((tables::server_name(name.value()).to_owned(), connection));
             }
         }
         Ok(found)

@@ -33,8 +33,11 @@ impl Upper {
         }
         let nodes = Arc::new(read()?);
         let mut kept = self.kept();
-        // The same place, less of it: nobody asks for that any more but an old view.
-        kept.retain(|known, _| (known.kind, known.index) != (id.kind, id.index));
+        // The same place, less of it, or the leaves' tile that was open before: nobody asks for that any more but an old view.
+        kept.retain(|known, _| {
+            let is_open_leaves = known.kind == TileKind::Hashes(0) && id.kind == TileKind::Hashes(0);
+            !is_open_leaves && (known.kind, known.index) != (id.kind, id.index)
+        });
         if kept.len() >= TILES_MAX {
             // Nobody asks so widely but who reads all: beginning anew costs each tile one more read.
             kept.clear();

@@ -118,7 +118,9 @@ impl House {
         self.intake.catch_up().await?;
         let (stop, stopped) = watch::channel(false);
         let rest = stream.get(from..).unwrap_or_default().to_vec();
-        self.intake.run(Replay { rest, share, stop }, stopped).await
+        self.intake.run(Replay { rest, share, stop }, stopped).await?;
+        // Whatever the verdicts were behind.
+        self.intake.catch_up().await
     }
 
     pub fn read(&self) -> Reading {

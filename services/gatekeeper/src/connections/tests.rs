@@ -44,6 +44,7 @@ fn held(seen: bool) -> Held {
         sequence: RECORD,
         allowed: Allowed::default(),
         narrowings: BTreeSet::new(),
+        epoch: marque_identity::Epoch(0),
         chain: None,
         since: Duration::ZERO,
         renew_at: Duration::MAX,

@@ -163,7 +163,8 @@ impl Grant {
         self.withheld.push(Line { way, subject: subject.to_owned(), why: why.to_owned() });
     }
 
-    /// `nats:publish` and `nats:subscribe`: each pattern that the constraint of `subject` spells out.
+    /// `nats:publish` and `nats:subscribe`: each pattern that the constraint of `subject` spells out, and of one that a
+    /// live narrowing takes a part of, what is spelled out there.
     fn subjects_of(&mut self, wire: &Wire<'_>, way: Way, tool: &str, map: &ConstraintMap) {
         let mut patterns = Vec::new();
         match map.get(SUBJECT) {
@@ -174,6 +175,11 @@ impl Grant {
             match wire.subject(tool, map, &pattern) {
                 Ok(()) => self.give(way, pattern, tool),
                 Err(why) => self.withhold(way, &pattern, why),
+            }
+        }
+        for pattern in wire.narrowed_to(tool) {
+            if wire.subject(tool, map, &pattern).is_ok() {
+                self.give(way, pattern, tool);
             }
         }
     }
@@ -223,6 +229,16 @@ impl Wire<'_> {
             return Err("a live narrowing does not allow all of it");
         }
         if self.is_presented_at(pattern) { Ok(()) } else { Err("the chain's `aud` names other places") }
+    }
+
+    /// What the live narrowings of a tool spell out; the chain may not have all of it.
+    fn narrowed_to(&self, tool: &str) -> Vec<String> {
+        let mut patterns = Vec::new();
+        narrowings_hold(self.chain, tool, self.domain, self.view, |map| {
+            map.get(SUBJECT).iter().for_each(|entry| spelled(&entry.constraint, &mut patterns));
+            true
+        });
+        patterns
     }
 
     /// Every `aud` of the chain names the place (AAT §8 step 6c).
