@@ -114,7 +114,7 @@ mod tests {
         assert!(agent_run::greets(&sample("proxy_greeting")).is_some());
         assert!(agent_run::connects(&sample("proxy_connect")).is_some_and(|relayed| relayed.ends_with(b"PING\r\n")));
         let frames = sample("proxy_frames");
-        assert_eq!(agent_run::boundaries(&frames, &[]), [6, 21, 47, 84, 93]);
+        assert_eq!(agent_run::boundaries(&frames, &[]), [6, 19, 45, 84, 93]);
         assert_eq!(http::parse(&sample("http_answer")), Some((200, b"abcde".to_vec())));
         assert_eq!(run::page_says(&sample("health_answer")), Err("nats: not connected".into()));
     }
