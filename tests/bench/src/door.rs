@@ -101,7 +101,7 @@ async fn commission(system: &TestSystem) -> Commission {
     let key = AgentKey::generate().expect("randomness");
     let agent = cast::enrol_key(system, key, &join, MODEL).await.expect("it is enrolled");
     let task = "urn:task:bench".parse().expect("a fixed, valid URN");
-    let request = CommissionRequest::new(task, "to be timed", grant()).depth_max(3).ttl_seconds(3600);
+    let request = CommissionRequest::new(task, "to be timed", grant()).depth_max(3).ttl_seconds(3000);
     agent.commission(&request).await.expect("within the ceiling")
 }
 
