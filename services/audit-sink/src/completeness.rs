@@ -314,7 +314,7 @@ impl Looking<'_> {
         let at_least = if connection.crowded {
             0
         } else {
-            sent.saturating_sub(known + connection.sent_before + SETTLING_MESSAGES)
+            sent.saturating_sub(known).saturating_sub(connection.sent_before).saturating_sub(SETTLING_MESSAGES)
         };
         if at_least == 0 || ended.ms < self.since_ms {
             return None;

@@ -223,14 +223,20 @@ fn a_line_and_what_stands_are_bounded() {
     assert!(frames.subscriptions().is_none() && frames.at_boundary());
 }
 
+/// Has all of these taken, boundary by boundary.
+fn feed(frames: &mut Frames, bytes: &[u8]) {
+    let mut at = 0;
+    while at < bytes.len() {
+        at += frames.take(&bytes[at..]);
+    }
+}
+
 #[test]
 fn which_subscriptions_stand_is_known_or_not_told() {
     for unknown in [&b"SUB a 1\r\nSUB b 1\r\n"[..], b"UNSUB 1 5\r\n"] {
         let bytes = [unknown, b"SUB c 7\r\n"].concat();
-        let (mut frames, mut at) = (Frames::default(), 0);
-        while at < bytes.len() {
-            at += frames.take(&bytes[at..]);
-        }
+        let mut frames = Frames::default();
+        feed(&mut frames, &bytes);
         assert!(frames.at_boundary() && frames.subscriptions().is_none());
     }
 }
@@ -239,12 +245,7 @@ fn which_subscriptions_stand_is_known_or_not_told() {
 fn a_connect_of_the_clients_own_is_told_wherever_it_may_be_one() {
     let told = |bytes: &[u8], size: usize| {
         let mut frames = Frames::default();
-        for piece in bytes.chunks(size) {
-            let mut at = 0;
-            while at < piece.len() {
-                at += frames.take(&piece[at..]);
-            }
-        }
+        bytes.chunks(size).for_each(|piece| feed(&mut frames, piece));
         frames.connects()
     };
     let long = [&b"a".repeat(LINE_BYTES_MAX + 1)[..], b"\nconnect {}"].concat();
