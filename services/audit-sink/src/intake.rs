@@ -12,6 +12,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use marque_bus::{BusError, Stored};
@@ -85,10 +86,11 @@ impl Intake {
         let fetching = self.fetch(source, fetched_to, stop);
         // Leaves that a run before this one left behind unjudged are judged beside what comes.
         let begun = self.index.upto();
+        let pressed = AtomicBool::new(false);
         let (fetched, appended, judged, indexed, folded) = tokio::join!(
             fetching,
-            self.append(fetched, appended_to),
-            self.judge(appended, judged_to, begun),
+            self.append(fetched, appended_to, &pressed),
+            self.judge(appended, judged_to, begun, &pressed),
             self.index(judged, indexed_to),
             self.take_stock(indexed),
         );
@@ -132,7 +134,7 @@ impl Intake {
     async fn judged_from(&self, from: u64) -> Result<Vec<Indexed>, SinkError> {
         let store = Arc::clone(&self.store);
         let leaves = blocking(move || lacking(&store, from, from + CATCH_UP_LEAVES)).await?;
-        self.spread(leaves).await
+        self.spread(leaves, self.threads).await
     }
 
     /// 1. Each message must be exactly the next sequence. One that is behind is passed over (it is in the log); one
@@ -172,9 +174,22 @@ impl Intake {
         }
     }
 
-    /// 2. The log's transaction.
-    async fn append(&self, mut from: mpsc::Receiver<Leaves>, to: mpsc::Sender<Leaves>) -> Result<(), SinkError> {
-        while let Some(mut leaves) = from.recv().await {
+    /// 2. The log's transaction. `pressed`: whether what waits for it fills one.
+    async fn append(
+        &self,
+        mut from: mpsc::Receiver<Leaves>,
+        to: mpsc::Sender<Leaves>,
+        pressed: &AtomicBool,
+    ) -> Result<(), SinkError> {
+        loop {
+            let next = match tokio::time::timeout(APPEND_LINGER, from.recv()).await {
+                Ok(next) => next,
+                Err(_) => {
+                    pressed.store(false, Ordering::Relaxed);
+                    from.recv().await
+                }
+            };
+            let Some(mut leaves) = next else { return Ok(()) };
             let until = tokio::time::Instant::now() + APPEND_LINGER;
             while leaves.len() < BATCH_MESSAGES_MAX
                 && let Ok(Some(more)) = tokio::time::timeout_at(until, from.recv()).await
@@ -182,6 +197,7 @@ impl Intake {
                 leaves.extend(more);
             }
             let Some(first) = leaves.first().map(|(leaf, _)| *leaf) else { continue };
+            pressed.store(leaves.len() >= BATCH_MESSAGES_MAX, Ordering::Relaxed);
             let store = Arc::clone(&self.store);
             let (head, leaves) = blocking(move || {
                 let frames = leaves.iter().map(|(_, message)| frame(message)).collect::<Result<Vec<_>, _>>()?;
@@ -195,16 +211,16 @@ impl Intake {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
-    /// 3. Signatures, over the cores, from leaf `next` on. Ends with the stage before it: what was not handed over by then
-    ///    the next run finds in the log.
+    /// 3. Signatures, over the cores (half of them while the log is `pressed`), from leaf `next` on. Ends with the stage
+    ///    before it: what was not handed over by then the next run finds in the log.
     async fn judge(
         &self,
         mut from: mpsc::Receiver<Leaves>,
         to: mpsc::Sender<Vec<Indexed>>,
         mut next: u64,
+        pressed: &AtomicBool,
     ) -> Result<(), SinkError> {
         use mpsc::error::TryRecvError::{Disconnected, Empty};
         let mut waiting: Option<Leaves> = None;
@@ -236,7 +252,8 @@ impl Intake {
             }
             next += leaves.len() as u64;
             // One batch at a time: the cores are the log's first.
-            if to.send(self.spread(leaves).await?).await.is_err() {
+            let threads = if pressed.load(Ordering::Relaxed) { self.threads / 2 } else { self.threads };
+            if to.send(self.spread(leaves, threads).await?).await.is_err() {
                 return Ok(());
             }
         }
@@ -293,9 +310,9 @@ impl Intake {
         .await
     }
 
-    /// The verdicts of a batch, over the cores.
-    async fn spread(&self, leaves: Leaves) -> Result<Vec<Indexed>, SinkError> {
-        let share = leaves.len().div_ceil(self.threads.max(1)).max(1);
+    /// The verdicts of a batch, over so many threads, at least one.
+    async fn spread(&self, leaves: Leaves, threads: usize) -> Result<Vec<Indexed>, SinkError> {
+        let share = leaves.len().div_ceil(threads.max(1)).max(1);
         let mut parts = Vec::new();
         let mut rest = leaves;
         while !rest.is_empty() {

@@ -1,8 +1,10 @@
-//! The log as it is kept: entries, full tiles, open tiles, size. One redb file, one transaction per batch.
+//! The log as it is kept: entries, full tiles, open tiles, size. One redb file, one transaction per batch; beside it the
+//! hashes of the leaves, for quick proofs.
 //!
 //! Killed before a commit: nothing of the batch is there, and the stream is read again from `size + 1`. Killed after
 //! it: all of it is there. There is no third state, and no acknowledgement that could disagree with it.
 
+mod leaves;
 mod upper;
 
 use std::borrow::Cow;
@@ -12,7 +14,8 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use marque_ledger::epoch::{Genesis, later_epoch};
 use marque_ledger::{
-    Edge, Entry, FullTile, Hash, LedgerError, Nodes, TILE_WIDTH, TileId, TileKind, TileSource, encode_bundle,
+    BLOCK_HASHES, Edge, Entry, FullTile, Hash, LedgerError, Nodes, TILE_WIDTH, TileId, TileKind, TileSource,
+    encode_bundle,
 };
 use marque_runtime::whole::make_whole;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
@@ -20,12 +23,14 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefi
 use tokio::sync::watch;
 
 use crate::SinkError;
+use crate::files::LEAVES_FILE;
+use leaves::Leaves;
 use upper::Upper;
 
 /// Leaf index → entry.
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
-/// Level and index → the 256 hashes of a full tile, and its 16 blocks behind them (a log that was begun before they were
-/// kept has tiles without).
+/// Level, from 1, and index → the 256 hashes of a full tile. Those of the leaves follow from the entries, and lie in
+/// [`Leaves`]; a log that was begun before has them here too, where nobody reads them.
 const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles");
 /// Level → the hashes of its open tile.
 const OPEN: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("open");
@@ -38,10 +43,10 @@ const STREAM: &str = "stream";
 const BYTES: &str = "bytes";
 /// The newest leaves that did not come out of the stream: the first, and the one behind the last. Absent where all did.
 const MENDED: &str = "mended";
+/// The hashes of the leaves themselves.
+const LEAVES: TileKind = TileKind::Hashes(0);
 /// Pages that redb may keep: the right edge and the newest entries are what is asked for.
 const CACHE_BYTES: usize = 64 << 20;
-/// The hashes of a full tile.
-const TILE_BYTES: usize = TILE_WIDTH as usize * Hash::BYTES;
 
 /// How far the log reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,7 @@ pub struct LogStore {
     head: RwLock<Head>,
     grown: watch::Sender<u64>,
     upper: Arc<Upper>,
+    leaves: Arc<Leaves>,
     /// The stream's sequence that leaf 0 stands for: 1, but where a later epoch begins behind it.
     first: u64,
     later: bool,
@@ -67,13 +73,14 @@ pub struct LogStore {
 impl LogStore {
     /// Opens the log of this origin, or begins it.
     pub fn open(path: &Path, origin: &str) -> Result<Self, SinkError> {
-        let at = |path: &Path| Self::on(builder().create(path)?, origin);
+        let leaves = Arc::new(Leaves::open(&path.with_file_name(LEAVES_FILE))?);
+        let at = |path: &Path| Self::on(builder().create(path)?, Arc::clone(&leaves), origin);
         make_whole(path, |making| at(making).map(drop), |error| redb::StorageError::from(error).into())?;
         at(path)
     }
 
     /// The same on a database that is open already.
-    pub(crate) fn on(db: Database, origin: &str) -> Result<Self, SinkError> {
+    fn on(db: Database, leaves: Arc<Leaves>, origin: &str) -> Result<Self, SinkError> {
         let txn = begin(&db)?;
         let (edge, first) = {
             let mut meta = txn.open_table(META)?;
@@ -107,7 +114,7 @@ impl LogStore {
         txn.commit()?;
         let head = Head { size: edge.size(), root: edge.root() };
         let (edge, grown, later) = (Mutex::new(edge), watch::Sender::new(head.size), later_epoch(origin).is_some());
-        Ok(Self { db, edge, head: RwLock::new(head), grown, upper: Arc::default(), first, later })
+        Ok(Self { db, edge, head: RwLock::new(head), grown, upper: Arc::default(), leaves, first, later })
     }
 
     /// The stream's sequence that leaf 0 stands for.
@@ -158,6 +165,8 @@ impl LogStore {
         for entry in entries {
             grown.append(Hash::leaf(entry), &mut full);
         }
+        // What a transaction that fails leaves in their places is written over by the next, and was never in a view.
+        full.iter().filter(|tile| tile.id.kind == LEAVES).try_for_each(|tile| self.leaves.put(tile))?;
         let txn = begin(&self.db)?;
         {
             let mut table = txn.open_table(ENTRIES)?;
@@ -165,9 +174,9 @@ impl LogStore {
                 table.insert(leaf, entry.as_slice())?;
             }
             let mut table = txn.open_table(TILES)?;
-            for FullTile { id, bytes, blocks } in &full {
+            for FullTile { id, bytes, .. } in full.iter().filter(|tile| tile.id.kind != LEAVES) {
                 if let TileKind::Hashes(level) = id.kind {
-                    table.insert((level, id.index), [bytes.as_slice(), blocks].concat().as_slice())?;
+                    table.insert((level, id.index), bytes.as_slice())?;
                 }
             }
             let mut table = txn.open_table(OPEN)?;
@@ -236,7 +245,7 @@ impl LogStore {
     pub fn view(&self) -> Result<LogView, SinkError> {
         let txn = self.db.begin_read()?;
         let size = txn.open_table(META)?.get(SIZE)?.map_or(Ok(0), |value| size_of(value.value()))?;
-        Ok(LogView { txn, size, upper: Arc::clone(&self.upper) })
+        Ok(LogView { txn, size, upper: Arc::clone(&self.upper), leaves: Arc::clone(&self.leaves) })
     }
 }
 
@@ -268,6 +277,7 @@ pub struct LogView {
     txn: ReadTransaction,
     size: u64,
     upper: Arc<Upper>,
+    leaves: Arc<Leaves>,
 }
 
 impl LogView {
@@ -351,39 +361,71 @@ impl LogView {
 }
 
 impl LogView {
-    /// The hashes of a tile in a row, and its blocks where they are kept, as `of` makes something of them.
-    fn kept<T>(&self, id: TileId, of: impl Fn(&[u8], &[u8]) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-        let unreadable = |why: String| LedgerError::TileUnreadable { path: id.path(), why };
-        let TileKind::Hashes(level) = id.kind else { return Err(unreadable("not a tile of hashes".into())) };
-        // The open tile of a level is that of one place alone.
-        if TileId::covering(id.kind, id.index, self.size).is_none_or(|whole| whole.width < id.width) {
-            return Err(unreadable(format!("a log of {} leaves has not so much of it", self.size)));
+    /// The root of a full tile of leaves: what the store has of it.
+    fn root_of(&self, id: TileId) -> Result<Hash, LedgerError> {
+        let parent = TileId::covering(TileKind::Hashes(1), id.index / TILE_WIDTH, self.size);
+        let (parent, place) = (parent.ok_or(LedgerError::OutOfRange)?, id.index % TILE_WIDTH);
+        self.nodes(parent, 0, place)?.at(0, place).ok_or(LedgerError::OutOfRange)
+    }
+
+    /// A full tile of leaves, hashed anew from its entries, which must lead to its root; in its place from then on.
+    fn hashed_anew(&self, id: TileId, root: Hash) -> Result<FullTile, LedgerError> {
+        let (mut edge, mut full) = (Edge::new(), Vec::new());
+        let first = id.index * TILE_WIDTH;
+        let hashed = self.scan(first, first + TILE_WIDTH, |_, entry| {
+            edge.append(Hash::leaf(entry), &mut full);
+            Ok(true)
+        });
+        hashed.map_err(|error| unreadable(id, error.to_string()))?;
+        let tile = full.pop().filter(|_| edge.root() == root);
+        let tile = FullTile { id, ..tile.ok_or_else(|| unreadable(id, "its entries don't lead to its root".into()))? };
+        if let Err(error) = self.leaves.put(&tile) {
+            tracing::debug!(%error, "a tile is hashed anew each time");
         }
-        let read = || -> Result<Option<Result<T, LedgerError>>, SinkError> {
-            if let Some(tile) = self.txn.open_table(TILES)?.get((level, id.index))? {
-                let (hashes, blocks) = tile.value().split_at_checked(TILE_BYTES).unwrap_or((tile.value(), &[]));
-                return Ok(Some(of(hashes, blocks)));
-            }
-            Ok(self.txn.open_table(OPEN)?.get(level)?.map(|tile| of(tile.value(), &[])))
-        };
-        read().map_err(|error| unreadable(error.to_string()))?.ok_or_else(|| unreadable("it is not there".into()))?
+        Ok(tile)
     }
 }
 
 impl TileSource for LogView {
     fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
-        self.kept(id, |hashes, _| Ok(hashes.to_vec()))
+        let TileKind::Hashes(level) = id.kind else { return Err(unreadable(id, "not a tile of hashes".into())) };
+        // The open tile of a level is that of one place alone.
+        let whole = TileId::covering(id.kind, id.index, self.size).filter(|whole| whole.width >= id.width);
+        let why = || unreadable(id, format!("a log of {} leaves has not so much of it", self.size));
+        let whole = whole.ok_or_else(why)?;
+        if whole.kind == LEAVES && whole.is_full() {
+            let root = self.root_of(whole)?;
+            return self.leaves.tile(whole, root).or_else(|_| Ok(self.hashed_anew(whole, root)?.bytes));
+        }
+        let read = || -> Result<Option<Vec<u8>>, SinkError> {
+            if whole.is_full() {
+                return Ok(self.txn.open_table(TILES)?.get((level, id.index))?.map(|tile| tile.value().to_vec()));
+            }
+            Ok(self.txn.open_table(OPEN)?.get(level)?.map(|tile| tile.value().to_vec()))
+        };
+        let tile = read().map_err(|error| unreadable(id, error.to_string()))?;
+        tile.ok_or_else(|| unreadable(id, "it is not there".into()))
     }
 
-    fn nodes(&self, id: TileId) -> Result<Arc<Nodes>, LedgerError> {
-        self.upper.nodes(id, || {
-            self.kept(id, |hashes, blocks| {
-                // One that is kept has all its nodes; of one that is read for a single proof, few are asked.
-                let once = !Upper::keeps(id) && !blocks.is_empty();
-                if once { Nodes::of_blocks(id, hashes, blocks) } else { Nodes::of(id, hashes) }
-            })
-        })
+    fn nodes(&self, id: TileId, height: u32, place: u64) -> Result<Arc<Nodes>, LedgerError> {
+        if Upper::keeps(id) {
+            return self.upper.nodes(id, || Nodes::of(id, &self.tile(id)?));
+        }
+        let (root, block) = (self.root_of(id)?, block_of(height, place)?);
+        let nodes =
+            self.leaves.about(id, block, root).or_else(|_| Nodes::of(id, &self.hashed_anew(id, root)?.bytes))?;
+        Ok(Arc::new(nodes))
     }
+}
+
+/// In which block of its tile a node is, or where it begins if it is higher.
+fn block_of(height: u32, place: u64) -> Result<usize, LedgerError> {
+    let first = place.checked_shl(height).filter(|first| *first < TILE_WIDTH).ok_or(LedgerError::OutOfRange)?;
+    Ok(first as usize / BLOCK_HASHES)
+}
+
+fn unreadable(id: TileId, why: String) -> LedgerError {
+    LedgerError::TileUnreadable { path: id.path(), why }
 }
 
 /// A longer subject stands in a leaf by its digest. Ours take 80 bytes; the server allows 64 KiB, which no leaf holds
@@ -446,31 +488,56 @@ mod tests {
     }
 
     #[test]
-    fn a_log_whose_tiles_have_no_blocks_yet_gives_the_same_proofs() {
+    fn whatever_the_file_of_leaves_holds_the_log_gives_the_same_proofs_and_mends_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.redb");
+        let leaves = directory.path().join(LEAVES_FILE);
+        let entries: Vec<_> = (0..600_u32).map(|leaf| leaf.to_be_bytes().to_vec()).collect();
+        let store = LogStore::open(&path, "acme.example/audit").unwrap();
+        store.append(0, &entries).unwrap();
+        let root = store.head().root;
+        drop(store);
+        let read = || {
+            let store = LogStore::open(&path, "acme.example/audit").unwrap();
+            let view = store.view().unwrap();
+            for (leaf, entry) in (0..).zip(&entries) {
+                let proof = marque_ledger::prove_inclusion(&view, leaf, 600).unwrap();
+                marque_ledger::verify_inclusion(leaf, 600, Hash::leaf(entry), &proof, root).unwrap();
+            }
+            TileId::all(600).map(|id| view.file(id).unwrap()).collect::<Vec<_>>()
+        };
+        let (whole, tiles) = (std::fs::read(&leaves).unwrap(), read());
+        assert_eq!(whole.len(), 2 * (512 + 8192));
+        let flipped = |at: usize| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            bytes
+        };
+        let touched = [0, 511, 512, 8703, 8704, 9216, 17_407].map(flipped);
+        let others =
+            [vec![], whole[..600].to_vec(), whole[..9000].to_vec(), vec![0; whole.len()], whole[8704..].to_vec()];
+        for (case, bytes) in touched.into_iter().chain(others).enumerate() {
+            std::fs::write(&leaves, bytes).unwrap();
+            assert_eq!(read(), tiles, "case {case}");
+            assert_eq!(std::fs::read(&leaves).unwrap(), whole, "case {case}");
+        }
+        std::fs::remove_file(&leaves).unwrap();
+        assert_eq!(read(), tiles);
+    }
+
+    #[test]
+    fn a_tile_whose_entries_are_others_is_not_handed_out() {
         let directory = tempfile::tempdir().unwrap();
         let store = LogStore::open(&directory.path().join("audit.redb"), "acme.example/audit").unwrap();
-        let entries: Vec<_> = (0..600_u32).map(|leaf| leaf.to_be_bytes().to_vec()).collect();
-        store.append(0, &entries).unwrap();
-        let proofs = || {
-            let view = store.view().unwrap();
-            (0..600).map(|leaf| marque_ledger::prove_inclusion(&view, leaf, 600).unwrap()).collect::<Vec<_>>()
-        };
-        let root = store.head().root;
-        let before = proofs();
-        for (leaf, (entry, proof)) in (0..).zip(entries.iter().zip(&before)) {
-            marque_ledger::verify_inclusion(leaf, 600, Hash::leaf(entry), proof, root).unwrap();
-        }
+        store.append(0, &(0..300_u32).map(|leaf| leaf.to_be_bytes().to_vec()).collect::<Vec<_>>()).unwrap();
         let txn = begin(&store.db).unwrap();
-        {
-            let mut table = txn.open_table(TILES).unwrap();
-            for index in 0..2 {
-                let tile = table.get((0, index)).unwrap().unwrap().value().to_vec();
-                assert_eq!(tile.len(), TILE_BYTES + TILE_BYTES / 16);
-                table.insert((0, index), &tile[..TILE_BYTES]).unwrap();
-            }
-        }
+        txn.open_table(ENTRIES).unwrap().insert(7, &b"another"[..]).unwrap();
         txn.commit().unwrap();
-        assert_eq!(proofs(), before);
+        let id = TileId { kind: LEAVES, index: 0, width: 256 };
+        store.view().unwrap().tile(id).unwrap();
+        std::fs::write(directory.path().join(LEAVES_FILE), "").unwrap();
+        let view = store.view().unwrap();
+        assert!(view.tile(id).is_err() && view.nodes(id, 0, 200).is_err());
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use entry::{ENTRY_BYTES_MAX, Entry};
 pub use error::LedgerError;
 pub use gathered::Gathered;
 pub use hash::Hash;
-pub use nodes::Nodes;
+pub use nodes::{BLOCK_HASHES, Nodes};
 pub use note::{KeyKind, Note, NoteSignature, VerifierKey};
 pub use policy::{POLICY_BYTES_MAX, Policy, Witness, Witnessed};
 pub use proof::{TileSource, prove_consistency, prove_inclusion, root_at, verify_consistency, verify_inclusion};

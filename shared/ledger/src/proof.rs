@@ -9,9 +9,10 @@ pub trait TileSource {
     /// The hashes of this tile in a row: `width` of them or more (a fuller tile begins with the same hashes).
     fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError>;
 
-    /// The same with what lies above them. A source that keeps the nodes of upper tiles makes a proof cost one tile,
-    /// however tall the tree.
-    fn nodes(&self, id: TileId) -> Result<Arc<Nodes>, LedgerError> {
+    /// The same with what lies above them, or as many of these nodes as the source reads at once: the one at this place
+    /// of its height is among them, if the tile has it. A source that keeps the nodes of upper tiles makes a proof cost
+    /// one block of a tile, however tall the tree.
+    fn nodes(&self, id: TileId, _height: u32, _place: u64) -> Result<Arc<Nodes>, LedgerError> {
         Nodes::of(id, &self.tile(id)?).map(Arc::new)
     }
 }
@@ -166,19 +167,18 @@ impl<'a, T: TileSource> Reader<'a, T> {
         // A tile is 2^8 wide: it holds this many nodes of that height.
         let across = TILE_WIDTH >> within;
         let tile = TileId::covering(kind, place / across, self.size).ok_or(LedgerError::OutOfRange)?;
-        self.tile(tile)?.at(within, place % across).ok_or(LedgerError::OutOfRange)
+        self.at(tile, within, place % across)
     }
 
-    fn tile(&mut self, id: TileId) -> Result<&Nodes, LedgerError> {
-        let known = self.read.iter().position(|(read, _)| *read == id);
-        let place = match known {
-            Some(place) => place,
-            None => {
-                self.read.push((id, self.tiles.nodes(id)?));
-                self.read.len() - 1
-            }
-        };
-        Ok(&self.read[place].1)
+    fn at(&mut self, id: TileId, height: u32, place: u64) -> Result<Hash, LedgerError> {
+        let known = self.read.iter().filter(|(read, _)| *read == id).find_map(|(_, nodes)| nodes.at(height, place));
+        if let Some(hash) = known {
+            return Ok(hash);
+        }
+        let nodes = self.tiles.nodes(id, height, place)?;
+        let hash = nodes.at(height, place).ok_or(LedgerError::OutOfRange)?;
+        self.read.push((id, nodes));
+        Ok(hash)
     }
 }
 

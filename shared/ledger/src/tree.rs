@@ -11,7 +11,7 @@ pub struct FullTile {
     pub id: TileId,
     /// Its 256 hashes in a row.
     pub bytes: Vec<u8>,
-    /// The root over each 16 of them, in a row: with these a node of the tile is soon hashed ([`crate::Nodes::of_blocks`]).
+    /// The root over each 16 of them, in a row: with these a proof needs one block of the hashes ([`crate::Nodes::about_block`]).
     pub blocks: Vec<u8>,
 }
 

@@ -200,7 +200,7 @@ fn searched_and_verified() -> Vec<Row> {
     let raw = raw_bytes(&kept);
     drop(kept);
     let bytes = |name: &str| std::fs::metadata(state.path().join(name)).map_or(0, |file| file.len()) as f64;
-    let (log, index) = (bytes(files::LOG_FILE), bytes(files::INDEX_FILE));
+    let (log, index) = (bytes(files::LOG_FILE) + bytes(files::LEAVES_FILE), bytes(files::INDEX_FILE));
     export(state.path(), copy.path()).expect("a copy");
     let (ours, bare) = verified(copy.path(), &bundle, &keys, &host);
     vec![

@@ -35,7 +35,7 @@ pub struct Policy {
     pub require_chain_aud: bool,
     /// The nonce it issued.
     pub nonce: Option<&'static str>,
-    /// The proof was accepted before (step 7i); not expressible in the draft's format.
+    /// The proof was accepted before (step 7i); no member of the draft's own.
     pub accepted_before: bool,
 }
 
@@ -86,8 +86,8 @@ pub struct Case {
     pub expected: Expected,
     /// When it is judged.
     pub now: i64,
-    /// Whether others can run it: false where it hangs on a limit of ours, on memory, or on its sheer size.
-    pub portable: bool,
+    /// What of ours it hangs on, which the draft leaves open: a limit, or memory.
+    pub hangs_on: Option<&'static str>,
 }
 
 impl Case {
@@ -105,7 +105,7 @@ impl Case {
             proof,
             expected,
             now: NOW,
-            portable: true,
+            hangs_on: None,
         }
     }
 
@@ -128,9 +128,9 @@ impl Case {
         self
     }
 
-    /// Only for us.
-    pub fn ours(mut self) -> Self {
-        self.portable = false;
+    /// Hanging on this of ours.
+    pub fn ours(mut self, hangs_on: &'static str) -> Self {
+        self.hangs_on = Some(hangs_on);
         self
     }
 

@@ -199,7 +199,7 @@ fn limits() -> Vec<Case> {
     let call = json!({"a": 1});
     let named_tool = |bytes: usize| "t".repeat(bytes);
     let value = |bytes: usize| json!({"act": {"a": wildcard(), "b": with(json!({"constraint_type": "exact", "value": "v".repeat(bytes)}), "optional", true.into())}});
-    let at = |case: Case| case.ours();
+    let at = |case: Case| case.ours("a number among the limits of schemas/README.md");
     vec![
         at(granting("limit-tools-256", "256 tools", None, tools(256), "t0", &call)),
         at(granting("limit-tools-257", "257 tools", Some(("3m", "oversize")), tools(257), "t0", &call)),

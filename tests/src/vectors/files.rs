@@ -1,4 +1,5 @@
-//! The files of `schemas/vectors/`: one per case for reading, and all of them in the draft's own format for running.
+//! The files of `schemas/vectors/`: one per case for reading, and all of them in the draft's own format for running; apart
+//! from the others there, those that hang on what is ours.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,8 @@ use super::case::{Case, Expected, Group, Policy};
 use super::layout::document;
 use super::token::{AUDIENCE, ISSUER, NOW, Token, Who, aat_header, proof_header, raw, splice_raw};
 
-/// Name of the file in the draft's format.
-pub const DRAFT_FORMAT: &str = "aat-jws-vectors.json";
+/// Names of the files in the draft's format: what the draft decides, and what hangs on something of ours.
+pub const DRAFT_FORMAT: [&str; 2] = ["aat-jws-vectors.json", "marque-jws-vectors.json"];
 
 /// Every file, by its path below `schemas/vectors/`.
 pub fn files() -> BTreeMap<String, String> {
@@ -21,7 +22,8 @@ pub fn files() -> BTreeMap<String, String> {
         let path = format!("{}/{}.json", case.folder(), case.file_stem());
         assert!(files.insert(path, readable(case)).is_none(), "two cases named {}", case.file_stem());
     }
-    files.insert(DRAFT_FORMAT.to_owned(), draft_format(&cases));
+    let (ours, drafts): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| case.hangs_on.is_some());
+    files.extend(DRAFT_FORMAT.map(str::to_owned).into_iter().zip([drafts, ours].map(|cases| draft_format(&cases))));
     files
 }
 
@@ -113,7 +115,7 @@ fn part(name: &str, bytes: &[u8]) -> (String, Value) {
 }
 
 /// One vector a line.
-fn draft_format(cases: &[Case]) -> String {
+fn draft_format(cases: &[&Case]) -> String {
     let keys: Map<String, Value> = Who::ALL.iter().map(|who| (who.name().to_owned(), key(*who))).collect();
     let head = [
         ("spec", "draft-niyikiza-oauth-attenuating-agent-tokens-02".into()),
@@ -140,7 +142,7 @@ fn draft_format(cases: &[Case]) -> String {
     for (name, value) in head {
         out.push_str(&format!("\"{name}\":{value},\n"));
     }
-    let vectors: Vec<String> = cases.iter().filter(|case| case.portable).map(vector).collect();
+    let vectors: Vec<String> = cases.iter().map(|case| vector(case)).collect();
     out.push_str(&format!("\"vectors\":[\n{}\n]}}\n", vectors.join(",\n")));
     out
 }
@@ -162,8 +164,9 @@ fn vector(case: &Case) -> String {
         Expected::Deny(step, _) => json!({"verdict": "DENY", "step": step}),
     };
     let compact: Vec<&str> = case.chain.iter().map(|token| token.compact.as_str()).collect();
+    let notes: Vec<String> = case.hangs_on.iter().map(|what| format!("hangs on {what}")).collect();
     let value = json!({
-        "id": case.id, "title": case.title, "description": case.title, "notes": [], "now": case.now, "tool": case.tool,
+        "id": case.id, "title": case.title, "description": case.title, "notes": notes, "now": case.now, "tool": case.tool,
         "args": case.args, "policy": policy(&case.policy), "chain": case.chain.iter().map(|token| full_token(token, case.group)).collect::<Vec<_>>(),
         "chain_compact": compact, "pop": full_token(&case.proof, case.group), "expected": expected,
     });

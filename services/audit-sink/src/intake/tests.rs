@@ -53,6 +53,7 @@ async fn judged(
 ) -> Vec<(u64, i64)> {
     let (to, mut come) = mpsc::channel::<Vec<Indexed>>(1);
     let mut hand = hand;
+    let pressed = AtomicBool::default();
     let found = async {
         let mut found = Vec::new();
         while let Some(batch) = come.recv().await {
@@ -63,7 +64,7 @@ async fn judged(
         }
         found
     };
-    let (done, found) = tokio::join!(intake.judge(handed, to, from), found);
+    let (done, found) = tokio::join!(intake.judge(handed, to, from, &pressed), found);
     done.unwrap();
     found
 }
@@ -98,7 +99,7 @@ async fn the_log_waits_for_no_verdict_nor_does_its_end() {
     drop(fetch);
     // Nobody takes what is appended.
     let (to, kept) = mpsc::channel(BATCHES_WAITING_MAX);
-    intake.append(fetched, to).await.unwrap();
+    intake.append(fetched, to, &AtomicBool::default()).await.unwrap();
     assert_eq!(intake.store.head().size, 8 * SHARE);
     // What was handed over is judged to the end, and the rest by whoever begins there.
     let first = judged(&intake, None, kept, 0, 0).await;
@@ -107,4 +108,29 @@ async fn the_log_waits_for_no_verdict_nor_does_its_end() {
     let left = 8 * BATCH_MESSAGES_MAX - first.len();
     let rest = judged(&intake, Some(hand), handed, first.len() as u64, left).await;
     assert!(first.into_iter().chain(rest).map(|(leaf, _)| leaf).eq(0..8 * SHARE));
+}
+
+#[tokio::test]
+async fn the_log_is_pressed_while_what_waits_fills_its_batches() {
+    const SHARE: u64 = BATCH_MESSAGES_MAX as u64;
+    let directory = tempfile::tempdir().unwrap();
+    let intake = intake(directory.path());
+    let (fetch, fetched) = mpsc::channel::<Leaves>(8);
+    let (to, mut appended) = mpsc::channel::<Leaves>(8);
+    let pressed = AtomicBool::default();
+    let seen = || pressed.load(Ordering::Relaxed);
+    let feeding = async {
+        for (share, expected) in [(0..1, false), (1..1 + SHARE, true), (1 + SHARE..2 + SHARE, false)] {
+            fetch.send(leaves(share.clone())).await.unwrap();
+            assert_eq!(appended.recv().await.map(|leaves| leaves.len() as u64), Some(share.end - share.start));
+            assert_eq!(seen(), expected, "{share:?}");
+        }
+        fetch.send(leaves(2 + SHARE..2 + 2 * SHARE)).await.unwrap();
+        appended.recv().await.unwrap();
+        assert!(seen());
+        marque_test_support::until("nothing more comes", || !seen()).await;
+        drop(fetch);
+    };
+    let (done, ()) = tokio::join!(intake.append(fetched, to, &pressed), feeding);
+    done.unwrap();
 }

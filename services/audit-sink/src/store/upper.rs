@@ -1,5 +1,5 @@
-//! The nodes of upper tiles and of the open one, kept in memory: a proof then reads one tile, that of its leaf, however tall
-//! the tree.
+//! The nodes of upper tiles and of the open one, kept in memory: a proof then reads one block of a tile, that of its leaf,
+//! however tall the tree.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

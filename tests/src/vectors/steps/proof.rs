@@ -182,7 +182,7 @@ fn bindings() -> Vec<Case> {
         set("7h-nonce-undemanded", "A nonce that nobody demands", None, "nonce", NONCE.into()),
         bent("7i-replayed", "The same proof a second time", Some(("7i", "proof_replayed")), |claims| claims)
             .under(Policy { accepted_before: true, ..Policy::none() })
-            .ours(),
+            .ours("a memory of proofs: this one was accepted a moment ago"),
     ]
 }
 

@@ -44,7 +44,8 @@ fn depths() -> Vec<Case> {
         set("3i-max-depth-beyond-limit", "A maximal depth beyond ours", max, "del_max_depth", 65.into()),
         set("3i-max-depth-string", "`del_max_depth` is a string", max, "del_max_depth", "3".into()),
         set("3i-max-depth-huge", "`del_max_depth` beyond 64 bits", max, "del_max_depth", raw("18446744073709551616")),
-        set("3i-max-depth-at-limit", "A maximal depth of 64", None, "del_max_depth", 64.into()).ours(),
+        set("3i-max-depth-at-limit", "A maximal depth of 64", None, "del_max_depth", 64.into())
+            .ours("a limit of 64 links or more"),
         set(
             "3i-max-depth-zero",
             "A root that may not be delegated is presented by its holder",
@@ -125,7 +126,7 @@ fn holders() -> Vec<Case> {
             "A point of small order, under which anyone can sign",
             with(good(), "x", identity_point.into()),
         )
-        .ours(),
+        .ours("a key of small order being none"),
         jwk("3l-key-private-null", "A private member that is null", with(good(), "d", Value::Null)),
         set(
             "3l-key-other-members",
