@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use marque_identity::Refusal;
 use marque_json::Limits;
-use marque_ledger::layout;
+use marque_ledger::{LedgerError, layout};
 use marque_runtime::Clock;
 use marque_runtime::http::Shown;
 use marque_signing::jws::json_code;
@@ -150,7 +150,9 @@ impl Desk {
                 let layout::Served { content_type, cache_control } = served;
                 Shown { status: 200, content_type, cache_control, body }
             }
-            Err(error @ (SinkError::NotFound(_) | SinkError::Ledger(_))) => Shown::refused(404, error),
+            Err(error @ (SinkError::NotFound(_) | SinkError::Ledger(LedgerError::TilePathMalformed))) => {
+                Shown::refused(404, error)
+            }
             Err(error @ SinkError::Asked(_)) => Shown::refused(400, error),
             Err(error) => {
                 tracing::error!(%error, "a file of the log can't be read");

@@ -20,7 +20,7 @@ use crate::store::{LogStore, LogView};
 /// The log's store in its state directory.
 pub const LOG_FILE: &str = "audit.redb";
 /// The hashes of its leaves, beside it, which may be deleted.
-pub const LEAVES_FILE: &str = "leaves.hashes";
+pub const LEAF_HASHES_FILE: &str = "leaves.hashes";
 /// The index, which may be deleted.
 pub const INDEX_FILE: &str = "index.redb";
 /// The inventory, which may be deleted.

@@ -87,9 +87,14 @@ impl Intake {
         // Leaves that a run before this one left behind unjudged are judged beside what comes.
         let begun = self.index.upto();
         let pressed = AtomicBool::new(false);
+        let appending = async {
+            let appended = self.append(fetched, appended_to, &pressed).await;
+            pressed.store(false, Ordering::Relaxed);
+            appended
+        };
         let (fetched, appended, judged, indexed, folded) = tokio::join!(
             fetching,
-            self.append(fetched, appended_to, &pressed),
+            appending,
             self.judge(appended, judged_to, begun, &pressed),
             self.index(judged, indexed_to),
             self.take_stock(indexed),
@@ -174,7 +179,7 @@ impl Intake {
         }
     }
 
-    /// 2. The log's transaction. `pressed`: whether what waits for it fills one.
+    /// 2. The log's transaction. `pressed`: whether the last one was full, and more has come since.
     async fn append(
         &self,
         mut from: mpsc::Receiver<Leaves>,
@@ -213,8 +218,8 @@ impl Intake {
         }
     }
 
-    /// 3. Signatures, over the cores (half of them while the log is `pressed`), from leaf `next` on. Ends with the stage
-    ///    before it: what was not handed over by then the next run finds in the log.
+    /// 3. Signatures, over the cores, from leaf `next` on. Ends with the stage before it: what was not handed over by then
+    ///    the next run finds in the log.
     async fn judge(
         &self,
         mut from: mpsc::Receiver<Leaves>,
@@ -252,7 +257,7 @@ impl Intake {
             }
             next += leaves.len() as u64;
             // One batch at a time: the cores are the log's first.
-            let threads = if pressed.load(Ordering::Relaxed) { self.threads / 2 } else { self.threads };
+            let threads = judging(self.threads, pressed.load(Ordering::Relaxed));
             if to.send(self.spread(leaves, threads).await?).await.is_err() {
                 return Ok(());
             }
@@ -310,7 +315,7 @@ impl Intake {
         .await
     }
 
-    /// The verdicts of a batch, over so many threads, at least one.
+    /// The verdicts of a batch, over so many threads.
     async fn spread(&self, leaves: Leaves, threads: usize) -> Result<Vec<Indexed>, SinkError> {
         let share = leaves.len().div_ceil(threads.max(1)).max(1);
         let mut parts = Vec::new();
@@ -326,6 +331,11 @@ impl Intake {
         }
         Ok(batch)
     }
+}
+
+/// How many of these threads judge: while the log is pressed half of them rest, but never the last.
+fn judging(threads: usize, pressed: bool) -> usize {
+    if pressed { (threads / 2).max(1) } else { threads }
 }
 
 /// The index's part of [`Intake::catch_up`] on this thread alone, for a store that nobody serves.

@@ -15,7 +15,7 @@ use marque_runtime::whole::make_whole;
 
 use crate::SinkError;
 use crate::archive::CHECKPOINT_BYTES_MAX;
-use crate::files::{INDEX_FILE, INVENTORY_FILE, LOG_FILE};
+use crate::files::{INDEX_FILE, INVENTORY_FILE, LEAF_HASHES_FILE, LOG_FILE};
 use crate::keep::forget;
 use crate::step::Step;
 use crate::store::{Head, LogStore};
@@ -51,7 +51,7 @@ pub fn restore(archive: &Path, state_dir: &Path, trusted: &[Policy]) -> Result<H
     let note = read(&files, CHECKPOINT, CHECKPOINT_BYTES_MAX)?;
     let stated = opened(&note, trusted)?;
     // 2. Derived from another log, they would have to be dropped anyway.
-    for derived in [INDEX_FILE, INVENTORY_FILE] {
+    for derived in [LEAF_HASHES_FILE, INDEX_FILE, INVENTORY_FILE] {
         forget(&state_dir.join(derived))?;
     }
     // 3. The log under another name, until it is the checkpoint's.

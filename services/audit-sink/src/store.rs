@@ -1,10 +1,10 @@
 //! The log as it is kept: entries, full tiles, open tiles, size. One redb file, one transaction per batch; beside it the
 //! hashes of the leaves, for quick proofs.
 //!
-//! Killed before a commit: nothing of the batch is there, and the stream is read again from `size + 1`. Killed after
+//! Killed before a commit: nothing of the batch is there (but hashes beside the store that no reader reaches), and the stream is read again from `size + 1`. Killed after
 //! it: all of it is there. There is no third state, and no acknowledgement that could disagree with it.
 
-mod leaves;
+mod leaf_hashes;
 mod upper;
 
 use std::borrow::Cow;
@@ -23,14 +23,14 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefi
 use tokio::sync::watch;
 
 use crate::SinkError;
-use crate::files::LEAVES_FILE;
-use leaves::Leaves;
+use crate::files::LEAF_HASHES_FILE;
+use leaf_hashes::{LEAF_HASHES, LeafHashes, unreadable};
 use upper::Upper;
 
 /// Leaf index → entry.
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 /// Level, from 1, and index → the 256 hashes of a full tile. Those of the leaves follow from the entries, and lie in
-/// [`Leaves`]; a log that was begun before has them here too, where nobody reads them.
+/// [`LeafHashes`]. (A log that was begun before may have them here, too, and roots behind the 256 hashes: unread.)
 const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles");
 /// Level → the hashes of its open tile.
 const OPEN: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("open");
@@ -43,8 +43,6 @@ const STREAM: &str = "stream";
 const BYTES: &str = "bytes";
 /// The newest leaves that did not come out of the stream: the first, and the one behind the last. Absent where all did.
 const MENDED: &str = "mended";
-/// The hashes of the leaves themselves.
-const LEAVES: TileKind = TileKind::Hashes(0);
 /// Pages that redb may keep: the right edge and the newest entries are what is asked for.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -64,7 +62,7 @@ pub struct LogStore {
     head: RwLock<Head>,
     grown: watch::Sender<u64>,
     upper: Arc<Upper>,
-    leaves: Arc<Leaves>,
+    leaf_hashes: Arc<LeafHashes>,
     /// The stream's sequence that leaf 0 stands for: 1, but where a later epoch begins behind it.
     first: u64,
     later: bool,
@@ -73,14 +71,14 @@ pub struct LogStore {
 impl LogStore {
     /// Opens the log of this origin, or begins it.
     pub fn open(path: &Path, origin: &str) -> Result<Self, SinkError> {
-        let leaves = Arc::new(Leaves::open(&path.with_file_name(LEAVES_FILE))?);
-        let at = |path: &Path| Self::on(builder().create(path)?, Arc::clone(&leaves), origin);
+        let leaf_hashes = Arc::new(LeafHashes::open(&path.with_file_name(LEAF_HASHES_FILE)));
+        let at = |path: &Path| Self::on(builder().create(path)?, Arc::clone(&leaf_hashes), origin);
         make_whole(path, |making| at(making).map(drop), |error| redb::StorageError::from(error).into())?;
         at(path)
     }
 
     /// The same on a database that is open already.
-    fn on(db: Database, leaves: Arc<Leaves>, origin: &str) -> Result<Self, SinkError> {
+    fn on(db: Database, leaf_hashes: Arc<LeafHashes>, origin: &str) -> Result<Self, SinkError> {
         let txn = begin(&db)?;
         let (edge, first) = {
             let mut meta = txn.open_table(META)?;
@@ -112,9 +110,10 @@ impl LogStore {
             (Edge::from_open(size, levels.iter().map(Vec::as_slice))?, first)
         };
         txn.commit()?;
+        leaf_hashes.trim(edge.size());
         let head = Head { size: edge.size(), root: edge.root() };
         let (edge, grown, later) = (Mutex::new(edge), watch::Sender::new(head.size), later_epoch(origin).is_some());
-        Ok(Self { db, edge, head: RwLock::new(head), grown, upper: Arc::default(), leaves, first, later })
+        Ok(Self { db, edge, head: RwLock::new(head), grown, upper: Arc::default(), leaf_hashes, first, later })
     }
 
     /// The stream's sequence that leaf 0 stands for.
@@ -142,7 +141,8 @@ impl LogStore {
         self.grown.subscribe()
     }
 
-    /// Appends entries as leaves `first..`: entries, tiles and size in one transaction, durable when this returns.
+    /// Appends entries as leaves `first..`: entries, tiles above them and size in one transaction, durable when this
+    /// returns.
     ///
     /// After an error the log on disk is as before, or the store must be opened again to learn how far it reaches:
     /// the caller stops.
@@ -165,8 +165,8 @@ impl LogStore {
         for entry in entries {
             grown.append(Hash::leaf(entry), &mut full);
         }
-        // What a transaction that fails leaves in their places is written over by the next, and was never in a view.
-        full.iter().filter(|tile| tile.id.kind == LEAVES).try_for_each(|tile| self.leaves.put(tile))?;
+        // Into places that no view reaches before the commit; should it fail, whatever comes there next is put over them.
+        full.iter().filter(|tile| tile.id.kind == LEAF_HASHES).for_each(|tile| self.leaf_hashes.put(tile));
         let txn = begin(&self.db)?;
         {
             let mut table = txn.open_table(ENTRIES)?;
@@ -174,7 +174,7 @@ impl LogStore {
                 table.insert(leaf, entry.as_slice())?;
             }
             let mut table = txn.open_table(TILES)?;
-            for FullTile { id, bytes, .. } in full.iter().filter(|tile| tile.id.kind != LEAVES) {
+            for FullTile { id, bytes, .. } in full.iter().filter(|tile| tile.id.kind != LEAF_HASHES) {
                 if let TileKind::Hashes(level) = id.kind {
                     table.insert((level, id.index), bytes.as_slice())?;
                 }
@@ -245,7 +245,7 @@ impl LogStore {
     pub fn view(&self) -> Result<LogView, SinkError> {
         let txn = self.db.begin_read()?;
         let size = txn.open_table(META)?.get(SIZE)?.map_or(Ok(0), |value| size_of(value.value()))?;
-        Ok(LogView { txn, size, upper: Arc::clone(&self.upper), leaves: Arc::clone(&self.leaves) })
+        Ok(LogView { txn, size, upper: Arc::clone(&self.upper), leaf_hashes: Arc::clone(&self.leaf_hashes) })
     }
 }
 
@@ -277,7 +277,7 @@ pub struct LogView {
     txn: ReadTransaction,
     size: u64,
     upper: Arc<Upper>,
-    leaves: Arc<Leaves>,
+    leaf_hashes: Arc<LeafHashes>,
 }
 
 impl LogView {
@@ -376,56 +376,58 @@ impl LogView {
             edge.append(Hash::leaf(entry), &mut full);
             Ok(true)
         });
-        hashed.map_err(|error| unreadable(id, error.to_string()))?;
-        let tile = full.pop().filter(|_| edge.root() == root);
-        let tile = FullTile { id, ..tile.ok_or_else(|| unreadable(id, "its entries don't lead to its root".into()))? };
-        if let Err(error) = self.leaves.put(&tile) {
-            tracing::debug!(%error, "a tile is hashed anew each time");
-        }
+        hashed.map_err(|error| unreadable(id, error))?;
+        let Some(tile) = full.pop().filter(|_| edge.root() == root) else {
+            tracing::error!(
+                tile = id.path(),
+                "the log is damaged: entries do not lead to the root that it has for them"
+            );
+            return Err(unreadable(id, "its entries don't lead to its root"));
+        };
+        let tile = FullTile { id, ..tile };
+        self.leaf_hashes.mended(id);
+        self.leaf_hashes.put(&tile);
         Ok(tile)
     }
 }
 
 impl TileSource for LogView {
     fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
-        let TileKind::Hashes(level) = id.kind else { return Err(unreadable(id, "not a tile of hashes".into())) };
+        let TileKind::Hashes(level) = id.kind else { return Err(unreadable(id, "not a tile of hashes")) };
         // The open tile of a level is that of one place alone.
         let whole = TileId::covering(id.kind, id.index, self.size).filter(|whole| whole.width >= id.width);
         let why = || unreadable(id, format!("a log of {} leaves has not so much of it", self.size));
         let whole = whole.ok_or_else(why)?;
-        if whole.kind == LEAVES && whole.is_full() {
+        if whole.kind == LEAF_HASHES && whole.is_full() {
             let root = self.root_of(whole)?;
-            return self.leaves.tile(whole, root).or_else(|_| Ok(self.hashed_anew(whole, root)?.bytes));
+            return self.leaf_hashes.tile(whole, root).or_else(|_| Ok(self.hashed_anew(whole, root)?.bytes));
         }
         let read = || -> Result<Option<Vec<u8>>, SinkError> {
-            if whole.is_full() {
-                return Ok(self.txn.open_table(TILES)?.get((level, id.index))?.map(|tile| tile.value().to_vec()));
-            }
-            Ok(self.txn.open_table(OPEN)?.get(level)?.map(|tile| tile.value().to_vec()))
+            let row = if whole.is_full() {
+                self.txn.open_table(TILES)?.get((level, id.index))?
+            } else {
+                self.txn.open_table(OPEN)?.get(level)?
+            };
+            let bytes_max = usize::from(whole.width) * Hash::BYTES;
+            Ok(row.map(|tile| tile.value().iter().take(bytes_max).copied().collect()))
         };
-        let tile = read().map_err(|error| unreadable(id, error.to_string()))?;
-        tile.ok_or_else(|| unreadable(id, "it is not there".into()))
+        read().map_err(|error| unreadable(id, error))?.ok_or_else(|| unreadable(id, "it is not there"))
     }
 
     fn nodes(&self, id: TileId, height: u32, place: u64) -> Result<Arc<Nodes>, LedgerError> {
         if Upper::keeps(id) {
             return self.upper.nodes(id, || Nodes::of(id, &self.tile(id)?));
         }
-        let (root, block) = (self.root_of(id)?, block_of(height, place)?);
-        let nodes =
-            self.leaves.about(id, block, root).or_else(|_| Nodes::of(id, &self.hashed_anew(id, root)?.bytes))?;
-        Ok(Arc::new(nodes))
+        let (root, block) = (self.root_of(id)?, block_of(height, place).ok_or(LedgerError::OutOfRange)?);
+        let about = self.leaf_hashes.about(id, block, root);
+        about.or_else(|_| Nodes::of(id, &self.hashed_anew(id, root)?.bytes)).map(Arc::new)
     }
 }
 
-/// In which block of its tile a node is, or where it begins if it is higher.
-fn block_of(height: u32, place: u64) -> Result<usize, LedgerError> {
-    let first = place.checked_shl(height).filter(|first| *first < TILE_WIDTH).ok_or(LedgerError::OutOfRange)?;
-    Ok(first as usize / BLOCK_HASHES)
-}
-
-fn unreadable(id: TileId, why: String) -> LedgerError {
-    LedgerError::TileUnreadable { path: id.path(), why }
+/// In which block of its tile a node is, or where it begins if it is higher; none if the tile has no such node.
+fn block_of(height: u32, place: u64) -> Option<usize> {
+    let first = place.checked_mul(1_u64.checked_shl(height)?).filter(|first| *first < TILE_WIDTH)?;
+    Some(first as usize / BLOCK_HASHES)
 }
 
 /// A longer subject stands in a leaf by its digest. Ours take 80 bytes; the server allows 64 KiB, which no leaf holds
@@ -485,59 +487,6 @@ mod tests {
         {
             assert_eq!(tile(level, index, width), None, "{level} {index} {width}");
         }
-    }
-
-    #[test]
-    fn whatever_the_file_of_leaves_holds_the_log_gives_the_same_proofs_and_mends_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("audit.redb");
-        let leaves = directory.path().join(LEAVES_FILE);
-        let entries: Vec<_> = (0..600_u32).map(|leaf| leaf.to_be_bytes().to_vec()).collect();
-        let store = LogStore::open(&path, "acme.example/audit").unwrap();
-        store.append(0, &entries).unwrap();
-        let root = store.head().root;
-        drop(store);
-        let read = || {
-            let store = LogStore::open(&path, "acme.example/audit").unwrap();
-            let view = store.view().unwrap();
-            for (leaf, entry) in (0..).zip(&entries) {
-                let proof = marque_ledger::prove_inclusion(&view, leaf, 600).unwrap();
-                marque_ledger::verify_inclusion(leaf, 600, Hash::leaf(entry), &proof, root).unwrap();
-            }
-            TileId::all(600).map(|id| view.file(id).unwrap()).collect::<Vec<_>>()
-        };
-        let (whole, tiles) = (std::fs::read(&leaves).unwrap(), read());
-        assert_eq!(whole.len(), 2 * (512 + 8192));
-        let flipped = |at: usize| {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1;
-            bytes
-        };
-        let touched = [0, 511, 512, 8703, 8704, 9216, 17_407].map(flipped);
-        let others =
-            [vec![], whole[..600].to_vec(), whole[..9000].to_vec(), vec![0; whole.len()], whole[8704..].to_vec()];
-        for (case, bytes) in touched.into_iter().chain(others).enumerate() {
-            std::fs::write(&leaves, bytes).unwrap();
-            assert_eq!(read(), tiles, "case {case}");
-            assert_eq!(std::fs::read(&leaves).unwrap(), whole, "case {case}");
-        }
-        std::fs::remove_file(&leaves).unwrap();
-        assert_eq!(read(), tiles);
-    }
-
-    #[test]
-    fn a_tile_whose_entries_are_others_is_not_handed_out() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = LogStore::open(&directory.path().join("audit.redb"), "acme.example/audit").unwrap();
-        store.append(0, &(0..300_u32).map(|leaf| leaf.to_be_bytes().to_vec()).collect::<Vec<_>>()).unwrap();
-        let txn = begin(&store.db).unwrap();
-        txn.open_table(ENTRIES).unwrap().insert(7, &b"another"[..]).unwrap();
-        txn.commit().unwrap();
-        let id = TileId { kind: LEAVES, index: 0, width: 256 };
-        store.view().unwrap().tile(id).unwrap();
-        std::fs::write(directory.path().join(LEAVES_FILE), "").unwrap();
-        let view = store.view().unwrap();
-        assert!(view.tile(id).is_err() && view.nodes(id, 0, 200).is_err());
     }
 
     #[test]

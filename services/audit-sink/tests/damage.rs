@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use house::{House, ORIGIN, mixed};
-use marque_audit_sink::files::{LEAVES_FILE, LOG_FILE};
+use marque_audit_sink::files::{LEAF_HASHES_FILE, LOG_FILE};
 use marque_audit_sink::store::{LogStore, frame};
 use marque_bus::Stored;
 use marque_ledger::{Checkpoint, Hash, Note};
@@ -91,7 +91,7 @@ fn a_touched_hash_is_not_signed_over() {
     for tile in &tiles {
         let needle = &tile[tile.len() - Hash::BYTES..];
         let mut touched = 0;
-        for name in [LOG_FILE, LEAVES_FILE] {
+        for name in [LOG_FILE, LEAF_HASHES_FILE] {
             let whole = std::fs::read(untouched.path().join(name)).unwrap();
             for at in (0..=whole.len() - Hash::BYTES).filter(|at| &whole[*at..*at + Hash::BYTES] == needle) {
                 let mut bytes = whole.clone();

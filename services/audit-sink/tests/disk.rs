@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use house::{House, acted, completed, key, stream, wait_for_the_last};
-use marque_audit_sink::files::{INDEX_FILE, INVENTORY_FILE, LEAVES_FILE, LOG_FILE};
+use marque_audit_sink::files::{INDEX_FILE, INVENTORY_FILE, LEAF_HASHES_FILE, LOG_FILE};
 use marque_audit_sink::store::LogStore;
 use marque_judgement::record::Verb;
 
@@ -41,7 +41,7 @@ fn the_log_takes_little_more_than_its_records() {
             let entries: Vec<Vec<u8>> = (0..batch).map(|_| entry()).collect();
             store.append(round * batch, &entries).unwrap();
         }
-        let ratio = (on_disk(&path) + on_disk(&home.path().join(LEAVES_FILE))) as f64 / raw as f64;
+        let ratio = (on_disk(&path) + on_disk(&home.path().join(LEAF_HASHES_FILE))) as f64 / raw as f64;
         println!("entries of {bytes} B on average, {batch} in a batch, {} in all: {ratio:.2}", batch * batches);
         assert!(ratio <= TIMES_MAX);
     }
@@ -64,7 +64,7 @@ async fn a_sink_takes_so_much_for_each_byte_of_its_records() {
     house.take_in_as(&stream(records), 0, 1000).await.unwrap();
     wait_for_the_last(house);
     let ratio = |name: &str| on_disk(&home.path().join(name)) as f64 / raw as f64;
-    let log = ratio(LOG_FILE) + ratio(LEAVES_FILE);
+    let log = ratio(LOG_FILE) + ratio(LEAF_HASHES_FILE);
     let (index, inventory) = (ratio(INDEX_FILE), ratio(INVENTORY_FILE));
     println!("20,000 records of {} B: log {log:.2}, index {index:.2}, inventory {inventory:.2}", raw / 20_000);
     assert!(log <= TIMES_MAX);

@@ -25,21 +25,27 @@ impl Nodes {
     }
 
     /// Those of the full tile `id` about one block: its 16 hashes, and all from the roots over the 16 blocks
-    /// ([`crate::FullTile::blocks`]) up. Refused unless the block's hashes lead to its root.
-    pub fn about_block(id: TileId, block: usize, block_bytes: &[u8], blocks: &[u8]) -> Result<Self, LedgerError> {
-        let refused =
-            || LedgerError::TileUnreadable { path: id.path(), why: "a block is not the one of its root".into() };
+    /// ([`crate::FullTile::blocks`]) up. Refused unless the hashes lead to the block's root, and the blocks to `root`.
+    pub fn about_block(
+        id: TileId,
+        block: usize,
+        block_bytes: &[u8],
+        blocks: &[u8],
+        root: Hash,
+    ) -> Result<Self, LedgerError> {
+        let refused = || LedgerError::TileUnreadable { path: id.path(), why: "does not lead to its root".into() };
         let above = hashes(id, blocks, BLOCK_HASHES)?;
         let stated = *above.get(block).ok_or_else(refused)?;
         let mut about = rows(block, hashes(id, block_bytes, BLOCK_HASHES)?);
-        if about.pop().is_none_or(|(_, root)| root != [stated]) {
+        if about.pop().is_none_or(|(_, row)| row != [stated]) {
             return Err(refused());
         }
         about.extend(rows(0, above));
-        Ok(Self { rows: about })
+        let nodes = Self { rows: about };
+        if nodes.root() == Some(root) { Ok(nodes) } else { Err(refused()) }
     }
 
-    /// The root of a full tile.
+    /// The root of a full tile; none of an open one.
     pub fn root(&self) -> Option<Hash> {
         self.at(2 * BLOCK_HEIGHT, 0)
     }
@@ -89,7 +95,7 @@ mod tests {
         assert_eq!(all.root(), Some(root));
         for block in 0..BLOCK_HASHES {
             let bytes = &tile.bytes[block * 512..(block + 1) * 512];
-            let about = Nodes::about_block(tile.id, block, bytes, &tile.blocks).unwrap();
+            let about = Nodes::about_block(tile.id, block, bytes, &tile.blocks, root).unwrap();
             assert_eq!(about.root(), Some(root));
             for height in 0..=8 {
                 for place in 0..256_u64 >> height {
@@ -107,19 +113,23 @@ mod tests {
 
     #[test]
     fn a_block_that_is_not_the_tiles_is_refused() {
-        let (tile, _) = full();
+        let (tile, root) = full();
         let (block, blocks) = (&tile.bytes[..512], &tile.blocks[..]);
         for (place, block, blocks) in [(0, &block[..511], blocks), (0, block, &blocks[..511]), (1, block, blocks)] {
-            assert!(Nodes::about_block(tile.id, place, block, blocks).is_err(), "{place}");
+            assert!(Nodes::about_block(tile.id, place, block, blocks, root).is_err(), "{place}");
         }
         for place in [16, usize::MAX] {
-            assert!(Nodes::about_block(tile.id, place, block, blocks).is_err(), "{place}");
+            assert!(Nodes::about_block(tile.id, place, block, blocks, root).is_err(), "{place}");
         }
         for touched in 0..512 {
-            let mut bytes = block.to_vec();
+            let [mut bytes, mut roots] = [block.to_vec(), blocks.to_vec()];
             bytes[touched] ^= 1;
-            assert!(Nodes::about_block(tile.id, 0, &bytes, blocks).is_err(), "{touched}");
+            roots[touched] ^= 1;
+            assert!(Nodes::about_block(tile.id, 0, &bytes, blocks, root).is_err(), "{touched}");
+            assert!(Nodes::about_block(tile.id, 0, block, &roots, root).is_err(), "{touched}");
         }
+        // Both of another tile: they agree with each other.
+        assert!(Nodes::about_block(tile.id, 0, block, blocks, Hash::leaf(b"another")).is_err());
     }
 
     #[test]

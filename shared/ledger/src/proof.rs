@@ -12,7 +12,8 @@ pub trait TileSource {
     /// The same with what lies above them, or as many of these nodes as the source reads at once: the one at this place
     /// of its height is among them, if the tile has it. A source that keeps the nodes of upper tiles makes a proof cost
     /// one block of a tile, however tall the tree.
-    fn nodes(&self, id: TileId, _height: u32, _place: u64) -> Result<Arc<Nodes>, LedgerError> {
+    fn nodes(&self, id: TileId, height: u32, place: u64) -> Result<Arc<Nodes>, LedgerError> {
+        let _ = (height, place);
         Nodes::of(id, &self.tile(id)?).map(Arc::new)
     }
 }
@@ -22,16 +23,14 @@ pub fn prove_inclusion(tiles: &impl TileSource, index: u64, size: u64) -> Result
     if index >= size {
         return Err(LedgerError::OutOfRange);
     }
-    let mut reader = Reader::new(tiles, size);
-    let (mut proof, mut low, mut high) = (Vec::new(), 0, size);
+    let (mut beside, mut low, mut high) = (Vec::new(), 0, size);
     while high - low > 1 {
         let split = low + split_of(high - low);
-        let beside = if index < split { reader.range(split, high)? } else { reader.range(low, split)? };
-        (low, high) = if index < split { (low, split) } else { (split, high) };
-        proof.push(beside);
+        let (next, other) = if index < split { ((low, split), (split, high)) } else { ((split, high), (low, split)) };
+        (low, high) = next;
+        beside.push(other);
     }
-    proof.reverse();
-    Ok(proof)
+    Reader::new(tiles, size).ranges(beside)
 }
 
 /// The proof that the tree of `size2` leaves begins with the tree of `size1`; `1 ≤ size1 ≤ size2`.
@@ -39,23 +38,17 @@ pub fn prove_consistency(tiles: &impl TileSource, size1: u64, size2: u64) -> Res
     if size1 == 0 || size1 > size2 {
         return Err(LedgerError::OutOfRange);
     }
-    let mut reader = Reader::new(tiles, size2);
-    let (mut proof, mut low, mut high) = (Vec::new(), 0, size2);
+    let (mut beside, mut low, mut high) = (Vec::new(), 0, size2);
     while size1 != high {
         let split = low + split_of(high - low);
-        let (beside, next) = if size1 <= split {
-            (reader.range(split, high)?, (low, split))
-        } else {
-            (reader.range(low, split)?, (split, high))
-        };
+        let (next, other) = if size1 <= split { ((low, split), (split, high)) } else { ((split, high), (low, split)) };
         (low, high) = next;
-        proof.push(beside);
+        beside.push(other);
     }
     if low != 0 {
-        proof.push(reader.range(low, high)?);
+        beside.push((low, high));
     }
-    proof.reverse();
-    Ok(proof)
+    Reader::new(tiles, size2).ranges(beside)
 }
 
 /// The root of the tree of the first `size` leaves, out of the tiles.
@@ -144,6 +137,12 @@ struct Reader<'a, T> {
 impl<'a, T: TileSource> Reader<'a, T> {
     fn new(tiles: &'a T, size: u64) -> Self {
         Self { tiles, size, read: Vec::new() }
+    }
+
+    /// The hashes over these, from the last to the first: those next to the leaf come first, and what is read for them has
+    /// most of what the others ask for.
+    fn ranges(&mut self, beside: Vec<(u64, u64)>) -> Result<Vec<Hash>, LedgerError> {
+        beside.into_iter().rev().map(|(low, high)| self.range(low, high)).collect()
     }
 
     /// The hash over leaves `low..high`, which begin a subtree: `low` is a multiple of the next power of two.

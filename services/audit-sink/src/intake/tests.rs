@@ -134,3 +134,10 @@ async fn the_log_is_pressed_while_what_waits_fills_its_batches() {
     let (done, ()) = tokio::join!(intake.append(fetched, to, &pressed), feeding);
     done.unwrap();
 }
+
+#[test]
+fn half_of_the_judges_rest_while_the_log_is_pressed_but_never_the_last() {
+    for (threads, expected) in [(1, 1), (2, 1), (3, 1), (4, 2), (16, 8)] {
+        assert_eq!((judging(threads, true), judging(threads, false)), (expected, threads));
+    }
+}

@@ -28,8 +28,8 @@ fn entries(first: u64, count: u64) -> Vec<Vec<u8>> {
 
 fn open(disk: TestDisk) -> Result<LogStore, SinkError> {
     // Its hashes of leaves lie on another disk, and the next one finds none: nothing rests on them.
-    let leaves = Leaves::open(&tempfile::NamedTempFile::new().unwrap().into_temp_path())?;
-    LogStore::on(builder().create_with_backend(disk)?, Arc::new(leaves), ORIGIN)
+    let leaf_hashes = LeafHashes::open(&tempfile::NamedTempFile::new().unwrap().into_temp_path());
+    LogStore::on(builder().create_with_backend(disk)?, Arc::new(leaf_hashes), ORIGIN)
 }
 
 fn before() -> Vec<u8> {

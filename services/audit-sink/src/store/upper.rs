@@ -2,21 +2,27 @@
 //! however tall the tree.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use marque_ledger::{LedgerError, Nodes, TileId, TileKind};
+
+use super::leaf_hashes::LEAF_HASHES;
 
 /// Tiles whose nodes are kept: all above the leaves' own of a log of 134 million; 34 MB when full.
 const TILES_MAX: usize = 2048;
 
-/// INVARIANT: keyed by place and width, so that what is kept never changes: of any view, old or new.
+/// INVARIANT: of a tile, the widest that was read: it begins with every narrower one and never changes, so that what is
+/// kept serves every view, old or new.
 #[derive(Default)]
-pub(super) struct Upper(Mutex<HashMap<TileId, Arc<Nodes>>>);
+pub(super) struct Upper(Mutex<Kept>);
+
+/// By kind and index: the width, and the nodes.
+type Kept = HashMap<(TileKind, u64), (u16, Arc<Nodes>)>;
 
 impl Upper {
     /// All but the full tiles of leaves, of which there are too many.
     pub(super) fn keeps(id: TileId) -> bool {
-        id.kind != TileKind::Hashes(0) || !id.is_full()
+        id.kind != LEAF_HASHES || !id.is_full()
     }
 
     /// What is kept of this tile, or what `read` gives, which is kept from then on if it is one to keep.
@@ -28,25 +34,28 @@ impl Upper {
         if !Self::keeps(id) {
             return read().map(Arc::new);
         }
-        if let Some(kept) = self.kept().get(&id) {
+        let place = (id.kind, id.index);
+        if let Some((_, kept)) = self.kept().get(&place).filter(|(width, _)| *width >= id.width) {
             return Ok(Arc::clone(kept));
         }
         let nodes = Arc::new(read()?);
         let mut kept = self.kept();
-        // The same place, less of it, or the leaves' tile that was open before: nobody asks for that any more but an old view.
-        kept.retain(|known, _| {
-            let is_open_leaves = known.kind == TileKind::Hashes(0) && id.kind == TileKind::Hashes(0);
-            !is_open_leaves && (known.kind, known.index) != (id.kind, id.index)
-        });
+        if id.kind == LEAF_HASHES {
+            // Of the leaves' tiles one is open at a time: nobody asks for the one before but an old view.
+            kept.retain(|known, _| known.0 != LEAF_HASHES || *known == place);
+        }
         if kept.len() >= TILES_MAX {
             // Nobody asks so widely but who reads all: beginning anew costs each tile one more read.
             kept.clear();
         }
-        kept.insert(id, Arc::clone(&nodes));
+        let widest = kept.get(&place).is_none_or(|(width, _)| *width < id.width);
+        if widest {
+            kept.insert(place, (id.width, Arc::clone(&nodes)));
+        }
         Ok(nodes)
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<TileId, Arc<Nodes>>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

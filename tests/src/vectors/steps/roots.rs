@@ -45,7 +45,7 @@ fn depths() -> Vec<Case> {
         set("3i-max-depth-string", "`del_max_depth` is a string", max, "del_max_depth", "3".into()),
         set("3i-max-depth-huge", "`del_max_depth` beyond 64 bits", max, "del_max_depth", raw("18446744073709551616")),
         set("3i-max-depth-at-limit", "A maximal depth of 64", None, "del_max_depth", 64.into())
-            .ours("a limit of 64 links or more"),
+            .ours("DELEGATION_DEPTH_MAX"),
         set(
             "3i-max-depth-zero",
             "A root that may not be delegated is presented by its holder",

@@ -26,14 +26,14 @@ pub(super) fn cases() -> Vec<Case> {
             None,
             padded_to("2a-token-at-limit", TOKEN_BYTES_MAX),
         )
-        .ours("a limit of 65536 bytes for a token"),
+        .ours("TOKEN_BYTES_MAX"),
         alone(
             "2a-token-oversize",
             "A token larger than 64 KiB",
             Some(("2a", "oversize")),
             padded_to("2a-token-oversize", TOKEN_BYTES_MAX + 4),
         )
-        .ours("a limit of 65536 bytes for a token"),
+        .ours("TOKEN_BYTES_MAX"),
         long_chain("2b-chain-at-limit", "Four tokens of 63 KiB: within 256 KiB together", 4, None),
         long_chain("2b-chain-oversize", "Five tokens of 63 KiB: beyond 256 KiB together", 5, Some(("2b", "oversize"))),
     ];
@@ -64,7 +64,7 @@ fn long_chain(id: &str, title: &str, length: usize, at: Option<At>) -> Case {
     for token in &mut chain {
         token.pad_bytes = PAD_BYTES;
     }
-    calling(id, title, at, chain, holders[length - 1], "read_file", &q3()).ours("a limit of 262144 bytes for a chain")
+    calling(id, title, at, chain, holders[length - 1], "read_file", &q3()).ours("CHAIN_BYTES_MAX")
 }
 
 fn ids() -> Vec<Case> {
