@@ -74,7 +74,10 @@ impl LogStore {
         let leaf_hashes = Arc::new(LeafHashes::open(&path.with_file_name(LEAF_HASHES_FILE)));
         let at = |path: &Path| Self::on(builder().create(path)?, Arc::clone(&leaf_hashes), origin);
         make_whole(path, |making| at(making).map(drop), |error| redb::StorageError::from(error).into())?;
-        at(path)
+        let store = at(path)?;
+        // Nobody else has the store open.
+        leaf_hashes.trim(store.head().size);
+        Ok(store)
     }
 
     /// The same on a database that is open already.
@@ -110,7 +113,6 @@ impl LogStore {
             (Edge::from_open(size, levels.iter().map(Vec::as_slice))?, first)
         };
         txn.commit()?;
-        leaf_hashes.trim(edge.size());
         let head = Head { size: edge.size(), root: edge.root() };
         let (edge, grown, later) = (Mutex::new(edge), watch::Sender::new(head.size), later_epoch(origin).is_some());
         Ok(Self { db, edge, head: RwLock::new(head), grown, upper: Arc::default(), leaf_hashes, first, later })
@@ -361,6 +363,12 @@ impl LogView {
 }
 
 impl LogView {
+    /// As much of this tile as the log has at that moment, which is what is asked for, or more.
+    fn whole(&self, id: TileId) -> Result<TileId, LedgerError> {
+        let whole = TileId::covering(id.kind, id.index, self.size).filter(|whole| whole.width >= id.width);
+        whole.ok_or_else(|| unreadable(id, format!("a log of {} leaves has not so much of it", self.size)))
+    }
+
     /// The root of a full tile of leaves: what the store has of it.
     fn root_of(&self, id: TileId) -> Result<Hash, LedgerError> {
         let parent = TileId::covering(TileKind::Hashes(1), id.index / TILE_WIDTH, self.size);
@@ -395,9 +403,7 @@ impl TileSource for LogView {
     fn tile(&self, id: TileId) -> Result<Vec<u8>, LedgerError> {
         let TileKind::Hashes(level) = id.kind else { return Err(unreadable(id, "not a tile of hashes")) };
         // The open tile of a level is that of one place alone.
-        let whole = TileId::covering(id.kind, id.index, self.size).filter(|whole| whole.width >= id.width);
-        let why = || unreadable(id, format!("a log of {} leaves has not so much of it", self.size));
-        let whole = whole.ok_or_else(why)?;
+        let whole = self.whole(id)?;
         if whole.kind == LEAF_HASHES && whole.is_full() {
             let root = self.root_of(whole)?;
             return self.leaf_hashes.tile(whole, root).or_else(|_| Ok(self.hashed_anew(whole, root)?.bytes));
@@ -415,6 +421,7 @@ impl TileSource for LogView {
     }
 
     fn nodes(&self, id: TileId, height: u32, place: u64) -> Result<Arc<Nodes>, LedgerError> {
+        self.whole(id)?;
         if Upper::keeps(id) {
             return self.upper.nodes(id, || Nodes::of(id, &self.tile(id)?));
         }

@@ -24,7 +24,9 @@ const PLACE_BYTES: u64 = (BLOCK_BYTES + TILE_BYTES) as u64;
 pub(super) struct LeafHashes {
     /// None where it could not be opened: each tile is hashed anew.
     file: Option<File>,
-    told: AtomicBool,
+    /// Each is told once in a run: a file that takes nothing, or is gone, is so in all its places.
+    told_full: AtomicBool,
+    told_mended: AtomicBool,
 }
 
 impl LeafHashes {
@@ -34,7 +36,7 @@ impl LeafHashes {
         let opened = opened.inspect_err(|error| {
             tracing::warn!(path = %path.display(), %error, "no file for the hashes of leaves: proofs hash them anew");
         });
-        Self { file: opened.ok(), told: AtomicBool::new(false) }
+        Self { file: opened.ok(), told_full: AtomicBool::new(false), told_mended: AtomicBool::new(false) }
     }
 
     /// Gives back what lies behind the tiles of a log of so many leaves: another, longer log was here.
@@ -53,22 +55,17 @@ impl LeafHashes {
         let Some(file) = &self.file else { return };
         let written =
             place(tile.id).and_then(|place| file.write_all_at(&[tile.blocks.as_slice(), &tile.bytes].concat(), place));
-        if let Err(error) = written {
-            self.tell_once(|| tracing::warn!(%error, "hashes of leaves can't be written: proofs hash them anew"));
+        if let Err(error) = written
+            && !self.told_full.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%error, "hashes of leaves can't be written: proofs hash them anew");
         }
     }
 
     /// What was read of a tile was not the log's.
     pub(super) fn mended(&self, id: TileId) {
-        self.tell_once(|| {
+        if self.file.is_some() && !self.told_mended.swap(true, Ordering::Relaxed) {
             tracing::warn!(tile = id.path(), "the file of the leaves' hashes was not the log's there: hashed anew");
-        });
-    }
-
-    /// Once in a run: a file that is gone, or touched, is so in all its places.
-    fn tell_once(&self, tell: impl FnOnce()) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            tell();
         }
     }
 

@@ -10,6 +10,8 @@ use super::leaf_hashes::LEAF_HASHES;
 
 /// Tiles whose nodes are kept: all above the leaves' own of a log of 134 million; 34 MB when full.
 const TILES_MAX: usize = 2048;
+/// So far from the leaves' tile that was asked for last, others are kept, too.
+const NEAR_MAX: u64 = 16;
 
 /// INVARIANT: of a tile, the widest that was read: it begins with every narrower one and never changes, so that what is
 /// kept serves every view, old or new.
@@ -41,8 +43,8 @@ impl Upper {
         let nodes = Arc::new(read()?);
         let mut kept = self.kept();
         if id.kind == LEAF_HASHES {
-            // Of the leaves' tiles one is open at a time: nobody asks for the one before but an old view.
-            kept.retain(|known, _| known.0 != LEAF_HASHES || *known == place);
+            // Of the leaves' tiles those are kept in which the newest checkpoints end.
+            kept.retain(|(kind, index), _| *kind != LEAF_HASHES || index.abs_diff(id.index) <= NEAR_MAX);
         }
         if kept.len() >= TILES_MAX {
             // Nobody asks so widely but who reads all: beginning anew costs each tile one more read.

@@ -115,6 +115,9 @@ fn what_a_transaction_that_failed_has_left_is_written_over() {
     store.leaf_hashes.put(&full[0]);
     proves(&store, 200, 1);
     store.append(200, &entries(200..600)).unwrap();
+    let clean = tempfile::tempdir().unwrap();
+    open(&clean).append(0, &entries(0..600)).unwrap();
+    assert_eq!(std::fs::read(file(&directory)).unwrap(), std::fs::read(file(&clean)).unwrap());
     proves(&store, 600, 1);
 }
 
@@ -149,7 +152,7 @@ fn over_the_edge_of_the_next_level_proofs_hold_in_views_old_and_new() {
         proves(&store, size, 8191);
     }
     let whole = TileId { kind: LEAF_HASHES, index: 255, width: 256 };
-    assert!(before.tile(whole).is_err(), "it was not full then");
+    assert!(before.tile(whole).is_err() && before.nodes(whole, 0, 0).is_err(), "it was not full then");
     let open = TileId { width: 255, ..whole };
     assert_eq!(before.file(open).unwrap(), store.view().unwrap().file(open).unwrap());
     let proof = prove_inclusion(&before, SIZE - 2, SIZE - 1).unwrap();
