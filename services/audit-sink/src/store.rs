@@ -1,8 +1,9 @@
 //! The log as it is kept: entries, full tiles, open tiles, size. One redb file, one transaction per batch; beside it the
 //! hashes of the leaves, for quick proofs.
 //!
-//! Killed before a commit: nothing of the batch is there (but hashes beside the store that no reader reaches), and the stream is read again from `size + 1`. Killed after
-//! it: all of it is there. There is no third state, and no acknowledgement that could disagree with it.
+//! Killed before a commit: nothing of the batch is there (but hashes beside the store that no reader reaches), and the
+//! stream is read again from `size + 1`. Killed after it: all of it is there. There is no third state, and no
+//! acknowledgement that could disagree with it.
 
 mod leaf_hashes;
 mod upper;
@@ -167,8 +168,6 @@ impl LogStore {
         for entry in entries {
             grown.append(Hash::leaf(entry), &mut full);
         }
-        // Into places that no view reaches before the commit; should it fail, whatever comes there next is put over them.
-        full.iter().filter(|tile| tile.id.kind == LEAF_HASHES).for_each(|tile| self.leaf_hashes.put(tile));
         let txn = begin(&self.db)?;
         {
             let mut table = txn.open_table(ENTRIES)?;
@@ -176,9 +175,12 @@ impl LogStore {
                 table.insert(leaf, entry.as_slice())?;
             }
             let mut table = txn.open_table(TILES)?;
-            for FullTile { id, bytes, .. } in full.iter().filter(|tile| tile.id.kind != LEAF_HASHES) {
-                if let TileKind::Hashes(level) = id.kind {
-                    table.insert((level, id.index), bytes.as_slice())?;
+            for tile in &full {
+                match tile.id.kind {
+                    // Into a place that no view reaches before the commit; should it fail, what comes next is put over it.
+                    LEAF_HASHES => self.leaf_hashes.put(tile),
+                    TileKind::Hashes(level) => drop(table.insert((level, tile.id.index), tile.bytes.as_slice())?),
+                    TileKind::Entries => {}
                 }
             }
             let mut table = txn.open_table(OPEN)?;

@@ -199,68 +199,48 @@ fn limits() -> Vec<Case> {
     let call = json!({"a": 1});
     let named_tool = |bytes: usize| "t".repeat(bytes);
     let value = |bytes: usize| json!({"act": {"a": wildcard(), "b": with(json!({"constraint_type": "exact", "value": "v".repeat(bytes)}), "optional", true.into())}});
-    let at = |limit: &'static str, case: Case| case.ours(limit);
     vec![
-        at("TOOLS_MAX", granting("limit-tools-256", "256 tools", None, tools(256), "t0", &call)),
-        at("TOOLS_MAX", granting("limit-tools-257", "257 tools", Some(("3m", "oversize")), tools(257), "t0", &call)),
-        at(
-            "ARGUMENTS_MAX",
-            granting(
-                "limit-arguments-64",
-                "64 arguments of one tool",
-                None,
-                json!({"act": arguments(64)}),
-                "act",
-                &call,
-            ),
-        ),
-        at(
-            "ARGUMENTS_MAX",
-            granting(
-                "limit-arguments-65",
-                "65 arguments of one tool",
-                Some(("3n", "oversize")),
-                json!({"act": arguments(65)}),
-                "act",
-                &call,
-            ),
-        ),
-        at(
-            "TOOL_NAME_BYTES_MAX",
-            granting(
-                "limit-tool-name-256",
-                "A tool's name of 256 bytes",
-                None,
-                with(json!({}), &named_tool(256), json!({"a": wildcard()})),
-                &named_tool(256),
-                &call,
-            ),
-        ),
-        at(
-            "TOOL_NAME_BYTES_MAX",
-            granting(
-                "limit-tool-name-257",
-                "A tool's name of 257 bytes",
-                Some(("3m", "oversize")),
-                with(json!({}), &named_tool(257), json!({"a": wildcard()})),
-                &named_tool(257),
-                &call,
-            ),
-        ),
-        at(
-            "CONSTRAINT_VALUE_BYTES_MAX",
-            granting("limit-value-4096", "A constraint's value of 4 KiB", None, value(4094), "act", &call),
-        ),
-        at(
-            "CONSTRAINT_VALUE_BYTES_MAX",
-            granting(
-                "limit-value-beyond",
-                "A constraint's value beyond 4 KiB",
-                Some(("3n", "oversize")),
-                value(4097),
-                "act",
-                &call,
-            ),
-        ),
+        granting("limit-tools-256", "256 tools", None, tools(256), "t0", &call).ours("TOOLS_MAX"),
+        granting("limit-tools-257", "257 tools", Some(("3m", "oversize")), tools(257), "t0", &call).ours("TOOLS_MAX"),
+        granting("limit-arguments-64", "64 arguments of one tool", None, json!({"act": arguments(64)}), "act", &call)
+            .ours("ARGUMENTS_MAX"),
+        granting(
+            "limit-arguments-65",
+            "65 arguments of one tool",
+            Some(("3n", "oversize")),
+            json!({"act": arguments(65)}),
+            "act",
+            &call,
+        )
+        .ours("ARGUMENTS_MAX"),
+        granting(
+            "limit-tool-name-256",
+            "A tool's name of 256 bytes",
+            None,
+            with(json!({}), &named_tool(256), json!({"a": wildcard()})),
+            &named_tool(256),
+            &call,
+        )
+        .ours("TOOL_NAME_BYTES_MAX"),
+        granting(
+            "limit-tool-name-257",
+            "A tool's name of 257 bytes",
+            Some(("3m", "oversize")),
+            with(json!({}), &named_tool(257), json!({"a": wildcard()})),
+            &named_tool(257),
+            &call,
+        )
+        .ours("TOOL_NAME_BYTES_MAX"),
+        granting("limit-value-4096", "A constraint's value of 4 KiB", None, value(4094), "act", &call)
+            .ours("CONSTRAINT_VALUE_BYTES_MAX"),
+        granting(
+            "limit-value-beyond",
+            "A constraint's value beyond 4 KiB",
+            Some(("3n", "oversize")),
+            value(4097),
+            "act",
+            &call,
+        )
+        .ours("CONSTRAINT_VALUE_BYTES_MAX"),
     ]
 }

@@ -27,15 +27,12 @@ impl Upper {
         id.kind != LEAF_HASHES || !id.is_full()
     }
 
-    /// What is kept of this tile, or what `read` gives, which is kept from then on if it is one to keep.
+    /// What is kept of this tile, which is one to keep, or what `read` gives, which is kept from then on.
     pub(super) fn nodes(
         &self,
         id: TileId,
         read: impl FnOnce() -> Result<Nodes, LedgerError>,
     ) -> Result<Arc<Nodes>, LedgerError> {
-        if !Self::keeps(id) {
-            return read().map(Arc::new);
-        }
         let place = (id.kind, id.index);
         if let Some((_, kept)) = self.kept().get(&place).filter(|(width, _)| *width >= id.width) {
             return Ok(Arc::clone(kept));
