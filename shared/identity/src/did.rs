@@ -10,7 +10,7 @@ use crate::base58::{self, Fault};
 /// Multicodec prefix of an Ed25519 public key (`ed25519-pub`, 0xed as a varint).
 const ED25519_PUB: [u8; 2] = [0xed, 0x01];
 const METHOD: &str = "did:key:";
-/// `did:key:` + `z` + base58btc of 34 bytes: 48 characters of base58 at the most.
+/// `did:key:` + `z` + base58btc of 34 bytes: 47 characters of base58 at the most.
 const DID_BYTES_MAX: usize = 64;
 
 /// The `did:key` of an Ed25519 key. Source: W3C CCG *did:key Method*.
@@ -47,10 +47,13 @@ impl Did {
 
     /// The multibase part alone (`z6Mk…`): letters and digits, so that it can be one token of a bus subject.
     pub fn multibase(&self) -> String {
-        let mut bytes = Vec::with_capacity(34);
-        bytes.extend_from_slice(&ED25519_PUB);
-        bytes.extend_from_slice(&self.0);
-        format!("z{}", bs58::encode(bytes).into_string())
+        let mut bytes = [0; 34];
+        bytes[..2].copy_from_slice(&ED25519_PUB);
+        bytes[2..].copy_from_slice(&self.0);
+        let mut text = String::with_capacity(DID_BYTES_MAX);
+        text.push('z');
+        base58::encode_onto(&mut text, &bytes);
+        text
     }
 
     /// The DID whose [`multibase`](Self::multibase) part this is.
@@ -83,7 +86,8 @@ impl Did {
 
 impl fmt::Display for Did {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{METHOD}{}", self.multibase())
+        f.write_str(METHOD)?;
+        f.write_str(&self.multibase())
     }
 }
 
