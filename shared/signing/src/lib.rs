@@ -12,6 +12,7 @@ pub mod jws;
 mod key;
 mod many;
 pub mod nkey;
+mod verified;
 pub mod xkey;
 
 pub use bundle::{Anchor, BundleError, Operator, Role, ServiceKey, TrustBundle};
@@ -19,6 +20,7 @@ pub use encoding::{base64url, base64url_decode};
 pub use jws::{Algorithms, Compact, JwsError};
 pub use key::{Jwk, KeyError, PublicKey, SignatureError, SigningKey, random_32};
 pub use many::{Signed, verify_each};
+pub use verified::VerifiedSignatures;
 
 use marque_identity::Digest;
 use sha2::Digest as _;

@@ -8,6 +8,8 @@ use crate::key::{PublicKey, SigningKey};
 
 /// Prefix of a seed: `S`.
 const SEED: u8 = 18 << 3;
+/// Prefix of a public xkey, `X`: no Ed25519 key, hence none of the kinds below.
+pub(crate) const CURVE: u8 = 23 << 3;
 /// A prefix byte, 32 bytes and a check of two, in base32.
 const PUBLIC_CHARS: usize = 56;
 
@@ -53,9 +55,7 @@ impl NonceRefused {
 
 /// The public nkey of a kind: 56 characters.
 pub fn public(kind: Kind, key: &PublicKey) -> String {
-    let mut bytes = vec![kind.prefix()];
-    bytes.extend_from_slice(key.bytes());
-    encode(bytes)
+    encode(kind.prefix(), key.bytes())
 }
 
 /// The public nkey of a user, `U…`.
@@ -65,17 +65,28 @@ pub fn user_public(key: &PublicKey) -> String {
 
 /// The key that a public nkey of this kind writes. Refuses a wrong check, another kind, and what is no key.
 pub fn parse_public(kind: Kind, text: &str) -> Result<PublicKey, NkeyError> {
+    PublicKey::from_bytes(&decode(kind.prefix(), text)?).map_err(|_| NkeyError)
+}
+
+/// The 32 bytes behind this prefix. Refuses a wrong check and another prefix.
+pub(crate) fn decode(prefix: u8, text: &str) -> Result<[u8; 32], NkeyError> {
     if text.len() != PUBLIC_CHARS {
         return Err(NkeyError);
     }
     let bytes = BASE32_NOPAD.decode(text.as_bytes()).map_err(|_| NkeyError)?;
     let (body, check) = bytes.split_last_chunk::<2>().ok_or(NkeyError)?;
-    let (prefix, key) = body.split_first().ok_or(NkeyError)?;
-    if *prefix != kind.prefix() || crc16(body).to_le_bytes() != *check {
+    let (first, key) = body.split_first().ok_or(NkeyError)?;
+    if *first != prefix || crc16(body).to_le_bytes() != *check {
         return Err(NkeyError);
     }
-    let key: &[u8; 32] = key.try_into().map_err(|_| NkeyError)?;
-    PublicKey::from_bytes(key).map_err(|_| NkeyError)
+    key.try_into().map_err(|_| NkeyError)
+}
+
+/// 32 bytes behind this prefix.
+pub(crate) fn encode(prefix: u8, key: &[u8; 32]) -> String {
+    let mut bytes = vec![prefix];
+    bytes.extend_from_slice(key);
+    checked(bytes)
 }
 
 /// The nkey seed, `SU…`, for handing to a NATS client in the same process. TRUST: whoever holds it is this key.
@@ -83,7 +94,7 @@ pub fn user_seed(key: &SigningKey) -> Zeroizing<String> {
     let user = Kind::User.prefix();
     let mut bytes = vec![SEED | user >> 5, (user & 31) << 3];
     bytes.extend_from_slice(key.seed().as_ref());
-    Zeroizing::new(encode(bytes))
+    Zeroizing::new(checked(bytes))
 }
 
 /// Signs a NATS connect nonce. Refuses one that could be a JWT's signing input, so that a hostile server can't
@@ -95,7 +106,8 @@ pub fn sign_nonce(key: &SigningKey, nonce: &[u8]) -> Result<[u8; 64], NonceRefus
     Ok(key.sign(nonce))
 }
 
-fn encode(mut bytes: Vec<u8>) -> String {
+/// The text of bytes with their check behind them.
+fn checked(mut bytes: Vec<u8>) -> String {
     let check = crc16(&bytes);
     bytes.extend_from_slice(&check.to_le_bytes());
     BASE32_NOPAD.encode(&bytes)
@@ -139,7 +151,7 @@ mod tests {
                 assert_eq!(parse_public(kind, &touched), Err(NkeyError), "{touched}");
             }
         }
-        let small_order = encode([&[Kind::User.prefix()][..], &[0; 32]].concat());
+        let small_order = encode(Kind::User.prefix(), &[0; 32]);
         for text in ["", "U", &"A".repeat(56), &"a".repeat(56), &small_order] {
             assert_eq!(parse_public(Kind::User, text), Err(NkeyError), "{text}");
         }

@@ -49,6 +49,7 @@ const WITHIN: &[(&str, &str)] = &[
 /// Who may name a foreign crate: everybody not listed may not.
 const ONLY: &[(&str, &[&str])] = &[
     ("ed25519-dalek", &["marque-signing", "marque-bench"]),
+    ("crypto_box", &["marque-signing"]),
     // The last, in tests alone: a disk that fails beneath the stores.
     ("redb", &["marque-issuer", "marque-revocation-broadcaster", "marque-audit-sink", "marque-test-support"]),
     ("opentelemetry", &["marque-runtime"]),
@@ -66,8 +67,11 @@ const COLD_WITHOUT: &[&str] = &["tokio", "async-nats", "futures", "tracing"];
 const TOUCHES: &[(&str, &[&str])] = &[
     // The id of a token or record: time and randomness, so that no two are the same.
     ("marque-identity", &["src/token.rs: uuid::Uuid::now_v7"]),
-    // Where keys are made.
-    ("marque-signing", &["src/key.rs: getrandom::fill", "src/xkey.rs: SigningKey::generate"]),
+    // Where keys are made, and the nonces of what is sealed.
+    (
+        "marque-signing",
+        &["src/key.rs: getrandom::fill", "src/xkey.rs: SigningKey::generate", "src/xkey.rs: getrandom::fill"],
+    ),
     // A copy of the log is read from its folder, and verified on every core.
     (
         "marque-ledger",
