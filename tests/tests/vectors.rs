@@ -4,13 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use marque_identity::UnixSeconds;
 use marque_json::Limits;
 use marque_judgement::{
     Audience, Call, ChainLimits, ChainRefusal, ProofPolicy, ReplayGuard, TrustAnchor, check_call, check_proof,
-    verify_chain,
+    verify_chain, verify_chain_knowing,
 };
+use marque_signing::VerifiedSignatures;
 use marque_tests::vectors::token::{AUDIENCE, ISSUER, Who, canonical};
 use marque_tests::vectors::{Case, Expected, Group, cases, files};
 use serde_json::{Value, json};
@@ -59,6 +61,9 @@ fn none(differing: Vec<String>) {
     assert!(differing.is_empty(), "{} cases:\n{}", differing.len(), differing.join("\n"));
 }
 
+/// What the cases before have left known.
+static KNOWN: LazyLock<VerifiedSignatures> = LazyLock::new(VerifiedSignatures::default);
+
 /// Chain, call, proof, memory: the Rust API in the draft's order.
 fn judge(case: &Case) -> Result<(), ChainRefusal> {
     let tokens: Vec<&str> = case.chain.iter().map(|token| token.compact.as_str()).collect();
@@ -72,7 +77,10 @@ fn judge(case: &Case) -> Result<(), ChainRefusal> {
     audience.proof_required = case.policy.require_pop_aud;
     let policy = ProofPolicy { nonce: case.policy.nonce, ..ProofPolicy::new(&audience) };
 
-    let chain = verify_chain(&tokens, &anchors, now, &ChainLimits::default())?;
+    let chain = verify_chain(&tokens, &anchors, now, &ChainLimits::default());
+    let knowing = verify_chain_knowing(&tokens, &anchors, now, &ChainLimits::default(), &KNOWN);
+    assert_eq!(chain.as_ref().err(), knowing.as_ref().err());
+    let chain = chain?;
     check_call(&chain, &call, &audience, now)?;
     let proof = check_proof(&chain, &call, &case.proof.compact, &policy, now)?;
     let memory = ReplayGuard::default();

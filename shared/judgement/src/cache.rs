@@ -18,7 +18,7 @@ const TAIL_BYTES: usize = 32;
 
 /// A bounded store of verified chains. The one least recently used makes room.
 ///
-/// INVARIANT: it holds what [`verify_chain`](crate::verify_chain) gave, found only by exactly the bytes that it was
+/// INVARIANT: it holds what [`verify_chain`](crate::verify_chain), or [`verify_chain_knowing`](crate::verify_chain_knowing), gave, found only by exactly the bytes that it was
 /// verified from. Whoever changes the trust anchors clears it.
 #[derive(Debug)]
 pub struct ChainCache {

@@ -1,7 +1,7 @@
 //! Verifying a chain: AAT §8 steps 1 to 5 and 6a.
 //!
 //! Signature before parsing, on the received bytes; each token parsed once, each key decoded once at the most, each
-//! signing input hashed once.
+//! signing input hashed once (a root's once for each anchor, where signatures are remembered).
 
 mod derived;
 mod link;
@@ -13,7 +13,7 @@ use marque_credential::limits;
 use marque_credential::{MarqueClaims, Tools};
 use marque_identity::refusal::Code;
 use marque_identity::{Digest, UnixSeconds};
-use marque_signing::{Algorithms, JwsError, PublicKey, sha256};
+use marque_signing::{Algorithms, JwsError, PublicKey, VerifiedSignatures, sha256};
 
 pub use link::Link;
 use presented::Presented;
@@ -62,7 +62,7 @@ impl Default for ChainLimits {
 
 /// A chain that holds: signed from a trust anchor to its leaf, each link within its parent.
 ///
-/// INVARIANT: only [`verify_chain`] makes one. It says nothing about directives, nor about any time but the one it
+/// INVARIANT: only [`verify_chain`] and [`verify_chain_knowing`] make one. It says nothing about directives, nor about any time but the one it
 /// was verified at: [`check_time`](Self::check_time) is looked at again on every action.
 #[derive(Debug)]
 pub struct VerifiedChain {
@@ -148,17 +148,39 @@ pub fn verify_chain(
     now: UnixSeconds,
     limits: &ChainLimits,
 ) -> Result<VerifiedChain, ChainRefusal> {
+    verify(tokens, anchors, now, limits, None)
+}
+
+/// [`verify_chain`], in which a signature that `known` remembers as good is not verified again. Every step is taken all the
+/// same, and the verdict is the same: chains of one task begin with the same tokens.
+pub fn verify_chain_knowing(
+    tokens: &[&str],
+    anchors: &[TrustAnchor],
+    now: UnixSeconds,
+    limits: &ChainLimits,
+    known: &VerifiedSignatures,
+) -> Result<VerifiedChain, ChainRefusal> {
+    verify(tokens, anchors, now, limits, Some(known))
+}
+
+fn verify(
+    tokens: &[&str],
+    anchors: &[TrustAnchor],
+    now: UnixSeconds,
+    limits: &ChainLimits,
+    known: Option<&VerifiedSignatures>,
+) -> Result<VerifiedChain, ChainRefusal> {
     // 1: there is a chain.
     require(!tokens.is_empty(), "1", Code::ChainEmpty, "the chain has no token")?;
     // 2: sizes, then every `jti` readable and none twice.
     let presented = presented::read(tokens, limits)?;
     // 3: the root.
-    let (root, issuer, marque) = root::verify(&presented[0], anchors, now, limits)?;
+    let (root, issuer, marque) = root::verify(&presented[0], anchors, now, limits, known)?;
     let mut links = Vec::with_capacity(presented.len());
     links.push(root);
     // 4: each pair.
     for token in &presented[1..] {
-        let child = derived::verify(token, &links[links.len() - 1], now, limits)?;
+        let child = derived::verify(token, &links[links.len() - 1], now, limits, known)?;
         links.push(child);
     }
     // 2c again, on what was signed: the first look was at unverified bytes.

@@ -16,12 +16,12 @@ use marque_credential::Tools;
 use marque_identity::refusal::Code;
 use marque_identity::{Did, Digest, Epoch, TrustDomain, UnixMillis, UnixSeconds};
 use marque_revocation::{Event, Heartbeat, Item, Opener, SetDigest, SignedDirective, View};
-use marque_signing::{Compact, Role, TrustBundle};
+use marque_signing::{Compact, Role, TrustBundle, VerifiedSignatures};
 
 use crate::decision::{directives, narrowing};
 use crate::proof::{self, ProofPolicy};
 use crate::record::{Body, Carried, Decided, Record, Verb};
-use crate::{Audience, Call, ChainLimits, ChainRefusal, TrustAnchor, VerifiedChain, call, verify_chain};
+use crate::{Audience, Call, ChainLimits, ChainRefusal, TrustAnchor, VerifiedChain, call, verify_chain_knowing};
 
 /// What is asked. Nothing of it: whether the log bears the decision out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -94,6 +94,8 @@ pub struct Hindsight {
     tokens: HashMap<Digest, String>,
     directives: BTreeMap<Epoch, Known>,
     chains: HashMap<Vec<Digest>, Result<Arc<VerifiedChain>, ChainRefusal>>,
+    /// Of their links, which other chains begin with.
+    signatures: VerifiedSignatures,
     then: Then,
 }
 
@@ -116,6 +118,7 @@ impl Hindsight {
             tokens: HashMap::new(),
             directives: BTreeMap::new(),
             chains: HashMap::new(),
+            signatures: VerifiedSignatures::default(),
             then: Then::default(),
         }
     }
@@ -226,7 +229,8 @@ impl Hindsight {
             let missing = || Otherwise::Unknown(format!("no record carries token {link}"));
             tokens.push(self.tokens.get(link).ok_or_else(missing)?.as_str());
         }
-        let verified = verify_chain(&tokens, &self.anchors, now, &ChainLimits::default()).map(Arc::new);
+        let (anchors, limits) = (&self.anchors, ChainLimits::default());
+        let verified = verify_chain_knowing(&tokens, anchors, now, &limits, &self.signatures).map(Arc::new);
         if self.chains.len() >= CHAINS_MAX {
             self.chains.clear();
         }

@@ -19,7 +19,7 @@ pub mod sealed;
 
 pub use cache::ChainCache;
 pub use call::{Audience, Call, check_call};
-pub use chain::{ChainLimits, Link, TrustAnchor, VerifiedChain, verify_chain};
+pub use chain::{ChainLimits, Link, TrustAnchor, VerifiedChain, verify_chain, verify_chain_knowing};
 pub use decision::{
     Basis, Decision, DecisionPolicy, Denial, Now, Permit, check_credential, check_standing, check_view, decide,
     narrowings_hold, validate_narrowing,

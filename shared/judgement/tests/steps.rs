@@ -3,7 +3,8 @@
 mod scene;
 
 use marque_identity::Code;
-use marque_judgement::{Audience, ChainLimits, verify_chain};
+use marque_judgement::{Audience, ChainLimits, verify_chain, verify_chain_knowing};
+use marque_signing::VerifiedSignatures;
 use scene::{HERE, NOW, Scene, anchor, details, jwk, key, sign, sign_text};
 use serde_json::{Value, json};
 
@@ -18,7 +19,13 @@ fn the_straight_chain_is_permitted() {
 }
 
 fn step_of(tokens: &[&str]) -> &'static str {
-    match verify_chain(tokens, &[anchor()], NOW, &ChainLimits::default()) {
+    let verdict = verify_chain(tokens, &[anchor()], NOW, &ChainLimits::default());
+    let known = VerifiedSignatures::default();
+    for _ in 0..2 {
+        let knowing = verify_chain_knowing(tokens, &[anchor()], NOW, &ChainLimits::default(), &known);
+        assert_eq!(knowing.err(), verdict.as_ref().err().cloned());
+    }
+    match verdict {
         Ok(_) => "verified",
         Err(refusal) => refusal.step,
     }

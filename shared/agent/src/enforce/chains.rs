@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use marque_identity::{Code, Refusal, UnixSeconds};
 use marque_judgement::chain::CHAIN_SEPARATOR;
-use marque_judgement::{ChainCache, ChainLimits, TrustAnchor, VerifiedChain, verify_chain};
-use marque_signing::{PublicKey, TrustBundle};
+use marque_judgement::{ChainCache, ChainLimits, TrustAnchor, VerifiedChain, verify_chain_knowing};
+use marque_signing::{PublicKey, TrustBundle, VerifiedSignatures};
 
 use super::presentation::Chain;
 
@@ -14,6 +14,8 @@ pub struct Chains {
     anchors: Vec<TrustAnchor>,
     limits: ChainLimits,
     cache: Mutex<ChainCache>,
+    /// Of their links, which other chains begin with.
+    signatures: VerifiedSignatures,
 }
 
 impl Chains {
@@ -27,6 +29,7 @@ impl Chains {
             anchors: bundle.issuers.iter().filter_map(anchor).collect(),
             limits: ChainLimits::default(),
             cache: Mutex::new(ChainCache::default()),
+            signatures: VerifiedSignatures::default(),
         }
     }
 
@@ -41,9 +44,9 @@ impl Chains {
                 if let Some(chain) = self.cache().get(text) {
                     return Ok(chain);
                 }
-                // Outside the lock: it takes one signature for each link.
+                // Outside the lock: it takes a signature for each link that is new.
                 let tokens: Vec<&str> = text.split(CHAIN_SEPARATOR).collect();
-                let chain = verify_chain(&tokens, &self.anchors, now, &self.limits)?;
+                let chain = verify_chain_knowing(&tokens, &self.anchors, now, &self.limits, &self.signatures)?;
                 Ok(self.cache().insert(chain))
             }
         }

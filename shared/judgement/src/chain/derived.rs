@@ -2,6 +2,7 @@
 
 use marque_identity::UnixSeconds;
 use marque_identity::refusal::Code;
+use marque_signing::VerifiedSignatures;
 
 use super::presented::Presented;
 use super::root::{holder, link, parse, times, tools};
@@ -15,12 +16,13 @@ pub(super) fn verify(
     parent: &Link,
     now: UnixSeconds,
     limits: &ChainLimits,
+    known: Option<&VerifiedSignatures>,
 ) -> Result<Link, ChainRefusal> {
     let malformed = |step, message: &'static str| move || ChainRefusal::at(step, Code::ClaimsMalformed, message);
     // a: the header.
     check_header(token, "4a")?;
     // b: the signature of the parent's holder (I1), on the received bytes; then parse, once.
-    let compact = token.verified(&parent.holder).ok_or_else(|| {
+    let digest = token.verified(&parent.holder, known).ok_or_else(|| {
         let message = "a derived token's signature does not verify under its parent's holder key";
         ChainRefusal::at("4b", Code::SignatureInvalid, message)
     })?;
@@ -68,5 +70,5 @@ pub(super) fn verify(
     }
     // q: derived from this very parent (I5).
     require(par_hash == parent.hash, "4q", Code::ParentHashMismatch, "`par_hash` is not the parent's digest")?;
-    Ok(Link { aud: claims.audience(), ..link(compact, jti, holder, (iat, exp), (depth, max_depth), tools) })
+    Ok(Link { aud: claims.audience(), ..link(digest, jti, holder, (iat, exp), (depth, max_depth), tools) })
 }

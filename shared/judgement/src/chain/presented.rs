@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use marque_identity::Digest;
 use marque_identity::refusal::Code;
 use marque_json::{Json, Limits};
-use marque_signing::{Compact, JwsError, PublicKey, base64url_decode};
+use marque_signing::{Compact, JwsError, PublicKey, VerifiedSignatures, base64url_decode};
 
 use super::{ALGORITHMS, ChainLimits};
 use crate::ChainRefusal;
@@ -46,9 +47,13 @@ impl<'a> Presented<'a> {
         base64url_decode(self.text.split('.').next()?)
     }
 
-    /// The parts, if the signature verifies under the key.
-    pub(super) fn verified(&self, key: &PublicKey) -> Option<&Compact<'a>> {
-        self.compact.as_ref().filter(|compact| compact.check_signature(key).is_ok())
+    /// The SHA-256 of the signing input, if the signature verifies under the key.
+    pub(super) fn verified(&self, key: &PublicKey, known: Option<&VerifiedSignatures>) -> Option<Digest> {
+        let compact = self.compact.as_ref()?;
+        match known {
+            Some(known) => known.check(compact, key).ok(),
+            None => compact.check_signature(key).is_ok().then(|| compact.signing_digest()),
+        }
     }
 
     /// The payload's bytes. TRUST: none before [`verified`](Self::verified).

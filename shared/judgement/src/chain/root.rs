@@ -3,9 +3,9 @@
 use marque_credential::aat::{Claims, GrantFault, MarqueReading, is_uri};
 use marque_credential::{Tools, ToolsError};
 use marque_identity::refusal::Code;
-use marque_identity::{TokenId, UnixSeconds};
+use marque_identity::{Digest, TokenId, UnixSeconds};
 use marque_signing::jws::json_code;
-use marque_signing::{Compact, PublicKey, base64url};
+use marque_signing::{PublicKey, VerifiedSignatures, base64url};
 
 use super::presented::Presented;
 use super::{ChainLimits, Link, TrustAnchor, check_header};
@@ -18,11 +18,12 @@ pub(super) fn verify(
     anchors: &[TrustAnchor],
     now: UnixSeconds,
     limits: &ChainLimits,
+    known: Option<&VerifiedSignatures>,
 ) -> Result<(Link, String, MarqueReading), ChainRefusal> {
     // a: the header.
     check_header(token, "3a")?;
     // b: the signature of an anchor, on the received bytes; then parse, once; then the times.
-    let (key, compact) = signer(token, anchors).ok_or_else(|| {
+    let (key, digest) = signer(token, anchors, known).ok_or_else(|| {
         ChainRefusal::at("3b", Code::SignatureInvalid, "the root's signature verifies under no trust anchor")
     })?;
     let claims = parse(token, "3b")?;
@@ -62,15 +63,19 @@ pub(super) fn verify(
     let tools = tools.ok_or_else(|| {
         ChainRefusal::at("3m", Code::GrantMalformed, "the root has no entry of type `attenuating_agent_token`")
     })?;
-    let link = Link { aud: claims.audience(), ..link(compact, jti, holder, (iat, exp), (0, max_depth), Some(tools)) };
+    let link = Link { aud: claims.audience(), ..link(digest, jti, holder, (iat, exp), (0, max_depth), Some(tools)) };
     Ok((link, iss.to_owned(), claims.marque()))
 }
 
 /// The anchor's key that verifies the token. One key under several names is tried once.
-fn signer<'t, 'a>(token: &'t Presented<'a>, anchors: &[TrustAnchor]) -> Option<(PublicKey, &'t Compact<'a>)> {
+fn signer(
+    token: &Presented<'_>,
+    anchors: &[TrustAnchor],
+    known: Option<&VerifiedSignatures>,
+) -> Option<(PublicKey, Digest)> {
     anchors.iter().enumerate().find_map(|(index, anchor)| {
         let tried = anchors[..index].iter().any(|earlier| earlier.key == anchor.key);
-        if tried { None } else { token.verified(&anchor.key).map(|compact| (anchor.key, compact)) }
+        if tried { None } else { token.verified(&anchor.key, known).map(|digest| (anchor.key, digest)) }
     })
 }
 
@@ -112,14 +117,13 @@ pub(super) fn tools(
 }
 
 pub(super) fn link(
-    compact: &Compact<'_>,
+    digest: Digest,
     jti: &str,
     holder: PublicKey,
     (iat, exp): (UnixSeconds, UnixSeconds),
     (depth, max_depth): (u64, u64),
     tools: Option<Tools>,
 ) -> Link {
-    let digest = compact.signing_digest();
     Link {
         digest,
         hash: base64url(&digest.0),
