@@ -6,7 +6,7 @@ use marque_identity::UnixSeconds;
 use marque_json::JsonError;
 use marque_signing::nkey::{self, Kind};
 use marque_signing::xkey::SealError;
-use marque_signing::{PublicKey, SigningKey, sha256};
+use marque_signing::{SigningKey, sha256};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -39,6 +39,8 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Answerer {
     account: SigningKey,
+    /// The account's nkey.
+    issuer: String,
     questions: Questions,
 }
 
@@ -56,7 +58,7 @@ pub enum AnswerError {
 impl Answerer {
     /// Signs with the account key that the server's configuration names; seals with the xkey that questions come to.
     pub fn new(account: SigningKey, questions: Questions) -> Self {
-        Self { account, questions }
+        Self { issuer: nkey::public(Kind::Account, &account.public()), account, questions }
     }
 
     /// Opens what this answers.
@@ -108,12 +110,14 @@ impl Answerer {
         })
     }
 
+    /// Signs claims, with their issuer and id: members that they have not themselves.
     fn sign(&self, claims: &Claims<'_>) -> Result<String, AnswerError> {
-        let account: PublicKey = self.account.public();
-        // NATS' ids are hashes of the claims, in base32.
-        let hash = sha256(&marque_json::to_canonical(claims)?);
-        let jti = data_encoding::BASE32_NOPAD.encode(&hash.0);
-        Ok(jwt::sign(&self.account, &Signed { claims, iss: nkey::public(Kind::Account, &account), jti })?)
+        let mut payload = marque_json::to_canonical(claims)?;
+        // NATS' ids are hashes of the claims, in base32. It and the issuer are plain words: nothing to be escaped.
+        let jti = data_encoding::BASE32_NOPAD.encode(&sha256(&payload).0);
+        payload.pop(); // the closing brace
+        payload.extend_from_slice(format!(r#","iss":"{}","jti":"{jti}"}}"#, self.issuer).as_bytes());
+        Ok(jwt::sign(&self.account, &payload))
     }
 }
 
@@ -129,10 +133,32 @@ struct Claims<'a> {
     nats: Value,
 }
 
-#[derive(Serialize)]
-struct Signed<'a> {
-    #[serde(flatten)]
-    claims: &'a Claims<'a>,
-    iss: String,
-    jti: String,
+#[cfg(test)]
+mod tests {
+    use super::super::jwt::Jwt;
+    use super::*;
+
+    #[test]
+    fn signs_claims_with_their_issuer_and_their_hash() {
+        let account = SigningKey::from_seed(&[1; 32]);
+        let (public, xkey) = (account.public(), marque_signing::xkey::SealingKey::from_seed(&[2; 32]));
+        let answerer = Answerer::new(account, Questions::new(&public, xkey));
+        let claims = Claims {
+            sub: "U",
+            aud: Account::Agents.as_str(),
+            name: Some("\"}"),
+            exp: Some(2),
+            iat: 1,
+            nats: json!({ "type": "user" }),
+        };
+        let token = answerer.sign(&claims).unwrap();
+        let jwt = Jwt::split(&token).unwrap();
+        jwt.verify(&public).unwrap();
+        let read: Value = jwt.unverified(4096).unwrap(); // strictly: no member twice
+        let mut expected = serde_json::to_value(&claims).unwrap();
+        let hash = sha256(&marque_json::to_canonical(&expected).unwrap());
+        expected["iss"] = nkey::public(Kind::Account, &public).into();
+        expected["jti"] = data_encoding::BASE32_NOPAD.encode(&hash.0).into();
+        assert_eq!(read, expected);
+    }
 }

@@ -2,7 +2,6 @@
 
 use marque_json::{JsonError, Limits};
 use marque_signing::{PublicKey, SigningKey, base64url, base64url_decode};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// What NATS writes; other members are ignored.
@@ -66,10 +65,11 @@ impl<'a> Jwt<'a> {
     }
 }
 
-/// Signs claims.
-pub(super) fn sign<T: Serialize>(key: &SigningKey, claims: &T) -> Result<String, JsonError> {
-    let payload = marque_json::to_canonical(claims)?;
-    let signed = format!("{}.{}", base64url(HEADER), base64url(&payload));
-    let signature = key.sign(signed.as_bytes());
-    Ok(format!("{signed}.{}", base64url(&signature)))
+/// Signs claims, written as JSON.
+pub(super) fn sign(key: &SigningKey, claims: &[u8]) -> String {
+    let mut token = format!("{}.{}", base64url(HEADER), base64url(claims));
+    let signature = key.sign(token.as_bytes());
+    token.push('.');
+    token.push_str(&base64url(&signature));
+    token
 }

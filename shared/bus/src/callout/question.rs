@@ -250,7 +250,7 @@ mod tests {
     }
 
     fn ask(claims: &Value, signer: &SigningKey) -> Result<Question, QuestionError> {
-        let token = jwt::sign(signer, claims).unwrap();
+        let token = jwt::sign(signer, claims.to_string().as_bytes());
         let reader = PublicXkey::parse(&xkey(2).public()).unwrap();
         let sealed = xkey(6).seal(token.as_bytes(), &reader).unwrap();
         questions().open(&sealed, Some(&xkey(6).public()), NOW)
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_sealed() {
-        let token = jwt::sign(&key(3), &claims()).unwrap();
+        let token = jwt::sign(&key(3), claims().to_string().as_bytes());
         let open = |payload: &[u8], xkey: Option<&str>| questions().open(payload, xkey, NOW).unwrap_err();
         assert_eq!(open(token.as_bytes(), None), QuestionError::NotSealed);
         assert_eq!(open(token.as_bytes(), Some(&xkey(6).public())), QuestionError::NotSealed);
