@@ -57,6 +57,8 @@ struct Verified {
 struct Drawn {
     grant: Grant,
     narrowings: BTreeSet<DirectiveId>,
+    /// Where the view of that moment stood.
+    epoch: Epoch,
 }
 
 impl Door {
@@ -116,7 +118,7 @@ impl Door {
         let connection = Connection { server: question.server.clone(), cid: question.cid };
         let seat = self.seats.take(standing.agent, &connection).await?;
         // 7
-        let connected = self.connected(&connection, &standing, &allowed, &drawn.narrowings, question);
+        let connected = self.connected(&connection, &standing, &allowed, &drawn, question);
         let recorded = self.records.connected(&standing, connected).await?;
         // 8
         let standing = Arc::new(standing);
@@ -137,9 +139,8 @@ impl Door {
         }
         drop(seat); // it counts itself now
         // 9
-        let again = self.draw(&standing, chain.as_deref(), self.clock.unix());
-        let refusal = match again {
-            Ok(again) if again.narrowings == drawn.narrowings => None,
+        let refusal = match self.stand(&standing, chain.as_deref(), &self.feed.view(), self.clock.unix()) {
+            Ok(again) if again == drawn.narrowings => None,
             Ok(_) => Some(Refusal::new(Code::Narrowed, "a narrowing came while the connection was recorded")),
             Err(refusal) => Some(refusal),
         };
@@ -188,20 +189,29 @@ impl Door {
     /// Steps 4 and 5, in one look at the view.
     fn draw(&self, standing: &Standing, chain: Option<&VerifiedChain>, now: UnixSeconds) -> Result<Drawn, Refusal> {
         let view = self.feed.view();
+        let narrowings = self.stand(standing, chain, &view, now)?;
+        Ok(Drawn { narrowings, grant: grant(standing, chain, &self.domain, &view), epoch: view.epoch() })
+    }
+
+    /// Step 4; gives the narrowings that are in force.
+    fn stand(
+        &self,
+        standing: &Standing,
+        chain: Option<&VerifiedChain>,
+        view: &View,
+        now: UnixSeconds,
+    ) -> Result<BTreeSet<DirectiveId>, Refusal> {
         let bound = self.bounds.staleness;
         match chain {
             Some(chain) => {
-                check_standing(chain, &self.domain, &view, bound, self.feed.now()).map_err(|(refusal, _)| refusal)?
+                check_standing(chain, &self.domain, view, bound, self.feed.now()).map_err(|(refusal, _)| refusal)?
             }
-            None => check_view(&view, bound, self.feed.now())?,
+            None => check_view(view, bound, self.feed.now())?,
         }
-        if let Some(ended) = standing.ended(&self.domain, &view, now) {
+        if let Some(ended) = standing.ended(&self.domain, view, now) {
             return Err(Refusal::new(ended.code, "what was shown has ended"));
         }
-        Ok(Drawn {
-            grant: grant(standing, chain, &self.domain, &view),
-            narrowings: standing.narrowings(&self.domain, &view),
-        })
+        Ok(standing.narrowings(&self.domain, view))
     }
 
     fn connected(
@@ -209,7 +219,7 @@ impl Door {
         connection: &Connection,
         standing: &Standing,
         allowed: &Allowed,
-        narrowings: &BTreeSet<DirectiveId>,
+        drawn: &Drawn,
         question: &Question,
     ) -> Connected {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -223,8 +233,8 @@ impl Door {
             expires_at: standing.expires_at,
             publish: allowed.publish.clone(),
             subscribe: allowed.subscribe.clone(),
-            epoch: self.feed.view().epoch(),
-            narrowed_by: narrowings.iter().take(NARROWED_BY_MAX).map(ToString::to_string).collect(),
+            epoch: drawn.epoch,
+            narrowed_by: drawn.narrowings.iter().take(NARROWED_BY_MAX).map(ToString::to_string).collect(),
             host: text(&question.host),
             client: text(&question.client),
         }

@@ -88,7 +88,15 @@ pub async fn serve(context: Context<Config>) -> Result<(), Failure> {
     });
     let gatekeeper =
         Gatekeeper::build(&buses, secrets, bundle, bounds, of_tools, clock, &health).await.map_err(Failure::fatal)?;
-    gatekeeper.serve(&buses, &health, &shutdown).await.map_err(Failure::fatal)
+    // Among the workers, like what it begins: elsewhere each question would be handed from one thread to another and back.
+    let serving = tokio::spawn(async move { gatekeeper.serve(&buses, &health, &shutdown).await });
+    match serving.await {
+        Ok(outcome) => outcome.map_err(Failure::fatal),
+        Err(broken) => match broken.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(aborted) => Err(Failure::fatal(aborted)),
+        },
+    }
 }
 
 impl Secrets {
