@@ -31,13 +31,17 @@ use crate::{Hole, SinkError};
 pub const BATCH_MESSAGES_MAX: usize = 2048;
 /// Batches that wait between two stages: what bounds the memory of the pipeline. The log's stage waits for none behind it.
 const BATCHES_WAITING_MAX: usize = 2;
-/// How long the log's transaction waits for more. Most of what a small batch costs is the same for one record as for
-/// fifty: without this, three hundred records a second took a quarter of a core.
-const APPEND_LINGER: Duration = Duration::from_millis(20);
+/// How long the log's transaction waits for more: a tenth of what a record may take until it is cosigned. Most of what a
+/// small batch costs is the same for one record as for fifty: without any wait, three hundred records a second took a
+/// quarter of a core.
+const APPEND_LINGER: Duration = Duration::from_millis(50);
 /// Leaves in one transaction of the index: its pages are touched at random, so that it gains more from size.
 const INDEX_LEAVES_MAX: usize = 8192;
-/// How long the index waits for more; what it lacks meanwhile is read from the log.
-const INDEX_LINGER: Duration = Duration::from_millis(25);
+/// How long the index waits for more, in all; what it lacks meanwhile is read from the log.
+const INDEX_LINGER: Duration = Duration::from_millis(100);
+/// What one thread judges at least, where others could take a part: as many signatures as share one division at most
+/// (`marque_judgement::record`).
+const SHARE_MIN: usize = 64;
 /// Leaves judged at once of those that are read out of the log.
 const CATCH_UP_LEAVES: u64 = INDEX_LEAVES_MAX as u64;
 
@@ -257,7 +261,7 @@ impl Intake {
             }
             next += leaves.len() as u64;
             // One batch at a time: the cores are the log's first.
-            let threads = judging(self.threads, pressed.load(Ordering::Relaxed));
+            let threads = judging(self.threads, leaves.len(), pressed.load(Ordering::Relaxed));
             if to.send(self.spread(leaves, threads).await?).await.is_err() {
                 return Ok(());
             }
@@ -268,9 +272,10 @@ impl Intake {
     async fn index(&self, mut from: mpsc::Receiver<Vec<Indexed>>, to: mpsc::Sender<Told>) -> Result<(), SinkError> {
         while let Some(mut batch) = from.recv().await {
             Step::Judged.taken();
+            let until = tokio::time::Instant::now() + INDEX_LINGER;
             // None has more than two deliveries.
             while batch.len() + 2 * BATCH_MESSAGES_MAX <= INDEX_LEAVES_MAX
-                && let Ok(Some(more)) = tokio::time::timeout(INDEX_LINGER, from.recv()).await
+                && let Ok(Some(more)) = tokio::time::timeout_at(until, from.recv()).await
             {
                 batch.extend(more);
             }
@@ -333,9 +338,11 @@ impl Intake {
     }
 }
 
-/// How many of these threads judge: while the log is pressed half of them rest, but never the last.
-fn judging(threads: usize, pressed: bool) -> usize {
-    if pressed { (threads / 2).max(1) } else { threads }
+/// How many of these threads judge so many leaves: as many as have a share, and while the log is pressed half of them. Never
+/// none.
+fn judging(threads: usize, leaves: usize, pressed: bool) -> usize {
+    let threads = if pressed { threads / 2 } else { threads };
+    threads.min(leaves / SHARE_MIN).max(1)
 }
 
 /// The index's part of [`Intake::catch_up`] on this thread alone, for a store that nobody serves.

@@ -138,6 +138,14 @@ async fn the_log_is_pressed_while_what_waits_fills_its_batches() {
 #[test]
 fn half_of_the_judges_rest_while_the_log_is_pressed_but_never_the_last() {
     for (threads, expected) in [(1, 1), (2, 1), (3, 1), (4, 2), (16, 8)] {
-        assert_eq!((judging(threads, true), judging(threads, false)), (expected, threads));
+        let many = BATCH_MESSAGES_MAX;
+        assert_eq!((judging(threads, many, true), judging(threads, many, false)), (expected, threads));
+    }
+}
+
+#[test]
+fn no_thread_is_woken_for_less_than_a_share() {
+    for (leaves, expected) in [(1, 1), (SHARE_MIN, 1), (2 * SHARE_MIN - 1, 1), (2 * SHARE_MIN, 2), (9 * SHARE_MIN, 4)] {
+        assert_eq!(judging(4, leaves, false), expected, "{leaves}");
     }
 }
