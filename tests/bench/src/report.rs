@@ -1,5 +1,6 @@
 //! The table: every row a measured thing beside what it is held against.
 
+use crate::measure::percentile;
 use crate::{cosign, decision, door, fanout, log, memory, sink};
 
 /// One measured thing.
@@ -32,6 +33,20 @@ impl Row {
             ratio: format!("{:.2}", rate / bound),
             aim: aim.into(),
         }
+    }
+
+    /// Rates against rates, of the same rounds: the medians, and the median of the rounds' ratios.
+    pub fn rates(
+        what: impl Into<String>,
+        rates: &[f64],
+        against: impl Into<String>,
+        bounds: &[f64],
+        aim: &str,
+    ) -> Self {
+        let median = |of: &[f64]| percentile(&mut of.to_vec(), 0.5);
+        let ratios: Vec<f64> = rates.iter().zip(bounds).map(|(rate, bound)| rate / bound).collect();
+        let ratio = format!("{:.2}", median(&ratios));
+        Self { ratio, ..Self::rate(what, median(rates), against, median(bounds), aim) }
     }
 
     /// A number that stands alone.
