@@ -4,7 +4,7 @@
 //! `subsumes`, the identity credential (W3C VC 2.0 as a JWT), and an attestor's evidence behind it. Out of scope: whether a chain holds (see
 //! `marque-judgement`), whether a directive has ended it (see `marque-revocation`), and where keys live.
 //!
-//! What this room gives is well-formed, not trusted: only `judgement::verify_chain` makes a verified chain.
+//! What this room gives is well-formed, not trusted: only `judgement::chain` makes a verified chain.
 
 pub mod aat;
 pub mod constraint;

@@ -1,7 +1,8 @@
 //! Keys, and what they sign.
 //!
 //! In scope: Ed25519 with strict verification, JWS compact (RFC 7515), JWK thumbprints (RFC 7638, 9278), NATS
-//! nkeys and xkeys, and the trust bundle that says which key has which role. Out of scope: what a token means.
+//! nkeys and xkeys, a memory of signatures that were verified, and the trust bundle that says which key has which role.
+//! Out of scope: what a token means.
 //!
 //! This is the only room that knows a cipher.
 

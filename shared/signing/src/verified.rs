@@ -21,6 +21,7 @@ type Fact = [u8; FACT_BYTES];
 /// INVARIANT: it holds nothing but what [`PublicKey::verify`] found good, found only by exactly the same key, the SHA-256
 /// of the same message, and the same signature.
 pub struct VerifiedSignatures {
+    /// One lock for all: it is held for a comparison of 128 bytes, beside what a signature takes.
     places: Mutex<Box<[Option<Fact>]>>,
 }
 
