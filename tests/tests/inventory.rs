@@ -142,7 +142,11 @@ async fn an_action_that_reached_nobody_leaves_no_gap() {
     let (actor, tool) = (root.on(&bus), format!("nats:{}", cast::HOSTED));
     let signed = actor.prove(&tool, b"{}", None, None, Why::default()).unwrap();
     actor.state(&tool, &signed).await;
-    let (_, known) = told(&system, &["agent", "info", &agent.did().to_string()]).await;
-    assert_eq!(known["agents"][0]["head"]["seq"], 6, "{known}");
+    let did = agent.did().to_string();
+    eventually("its last word", DEADLINE, || async {
+        let (_, known) = system.marque(&["agent", "info", &did]);
+        if known["agents"][0]["head"]["seq"] == json!(6) { Ok(()) } else { Err(known.to_string()) }
+    })
+    .await;
     system.stop().await;
 }

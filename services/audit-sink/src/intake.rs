@@ -31,10 +31,10 @@ use crate::{Hole, SinkError};
 pub const BATCH_MESSAGES_MAX: usize = 2048;
 /// Batches that wait between two stages: what bounds the memory of the pipeline. The log's stage waits for none behind it.
 const BATCHES_WAITING_MAX: usize = 2;
-/// How long the log's transaction waits for more: a tenth of what a record may take until it is cosigned. Most of what a
+/// How long the log's transaction waits for more: longer would show to whoever asks for what was just done. Most of what a
 /// small batch costs is the same for one record as for fifty: without any wait, three hundred records a second took a
 /// quarter of a core.
-const APPEND_LINGER: Duration = Duration::from_millis(50);
+const APPEND_LINGER: Duration = Duration::from_millis(20);
 /// Leaves in one transaction of the index: its pages are touched at random, so that it gains more from size.
 const INDEX_LEAVES_MAX: usize = 8192;
 /// How long the index waits for more, in all; what it lacks meanwhile is read from the log.
