@@ -37,6 +37,8 @@ const BATCHES_WAITING_MAX: usize = 2;
 const APPEND_LINGER: Duration = Duration::from_millis(20);
 /// Leaves in one transaction of the index: its pages are touched at random, so that it gains more from size.
 const INDEX_LEAVES_MAX: usize = 8192;
+/// So many leaves the index waits for no more of: one delivery, which has no more than two batches, would not find room.
+const INDEX_LEAVES_ENOUGH: usize = INDEX_LEAVES_MAX - 2 * BATCH_MESSAGES_MAX + 1;
 /// How long the index waits for more, in all; what it lacks meanwhile is read from the log.
 const INDEX_LINGER: Duration = Duration::from_millis(100);
 /// What one thread judges at least, where others could take a part: as many signatures as share one division at most
@@ -199,12 +201,7 @@ impl Intake {
                 }
             };
             let Some(mut leaves) = next else { return Ok(()) };
-            let until = tokio::time::Instant::now() + APPEND_LINGER;
-            while leaves.len() < BATCH_MESSAGES_MAX
-                && let Ok(Some(more)) = tokio::time::timeout_at(until, from.recv()).await
-            {
-                leaves.extend(more);
-            }
+            gather(&mut leaves, &mut from, BATCH_MESSAGES_MAX, APPEND_LINGER).await;
             let Some(first) = leaves.first().map(|(leaf, _)| *leaf) else { continue };
             pressed.store(leaves.len() >= BATCH_MESSAGES_MAX, Ordering::Relaxed);
             let store = Arc::clone(&self.store);
@@ -272,13 +269,7 @@ impl Intake {
     async fn index(&self, mut from: mpsc::Receiver<Vec<Indexed>>, to: mpsc::Sender<Told>) -> Result<(), SinkError> {
         while let Some(mut batch) = from.recv().await {
             Step::Judged.taken();
-            let until = tokio::time::Instant::now() + INDEX_LINGER;
-            // None has more than two deliveries.
-            while batch.len() + 2 * BATCH_MESSAGES_MAX <= INDEX_LEAVES_MAX
-                && let Ok(Some(more)) = tokio::time::timeout_at(until, from.recv()).await
-            {
-                batch.extend(more);
-            }
+            gather(&mut batch, &mut from, INDEX_LEAVES_ENOUGH, INDEX_LINGER).await;
             if to.send(self.index_batch(batch).await?).await.is_err() {
                 return Ok(());
             }
@@ -335,6 +326,16 @@ impl Intake {
             batch.extend(part.await.map_err(|_| SinkError::BrokenOff)?);
         }
         Ok(batch)
+    }
+}
+
+/// Adds to a batch what comes within `linger`, until it has `enough`.
+async fn gather<T>(batch: &mut Vec<T>, from: &mut mpsc::Receiver<Vec<T>>, enough: usize, linger: Duration) {
+    let until = tokio::time::Instant::now() + linger;
+    while batch.len() < enough
+        && let Ok(Some(more)) = tokio::time::timeout_at(until, from.recv()).await
+    {
+        batch.extend(more);
     }
 }
 
